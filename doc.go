@@ -1,0 +1,2 @@
+// Package breakwater is the root of the Breakwater module.
+package breakwater

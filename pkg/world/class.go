@@ -1,0 +1,69 @@
+package world
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/breakwater-mesh/breakwater/pkg/view"
+)
+
+// ClassKey is what two proxies must share to get the same resources. It is comparable.
+type ClassKey struct {
+	Namespace string // of the caller
+	Service   string // the caller
+	Dialect   string // envoy
+	Profile   string // sidecar
+	Tier      string // version tier of the dialect, such as "1.40"
+	Outbound  string // address:port of the outbound listener
+	Runtime   bool   // the proxy has our runtime layers
+}
+
+// Head is everything a class must hold at one revision. It is immutable.
+type Head struct {
+	Rev   int64
+	Views [view.NumTypes]*view.View
+}
+
+// Class is the proxies that share a key. Its head is replaced by the reconcile loop alone; any goroutine may read it.
+type Class struct {
+	Key  ClassKey
+	head atomic.Pointer[Head]
+
+	mu    sync.Mutex
+	wakes map[chan<- struct{}]struct{} // guarded by mu
+}
+
+// NewClass is a class that has a first head already.
+func NewClass(key ClassKey, head *Head) *Class {
+	c := &Class{Key: key, wakes: make(map[chan<- struct{}]struct{})}
+	c.head.Store(head)
+	return c
+}
+
+// Head is the class's present head, never nil.
+func (c *Class) Head() *Head { return c.head.Load() }
+
+// Publish replaces the head and wakes every stream of the class. It never blocks.
+func (c *Class) Publish(h *Head) {
+	c.head.Store(h)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for wake := range c.wakes {
+		select {
+		case wake <- struct{}{}:
+		default: // a wake-up is waiting already: the stream will read the newest head
+		}
+	}
+}
+
+// Subscribe makes Publish send to wake, a channel of capacity 1, until stop is called.
+func (c *Class) Subscribe(wake chan<- struct{}) (stop func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wakes[wake] = struct{}{}
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.wakes, wake)
+	}
+}
