@@ -1,0 +1,36 @@
+# One command each: make demo, make test, make check, make bench.
+GO ?= go
+export GOFLAGS ?= -buildvcs=false
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS = -X github.com/breakwater-mesh/breakwater/pkg/telemetry.Version=$(VERSION)
+
+.PHONY: all build tools test test-long check bench demo fuzz clean
+
+all: build
+
+build: ## the programs, into bin/
+	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
+
+tools: ## the pinned Envoy, into .cache/envoy; ENVOY=/path uses another
+	tools/fetch-envoy.sh
+
+test: ## everything, with the race detector, against the real Envoy and a real etcd; ALLOW_SKIP=1 lists missing parts instead of failing
+	tools/run-tests.sh
+
+test-long: ## the same crash tests, more often
+	BREAKWATER_LONG=1 $(GO) test -count=1 -timeout 60m -run 'Long|Survives' ./integration/...
+
+check: ## vet, staticcheck, gofmt, tidy drift
+	tools/check.sh
+
+bench: tools ## figures: policy write to Envoy's ACK, and the benchmarks of the packages
+	$(GO) test -count=1 -timeout 20m -run '^$$' -bench . -benchmem ./pkg/... ./integration/bench/...
+
+demo: ## the chain orders -> payments -> billing -> email before and after its policies; DEMO_SECONDS=N ends it
+	$(GO) run ./integration/demo
+
+fuzz: ## each fuzz target for a while; FUZZ_TIME=1m
+	tools/fuzz.sh
+
+clean:
+	rm -rf bin .cache

@@ -1,0 +1,239 @@
+package world
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
+)
+
+// World is everything that is configured at one revision. It is immutable: With makes the next one.
+type World struct {
+	Rev     int64
+	Cluster uint64 // identity of the store it was read from
+
+	policies  map[manifest.Key]*policy.Compiled
+	ranked    []*policy.Compiled // least specific first
+	services  map[manifest.Key]*catalog.Service
+	endpoints map[manifest.Key][]catalog.Endpoint // registered by API, by id
+	hosts     map[string]manifest.Key
+}
+
+// EndpointKey names a registered endpoint.
+type EndpointKey struct {
+	Service manifest.Key
+	ID      string
+}
+
+// Changes are what one batch does to the world. A nil value deletes.
+type Changes struct {
+	Policies  map[manifest.Key]*policy.Compiled
+	Services  map[manifest.Key]*catalog.Service
+	Endpoints map[EndpointKey]*catalog.Endpoint
+	Hosts     map[string]*manifest.Key
+}
+
+// Empty reports whether c changes nothing.
+func (c Changes) Empty() bool {
+	return len(c.Policies)+len(c.Services)+len(c.Endpoints)+len(c.Hosts) == 0
+}
+
+// With is the world after c, at revision rev. Maps that c does not touch are shared.
+func (w *World) With(rev int64, c Changes) *World {
+	next := *w
+	next.Rev = rev
+	next.policies = overlay(w.policies, c.Policies)
+	next.services = overlay(w.services, c.Services)
+	if len(c.Policies) > 0 {
+		next.ranked = slices.SortedFunc(maps.Values(next.policies), byRank)
+	}
+	if len(c.Endpoints) > 0 {
+		next.endpoints = withEndpoints(w.endpoints, c.Endpoints)
+	}
+	if len(c.Hosts) > 0 {
+		next.hosts = withHosts(w.hosts, c.Hosts)
+	}
+	return &next
+}
+
+func byRank(a, b *policy.Compiled) int {
+	switch {
+	case a.Less(b):
+		return -1
+	case b.Less(a):
+		return 1
+	}
+	return 0
+}
+
+func overlay[K comparable, V any](old map[K]*V, changes map[K]*V) map[K]*V {
+	if len(changes) == 0 {
+		return old
+	}
+	next := make(map[K]*V, len(old)+len(changes))
+	maps.Copy(next, old)
+	for k, v := range changes {
+		if v == nil {
+			delete(next, k)
+		} else {
+			next[k] = v
+		}
+	}
+	return next
+}
+
+func withHosts(old map[string]manifest.Key, changes map[string]*manifest.Key) map[string]manifest.Key {
+	next := maps.Clone(old)
+	if next == nil {
+		next = make(map[string]manifest.Key)
+	}
+	for host, owner := range changes {
+		if owner == nil {
+			delete(next, host)
+		} else {
+			next[host] = *owner
+		}
+	}
+	return next
+}
+
+func withEndpoints(old map[manifest.Key][]catalog.Endpoint, changes map[EndpointKey]*catalog.Endpoint) map[manifest.Key][]catalog.Endpoint {
+	next := maps.Clone(old)
+	if next == nil {
+		next = make(map[manifest.Key][]catalog.Endpoint)
+	}
+	fresh := make(map[manifest.Key]bool) // services whose list has been copied already
+	for key, e := range changes {
+		list := next[key.Service]
+		if !fresh[key.Service] {
+			list, fresh[key.Service] = slices.Clone(list), true
+		}
+		i, found := slices.BinarySearchFunc(list, key.ID, func(e catalog.Endpoint, id string) int { return compare(e.ID, id) })
+		switch {
+		case e == nil && found:
+			list = slices.Delete(list, i, i+1)
+		case e != nil && found:
+			list[i] = *e
+		case e != nil:
+			list = slices.Insert(list, i, *e)
+		}
+		next[key.Service] = list
+	}
+	for key := range fresh {
+		if len(next[key]) == 0 {
+			delete(next, key)
+		}
+	}
+	return next
+}
+
+func compare(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// Policy is the policy of that key.
+func (w *World) Policy(key manifest.Key) (*policy.Compiled, bool) {
+	p, ok := w.policies[key]
+	return p, ok
+}
+
+// Policies are all policies, by key.
+func (w *World) Policies() []*policy.Compiled {
+	return sorted(w.policies)
+}
+
+// Service is the service of that key.
+func (w *World) Service(key manifest.Key) (*catalog.Service, bool) {
+	s, ok := w.services[key]
+	return s, ok
+}
+
+// Services are all services, by key.
+func (w *World) Services() []*catalog.Service {
+	return sorted(w.services)
+}
+
+func sorted[V any](m map[manifest.Key]*V) []*V {
+	list := make([]*V, 0, len(m))
+	for _, key := range slices.SortedFunc(maps.Keys(m), byKey) {
+		list = append(list, m[key])
+	}
+	return list
+}
+
+func byKey(a, b manifest.Key) int {
+	switch {
+	case a.Less(b):
+		return -1
+	case b.Less(a):
+		return 1
+	}
+	return 0
+}
+
+// Endpoints are the endpoints of a service that were registered by the API, by id. The static ones are in its spec. The caller must
+// not change the slice.
+func (w *World) Endpoints(service manifest.Key) []catalog.Endpoint { return w.endpoints[service] }
+
+// HostOwner is the service that claims host.
+func (w *World) HostOwner(host string) (manifest.Key, bool) {
+	owner, ok := w.hosts[host]
+	return owner, ok
+}
+
+// Caller is the service of that key seen as the one that calls; one that is not in the catalogue has no labels.
+func (w *World) Caller(key manifest.Key) policy.Caller {
+	caller := policy.Caller{Key: key}
+	if s, ok := w.services[key]; ok {
+		caller.Labels = s.Metadata.Labels
+	}
+	return caller
+}
+
+// Called is what resolving needs to know of the service of that key; one that is not in the catalogue is http without labels.
+func (w *World) Called(key manifest.Key) policy.Service {
+	called := policy.Service{Key: key, Protocol: string(catalog.HTTP)}
+	if s, ok := w.services[key]; ok {
+		called = calledService(s)
+	}
+	return called
+}
+
+func calledService(s *catalog.Service) policy.Service {
+	protocol := s.Spec.Protocol
+	if protocol == "" {
+		protocol = catalog.HTTP
+	}
+	return policy.Service{Key: s.Key(), Labels: s.Metadata.Labels, Protocol: string(protocol)}
+}
+
+// Matching are the policies whose target covers svc, least specific first.
+func (w *World) Matching(svc policy.Service) []*policy.Compiled {
+	var list []*policy.Compiled
+	for _, p := range w.ranked {
+		if p.Matches(svc) {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// Effective merges the policies that apply to calls from caller to the service of that key.
+func (w *World) Effective(caller policy.Caller, service manifest.Key) (*policy.Effective, []policy.Problem) {
+	svc := w.Called(service)
+	var applied []*policy.Compiled
+	for _, p := range w.Matching(svc) {
+		if p.Applies(svc, caller) {
+			applied = append(applied, p)
+		}
+	}
+	return policy.Merge(svc, applied)
+}
