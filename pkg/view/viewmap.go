@@ -1,4 +1,221 @@
 package view
 
-// View is an immutable set of resources of one type.
-type View struct{ m map[string]*Resource }
+import (
+	"iter"
+	"slices"
+	"strings"
+)
+
+const numBuckets = 64
+
+// View is an immutable set of resources of one type, at most one of a name. A nil *View is the empty one. Views made of each
+// other by With share the buckets that did not change, so that Diff need not look into them.
+type View struct {
+	b [numBuckets]bucket
+	n int
+}
+
+// bucket holds the resources whose names hash to it, by name. nil is empty; it is replaced, never changed.
+type bucket *[]*Resource
+
+// Change is what With does to one name.
+type Change struct {
+	Name string
+	Now  *Resource // nil: the name goes
+}
+
+// Put is the change that sets r.
+func Put(r *Resource) Change { return Change{Name: r.Name, Now: r} }
+
+// Of is the view of these resources; the last of a name wins.
+func Of(resources ...*Resource) *View {
+	changes := make([]Change, len(resources))
+	for i, r := range resources {
+		changes[i] = Put(r)
+	}
+	return (*View)(nil).With(changes)
+}
+
+// With is v after the changes, in order. It is v itself where nothing differs, judged by version; a resource whose version
+// stays keeps its old pointer.
+func (v *View) With(changes []Change) *View {
+	var next *View
+	var fresh [numBuckets]bool // buckets that next does not share with v
+	for _, c := range changes {
+		cur := v
+		if next != nil {
+			cur = next
+		}
+		if same(cur.Get(c.Name), c.Now) {
+			continue
+		}
+		if next == nil {
+			next = new(View)
+			if v != nil {
+				*next = *v
+			}
+		}
+		h := hash(c.Name)
+		next.set(h, c, fresh[h])
+		fresh[h] = true
+	}
+	switch {
+	case next == nil:
+		return v
+	case next.n == 0:
+		return nil
+	}
+	next.share(v, &fresh)
+	return next
+}
+
+// set applies c to bucket h, in place where the bucket is v's own.
+func (v *View) set(h int, c Change, own bool) {
+	var list []*Resource
+	if p := v.b[h]; p != nil {
+		list = *p
+	}
+	if !own {
+		list = append(make([]*Resource, 0, len(list)+1), list...)
+	}
+	i, found := find(list, c.Name)
+	switch {
+	case c.Now == nil:
+		list = slices.Delete(list, i, i+1) // With asked already: it is there
+		v.n--
+	case found:
+		list[i] = c.Now
+	default:
+		list = slices.Insert(list, i, c.Now)
+		v.n++
+	}
+	v.b[h] = nil
+	if len(list) > 0 {
+		v.b[h] = &list
+	}
+}
+
+// share takes old's bucket again wherever the changes cancelled each other out.
+func (v *View) share(old *View, fresh *[numBuckets]bool) {
+	if old == nil {
+		return
+	}
+	for h, f := range fresh {
+		if !f || v.b[h] == nil || old.b[h] == nil {
+			continue
+		}
+		if slices.EqualFunc(*v.b[h], *old.b[h], same) {
+			v.b[h] = old.b[h]
+		}
+	}
+}
+
+// Get is the resource of this name, or nil.
+func (v *View) Get(name string) *Resource {
+	if v == nil {
+		return nil
+	}
+	p := v.b[hash(name)]
+	if p == nil {
+		return nil
+	}
+	if i, found := find(*p, name); found {
+		return (*p)[i]
+	}
+	return nil
+}
+
+// Len is the number of resources.
+func (v *View) Len() int {
+	if v == nil {
+		return 0
+	}
+	return v.n
+}
+
+// All yields the resources by name.
+func (v *View) All() iter.Seq[*Resource] {
+	return func(yield func(*Resource) bool) {
+		if v == nil {
+			return
+		}
+		list := make([]*Resource, 0, v.n)
+		for _, p := range v.b {
+			if p != nil {
+				list = append(list, *p...)
+			}
+		}
+		slices.SortFunc(list, func(a, b *Resource) int { return strings.Compare(a.Name, b.Name) })
+		for _, r := range list {
+			if !yield(r) {
+				return
+			}
+		}
+	}
+}
+
+// Diff calls f once for every name whose resource differs in version between a and b: old is nil where b has it anew, now is
+// nil where it is gone. The order is the same whenever the names are.
+func Diff(a, b *View, f func(old, now *Resource)) {
+	if a == b {
+		return
+	}
+	var none View
+	if a == nil {
+		a = &none
+	}
+	if b == nil {
+		b = &none
+	}
+	for h := range numBuckets {
+		if a.b[h] != b.b[h] {
+			diff(a.b[h], b.b[h], f)
+		}
+	}
+}
+
+func diff(a, b bucket, f func(old, now *Resource)) {
+	var x, y []*Resource
+	if a != nil {
+		x = *a
+	}
+	if b != nil {
+		y = *b
+	}
+	for len(x) > 0 || len(y) > 0 {
+		switch {
+		case len(y) == 0 || len(x) > 0 && x[0].Name < y[0].Name:
+			f(x[0], nil)
+			x = x[1:]
+		case len(x) == 0 || y[0].Name < x[0].Name:
+			f(nil, y[0])
+			y = y[1:]
+		default:
+			if !same(x[0], y[0]) {
+				f(x[0], y[0])
+			}
+			x, y = x[1:], y[1:]
+		}
+	}
+}
+
+// same reports whether two resources of one name are the same to a proxy.
+func same(a, b *Resource) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a == b || a.Name == b.Name && a.Version == b.Version
+}
+
+func find(list []*Resource, name string) (int, bool) {
+	return slices.BinarySearchFunc(list, name, func(r *Resource, name string) int { return strings.Compare(r.Name, name) })
+}
+
+// hash is FNV-1a, inline so that it costs no allocation.
+func hash(name string) int {
+	h := uint32(2166136261)
+	for i := range len(name) {
+		h = (h ^ uint32(name[i])) * 16777619
+	}
+	return int(h % numBuckets)
+}
