@@ -48,6 +48,7 @@ type Event struct {
 // progress: nothing below the prefix changed up to Revision.
 type Batch struct {
 	Revision int64
+	Cluster  uint64 // identity of the store's cluster, as in Snapshot
 	Events   []Event
 }
 
