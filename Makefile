@@ -26,7 +26,7 @@ check: ## vet, staticcheck, gofmt, tidy drift
 bench: tools ## figures: policy write to Envoy's ACK, and the benchmarks of the packages
 	$(GO) test -count=1 -timeout 20m -run '^$$' -bench . -benchmem ./pkg/... ./integration/bench/...
 
-demo: ## the chain orders -> payments -> billing -> email before and after its policies; DEMO_SECONDS=N ends it
+demo: tools ## the chain orders -> payments -> billing -> email before and after its policies; DEMO_SECONDS=N ends it
 	$(GO) run ./integration/demo
 
 fuzz: ## each fuzz target for a while; FUZZ_TIME=1m

@@ -176,3 +176,38 @@ func (e *Envoy) HostHealth(cluster string) (map[string]string, error) {
 	}
 	return health, nil
 }
+
+// ConfigOf is what Envoy holds of one service, as compact JSON with sorted keys: the cluster and the route configuration of that name,
+// each with its version, but without the times at which they came.
+func (e *Envoy) ConfigOf(name string) (string, error) {
+	body, err := e.get("/config_dump")
+	if err != nil {
+		return "", err
+	}
+	var dump struct {
+		Configs []struct {
+			Clusters []entry `json:"dynamic_active_clusters"`
+			Routes   []entry `json:"dynamic_route_configs"`
+		} `json:"configs"`
+	}
+	if err := json.Unmarshal(body, &dump); err != nil {
+		return "", err
+	}
+	var held []any
+	for _, c := range dump.Configs {
+		for _, entry := range append(c.Clusters, c.Routes...) {
+			if entry.Cluster["name"] == name || entry.Route["name"] == name {
+				held = append(held, entry)
+			}
+		}
+	}
+	text, err := json.Marshal(held)
+	return string(text), err
+}
+
+// entry is one resource in Envoy's dump.
+type entry struct {
+	Version string         `json:"version_info"`
+	Cluster map[string]any `json:"cluster,omitempty"`
+	Route   map[string]any `json:"route_config,omitempty"`
+}

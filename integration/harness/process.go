@@ -160,3 +160,16 @@ func Poll(ctx context.Context, f func() error) error {
 		}
 	}
 }
+
+// Run runs a program to its end, at most for the timeout, and returns what it wrote.
+func Run(timeout time.Duration, name string, args ...string) (string, error) {
+	p, err := start(name, args...)
+	if err != nil {
+		return "", err
+	}
+	if err := p.Wait(timeout); err != nil {
+		p.Kill()
+		return p.Log(), err
+	}
+	return p.Log(), nil
+}

@@ -1,0 +1,58 @@
+package reconcile
+
+import (
+	"context"
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/view"
+	"github.com/breakwater-mesh/breakwater/pkg/world"
+)
+
+// members counts the streams of each class. Only the loop touches it.
+type members struct {
+	refs map[*world.Class]int
+	left map[*world.Class]time.Time // since when a class has had none
+}
+
+func (m *members) drop(b *world.Builder, now time.Time) {
+	for class, since := range m.left {
+		if now.Sub(since) >= classIdle {
+			b.Drop(class.Key)
+			delete(m.left, class)
+			delete(m.refs, class)
+		}
+	}
+}
+
+// Join is the class of key, built if it is new, and counts one more stream in it. It waits for the first world.
+func (l *Loop) Join(ctx context.Context, key world.ClassKey) (*world.Class, error) {
+	var class *world.Class
+	err := l.do(ctx, func(b *world.Builder, m *members) {
+		class = b.Join(key)
+		m.refs[class]++
+		delete(m.left, class)
+	})
+	return class, err
+}
+
+// leaveTimeout is far more than a step of the loop takes; a class that is not counted down is merely kept.
+const leaveTimeout = 10 * time.Second
+
+// Leave takes back one Join.
+func (l *Loop) Leave(class *world.Class) {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	_ = l.do(ctx, func(_ *world.Builder, m *members) {
+		if m.refs[class]--; m.refs[class] <= 0 {
+			m.left[class] = time.Now()
+		}
+	})
+}
+
+// Shaped are the classes in which a policy holds, and the resources that it shapes there.
+func (l *Loop) Shaped(ctx context.Context, key manifest.Key) (map[*world.Class][]view.ID, error) {
+	var shaped map[*world.Class][]view.ID
+	err := l.do(ctx, func(b *world.Builder, _ *members) { shaped = b.Shaped(key) })
+	return shaped, err
+}

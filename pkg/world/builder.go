@@ -1,0 +1,364 @@
+package world
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+	"github.com/breakwater-mesh/breakwater/pkg/envoy"
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
+	"github.com/breakwater-mesh/breakwater/pkg/view"
+)
+
+// Builder keeps every class's head equal to what the world asks for. It builds a resource once for each service, tier and set of
+// applying policies, and touches only what a change touches. It belongs to one goroutine.
+type Builder struct {
+	world    *World
+	services map[manifest.Key]*serviceState
+	classes  map[ClassKey]*classState
+	problems map[manifest.Key]error // services whose last build failed: what was built before stays in force
+}
+
+// serviceState is what the builder knows of one service in the present world.
+type serviceState struct {
+	service    *catalog.Service
+	called     policy.Service
+	policies   []*policy.Compiled // whose target covers it, least specific first
+	assignment *view.Resource
+	built      map[string]*built // by tier and mask
+}
+
+// built is a service as the proxies of one tier see it whose calls one set of policies applies to.
+type built struct {
+	envoy.Compiled
+	policies []manifest.Key
+}
+
+// classState is what a class holds, by service.
+type classState struct {
+	class   *Class
+	caller  policy.Caller
+	holds   map[manifest.Key]*built
+	aliases map[manifest.Key][]string
+	layers  [envoy.Layers]map[manifest.Key]bool // services with keys in each runtime layer
+}
+
+// NewBuilder is a builder of an empty world.
+func NewBuilder() *Builder {
+	return &Builder{
+		world:    &World{},
+		services: map[manifest.Key]*serviceState{},
+		classes:  map[ClassKey]*classState{},
+		problems: map[manifest.Key]error{},
+	}
+}
+
+// World is the world that the heads were built from.
+func (b *Builder) World() *World { return b.world }
+
+// Problems are the services whose last build failed, with the reason.
+func (b *Builder) Problems() map[manifest.Key]error { return maps.Clone(b.problems) }
+
+// Update moves every class from the present world to next, which came about by c, and publishes the new heads.
+func (b *Builder) Update(next *World, c Changes) {
+	t := touch(b.world, next, c)
+	b.world = next
+	b.refreshServices(t)
+	for _, cs := range b.classes {
+		b.updateClass(cs, t)
+	}
+}
+
+// Join returns the class of that key, building it if no proxy has asked for it before.
+func (b *Builder) Join(key ClassKey) *Class {
+	if cs, ok := b.classes[key]; ok {
+		return cs.class
+	}
+	cs := &classState{holds: map[manifest.Key]*built{}, aliases: map[manifest.Key][]string{}}
+	for i := range cs.layers {
+		cs.layers[i] = map[manifest.Key]bool{}
+	}
+	cs.class = NewClass(key, &Head{})
+	cs.caller = b.world.Caller(cs.callerKey())
+	b.classes[key] = cs
+	changes := b.frame(cs)
+	b.syncServices(cs, b.world.Visible(cs.caller.Key), &changes)
+	changes.layers = allLayers()
+	b.publish(cs, changes)
+	return cs.class
+}
+
+// Drop forgets a class that no proxy belongs to any more.
+func (b *Builder) Drop(key ClassKey) { delete(b.classes, key) }
+
+func (cs *classState) callerKey() manifest.Key {
+	return manifest.Key{Namespace: cs.class.Key.Namespace, Name: cs.class.Key.Service}
+}
+
+// refreshServices brings the states of touched services up to the present world and forgets what was built for them.
+func (b *Builder) refreshServices(t touched) {
+	for key := range t.services {
+		if s, ok := b.world.Service(key); ok {
+			called := calledService(s)
+			state := &serviceState{service: s, called: called, policies: b.world.Matching(called), built: map[string]*built{}}
+			if old, ok := b.services[key]; ok {
+				state.assignment = old.assignment
+			}
+			b.services[key] = state
+		} else {
+			delete(b.services, key)
+			delete(b.problems, key)
+		}
+	}
+	for key := range t.endpoints {
+		if state, ok := b.services[key]; ok {
+			b.assign(state)
+		}
+	}
+}
+
+func (b *Builder) assign(state *serviceState) {
+	key := state.service.Key()
+	r, err := envoy.Assignment(state.service, b.world.Endpoints(key))
+	if err != nil {
+		b.problems[key] = fmt.Errorf("endpoints of %s: %w", key, err)
+		return
+	}
+	if state.assignment == nil || state.assignment.Version != r.Version {
+		state.assignment = r
+	}
+}
+
+// classChanges is what one batch changes in one class.
+type classChanges struct {
+	views  [view.NumTypes][]view.Change
+	layers map[int]bool
+}
+
+func (c *classChanges) put(r *view.Resource) {
+	c.views[r.Type] = append(c.views[r.Type], view.Put(r))
+}
+
+func (c *classChanges) remove(t view.Type, name string) {
+	c.views[t] = append(c.views[t], view.Change{Name: name})
+}
+
+// frame is what every class holds whatever its services: the listener.
+func (b *Builder) frame(cs *classState) classChanges {
+	var c classChanges
+	listener, err := envoy.Listener(cs.class.Key.Outbound)
+	if err != nil {
+		// The address was checked when the proxy joined; without a listener the proxy stays dark, which its book shows.
+		b.problems[cs.callerKey()] = fmt.Errorf("listener on %s: %w", cs.class.Key.Outbound, err)
+		return c
+	}
+	c.put(listener)
+	return c
+}
+
+func (b *Builder) updateClass(cs *classState, t touched) {
+	var c classChanges
+	self := t.callers[cs.caller.Key]
+	if self {
+		cs.caller = b.world.Caller(cs.caller.Key)
+	}
+	if t.catalogue || self {
+		b.syncServices(cs, b.world.Visible(cs.caller.Key), &c)
+	}
+	for key := range t.services {
+		if _, ok := cs.holds[key]; ok {
+			b.setService(cs, key, &c)
+		}
+	}
+	for key := range t.endpoints {
+		if _, ok := cs.holds[key]; ok {
+			c.put(b.services[key].assignment)
+		}
+	}
+	if self { // its labels may have moved it in or out of a policy's from
+		for key := range cs.holds {
+			b.setService(cs, key, &c)
+		}
+	}
+	b.publish(cs, c)
+}
+
+// syncServices makes cs hold exactly the visible services.
+func (b *Builder) syncServices(cs *classState, visible []manifest.Key, c *classChanges) {
+	keep := make(map[manifest.Key]bool, len(visible))
+	for _, key := range visible {
+		keep[key] = true
+		if _, ok := cs.holds[key]; !ok {
+			b.ensureState(key)
+			b.setService(cs, key, c)
+			if state := b.services[key]; cs.holds[key] != nil && state.assignment != nil {
+				c.put(state.assignment)
+			}
+		}
+	}
+	for key := range cs.holds {
+		if !keep[key] {
+			cs.dropService(key, c)
+		}
+	}
+}
+
+// ensureState builds the state of a service that no class has asked for before.
+func (b *Builder) ensureState(key manifest.Key) {
+	if _, ok := b.services[key]; !ok {
+		b.refreshServices(touched{services: map[manifest.Key]bool{key: true}, endpoints: map[manifest.Key]bool{key: true}})
+	}
+}
+
+// setService puts the present resources of a service into cs. A build that fails leaves what cs holds in force.
+func (b *Builder) setService(cs *classState, key manifest.Key, c *classChanges) {
+	state := b.services[key]
+	now, err := b.build(state, cs)
+	if err != nil {
+		b.problems[key] = err
+		if cs.holds[key] == nil {
+			return
+		}
+		now = cs.holds[key]
+	} else {
+		delete(b.problems, key)
+	}
+	old := cs.holds[key]
+	cs.holds[key] = now
+	c.put(now.Cluster)
+	c.put(now.Route)
+	cs.setScopes(key, b.world.aliases(state.service, cs.caller.Namespace), c)
+	if old == nil || !slices.Equal(old.Limits, now.Limits) {
+		cs.setLimits(key, now.Limits, c)
+	}
+}
+
+// build makes the resources of a service as cs sees it, once for each tier and set of policies.
+func (b *Builder) build(state *serviceState, cs *classState) (*built, error) {
+	target := envoy.Target{Profile: cs.class.Key.Profile, Version: cs.class.Key.Tier, Runtime: cs.class.Key.Runtime}
+	var applied []*policy.Compiled
+	mask := make([]byte, len(state.policies))
+	for i, p := range state.policies {
+		mask[i] = '-'
+		if p.Applies(state.called, cs.caller) {
+			applied, mask[i] = append(applied, p), 'x'
+		}
+	}
+	id := fmt.Sprintf("%+v %s", target, mask)
+	if found, ok := state.built[id]; ok {
+		return found, nil
+	}
+	effective, _ := policy.Merge(state.called, applied)
+	compiled, err := envoy.Service(target, state.service, effective)
+	if err != nil {
+		return nil, fmt.Errorf("compile %s for %s: %w", state.service.Key(), cs.caller.Key, err)
+	}
+	now := &built{Compiled: compiled, policies: effective.Policies}
+	state.built[id] = now
+	return now, nil
+}
+
+func (cs *classState) dropService(key manifest.Key, c *classChanges) {
+	for _, t := range []view.Type{view.CDS, view.EDS, view.RDS} {
+		c.remove(t, key.String())
+	}
+	cs.setScopes(key, nil, c)
+	cs.setLimits(key, nil, c)
+	delete(cs.holds, key)
+	delete(cs.aliases, key)
+}
+
+// setScopes makes aliases the hosts that lead to a service.
+func (cs *classState) setScopes(key manifest.Key, aliases []string, c *classChanges) {
+	for _, alias := range cs.aliases[key] {
+		if !slices.Contains(aliases, alias) {
+			c.remove(view.SRDS, alias)
+		}
+	}
+	for _, alias := range aliases {
+		c.put(envoy.Scope(alias, key))
+	}
+	cs.aliases[key] = aliases
+}
+
+func (cs *classState) setLimits(key manifest.Key, limits []envoy.RuntimeKey, c *classChanges) {
+	layer := envoy.LayerOf(key.String())
+	if len(limits) == 0 && !cs.layers[layer][key] {
+		return
+	}
+	if len(limits) == 0 {
+		delete(cs.layers[layer], key)
+	} else {
+		cs.layers[layer][key] = true
+	}
+	if c.layers == nil {
+		c.layers = map[int]bool{}
+	}
+	c.layers[layer] = true
+}
+
+func allLayers() map[int]bool {
+	all := map[int]bool{}
+	for i := range envoy.Layers {
+		all[i] = true
+	}
+	return all
+}
+
+// publish applies c to the head of cs and wakes its streams, if anything differs.
+func (b *Builder) publish(cs *classState, c classChanges) {
+	for layer := range c.layers {
+		if r, err := envoy.Layer(layer, cs.limitsOf(layer)); err != nil {
+			b.problems[cs.callerKey()] = fmt.Errorf("runtime layer %d: %w", layer, err)
+		} else {
+			c.put(r)
+		}
+	}
+	old := cs.class.Head()
+	head := &Head{Rev: b.world.Rev, Views: old.Views}
+	for t := range c.views {
+		head.Views[t] = old.Views[t].With(moved(c.views[t]))
+	}
+	if head.Views == old.Views {
+		cs.class.advance(head)
+		return
+	}
+	cs.class.Publish(head)
+}
+
+// moved drops the removal of every name that the same batch also puts: an alias that went from one service to another.
+func moved(changes []view.Change) []view.Change {
+	put := make(map[string]bool)
+	for _, c := range changes {
+		put[c.Name] = put[c.Name] || c.Now != nil
+	}
+	return slices.DeleteFunc(changes, func(c view.Change) bool { return c.Now == nil && put[c.Name] })
+}
+
+func (cs *classState) limitsOf(layer int) []envoy.RuntimeKey {
+	var keys []envoy.RuntimeKey
+	for _, service := range sortedKeys(cs.layers[layer]) {
+		keys = append(keys, cs.holds[service].Limits...)
+	}
+	slices.SortFunc(keys, func(a, b envoy.RuntimeKey) int { return strings.Compare(a.Key, b.Key) })
+	return keys
+}
+
+// Shaped are the classes in which a policy applies to some service, and the resources that it shapes there.
+func (b *Builder) Shaped(policy manifest.Key) map[*Class][]view.ID {
+	shaped := map[*Class][]view.ID{}
+	for _, cs := range b.classes {
+		for key, held := range cs.holds {
+			if slices.Contains(held.policies, policy) {
+				name := key.String()
+				shaped[cs.class] = append(shaped[cs.class],
+					view.ID{Type: view.CDS, Name: name}, view.ID{Type: view.RDS, Name: name},
+					view.ID{Type: view.RTDS, Name: envoy.LayerName(envoy.LayerOf(name))})
+			}
+		}
+	}
+	return shaped
+}

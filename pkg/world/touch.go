@@ -1,0 +1,63 @@
+package world
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
+)
+
+// touched is what a step from one world to the next asks to be built again.
+type touched struct {
+	services  map[manifest.Key]bool // policies or the service itself changed
+	endpoints map[manifest.Key]bool // only the addresses changed
+	callers   map[manifest.Key]bool // what they see, or which policies hold for them, may have changed
+	catalogue bool                  // a service came or went, or its hosts moved: every class's list of services may change
+}
+
+func touch(old, now *World, c Changes) touched {
+	t := touched{services: map[manifest.Key]bool{}, endpoints: map[manifest.Key]bool{}, callers: map[manifest.Key]bool{}}
+	for key := range c.Services {
+		t.services[key] = true
+		t.endpoints[key] = true
+		t.callers[key] = true
+		t.catalogue = true
+	}
+	for key := range c.Endpoints {
+		t.endpoints[key.Service] = true
+	}
+	t.hosts(old, now, c)
+	for key := range c.Policies {
+		t.policy(now, old.policies[key])
+		t.policy(now, now.policies[key])
+	}
+	return t
+}
+
+// hosts touches the owners of every host that moved.
+func (t *touched) hosts(old, now *World, c Changes) {
+	for host := range c.Hosts {
+		for _, w := range []*World{old, now} {
+			if owner, ok := w.hosts[host]; ok {
+				t.services[owner] = true
+				t.catalogue = true
+			}
+		}
+	}
+}
+
+func (t *touched) policy(now *World, p *policy.Compiled) {
+	if p == nil {
+		return
+	}
+	for _, s := range now.services {
+		if p.Matches(calledService(s)) {
+			t.services[s.Key()] = true
+		}
+	}
+}
+
+func sortedKeys(m map[manifest.Key]bool) []manifest.Key {
+	return slices.SortedFunc(maps.Keys(m), byKey)
+}
