@@ -1,0 +1,167 @@
+package policy
+
+import (
+	"fmt"
+	"reflect"
+
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+)
+
+// Conflict is two policies of the same rank that set one field to different values for the same calls.
+type Conflict struct {
+	A, B    *Compiled // A is less by name
+	Field   string    // of the effective policy, such as retry.numRetries
+	Message string    // names both, and the way out
+}
+
+// Conflicts lists the conflicts in which a policy of changed (nil: any) takes part. Callers and services are those of the
+// catalogue; those that policies merely name count too.
+func Conflicts(all []*Compiled, services []Service, callers []Caller, changed map[manifest.Key]bool) []Conflict {
+	var found []Conflict
+	byRank := make(map[rank][]*Compiled)
+	for _, c := range all {
+		byRank[c.rank] = append(byRank[c.rank], c)
+	}
+	for _, c := range all {
+		for _, o := range byRank[c.rank] {
+			a, b := c.Policy.Key(), o.Policy.Key()
+			if !a.Less(b) || changed != nil && !changed[a] && !changed[b] {
+				continue
+			}
+			if u, ok := differ(c, o); ok && meet(c, o, services, callers) {
+				found = append(found, Conflict{c, o, units[u].path, conflictText(c, o, u)})
+			}
+		}
+	}
+	return found
+}
+
+// findConflicts reports the conflicts that got in all the same, where they decide what is in force.
+func (m *merging) findConflicts() {
+	for i, c := range m.applied {
+		for _, o := range m.applied[i+1:] {
+			if c.rank != o.rank {
+				break // in order of rank
+			}
+			u, ok := differ(c, o)
+			if !ok || m.slots[u].by != c && m.slots[u].by != o {
+				continue
+			}
+			winner, loser := o, c
+			if m.slots[u].by == c {
+				winner, loser = c, o
+			}
+			m.problems = append(m.problems, Problem{
+				Reason: Conflicted, Field: units[u].path, Winner: winner, Loser: loser, Message: conflictText(c, o, u),
+				WinnerPath: winner.pathOf(u), LoserPath: loser.pathOf(u), parties: []*Compiled{winner, loser},
+			})
+		}
+	}
+}
+
+// differ finds a unit of which a and b say different things.
+func differ(a, b *Compiled) (int, bool) {
+	if u, ok := a.contradicts(b); ok {
+		return u, true
+	}
+	return b.contradicts(a)
+}
+
+// contradicts finds a unit that c sets and o sets otherwise, or takes away.
+func (c *Compiled) contradicts(o *Compiled) (int, bool) {
+	for _, set := range c.sets {
+		if other, ok := o.find(set.unit); ok {
+			if !same(set.value, other.value) {
+				return set.unit, true
+			}
+			continue
+		}
+		for _, clear := range o.clears {
+			if clear.hits(set.unit, set.path) {
+				return set.unit, true
+			}
+		}
+	}
+	return 0, false
+}
+
+func (c *Compiled) find(u int) (setting, bool) {
+	for _, set := range c.sets {
+		if set.unit == u {
+			return set, true
+		}
+	}
+	return setting{}, false
+}
+
+// pathOf is where c says something of unit u.
+func (c *Compiled) pathOf(u int) string {
+	if set, ok := c.find(u); ok {
+		return set.path
+	}
+	for _, clear := range c.clears {
+		if clear.section == units[u].section || clear.origin != "" {
+			return clear.path
+		}
+	}
+	return units[u].path
+}
+
+func conflictText(a, b *Compiled, u int) string {
+	return fmt.Sprintf("policy %s says %s and policy %s says %s, and neither is more specific: set precedence in one of them",
+		a.Policy.Key(), a.sentence(u), b.Policy.Key(), b.sentence(u))
+}
+
+func (c *Compiled) sentence(u int) string {
+	if set, ok := c.find(u); ok {
+		return fmt.Sprintf("%s %v", set.path, shown(set.value))
+	}
+	return c.pathOf(u)
+}
+
+// meet reports whether some caller and some service are covered by both. Both have the same rank, so their targets and sources
+// are of the same sort.
+func meet(a, b *Compiled, services []Service, callers []Caller) bool {
+	return meetTo(a, b, services) && meetFrom(a, b, callers)
+}
+
+func meetTo(a, b *Compiled, services []Service) bool {
+	x, y := a.Policy.Spec.To, b.Policy.Spec.To
+	if a.rank.to == toEveryNamespace && x.Selector == nil && y.Selector == nil {
+		return true
+	}
+	if a.toNamespace != b.toNamespace {
+		return false
+	}
+	if x.Selector == nil && y.Selector == nil {
+		return x.Service == y.Service
+	}
+	if reflect.DeepEqual(x.Selector, y.Selector) {
+		return true
+	}
+	for i := range services {
+		if a.matches(&services[i]) && b.matches(&services[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+func meetFrom(a, b *Compiled, callers []Caller) bool {
+	if a.rank.consumer && a.Policy.Metadata.Namespace != b.Policy.Metadata.Namespace {
+		return false
+	}
+	x, y := a.Policy.Spec.From, b.Policy.Spec.From
+	if x == nil || y == nil {
+		return true
+	}
+	if x.Selector == nil && y.Selector == nil {
+		return a.fromNamespace == b.fromNamespace && x.Service == y.Service
+	}
+	for i := range callers {
+		if a.covers(&callers[i]) && b.covers(&callers[i]) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,127 @@
+package policy
+
+import "reflect"
+
+// Compiled is a policy made ready for resolving: classic knobs expanded, rank known. It is immutable, and so must the policy
+// be from then on.
+type Compiled struct {
+	Policy *Policy
+
+	rank          rank
+	toNamespace   string // Every for all
+	fromNamespace string // only with a source
+	clears        []clearing
+	sets          []setting
+}
+
+// setting is one unit that a policy sets.
+type setting struct {
+	unit  int
+	value reflect.Value // pointer or slice; belongs to the policy
+	path  string        // as written
+}
+
+// clearing is what a policy takes away from less specific ones, before it sets anything itself.
+type clearing struct {
+	section int    // all that is set there; -1: none
+	origin  string // and all that was written in this section, wherever it was expanded to; empty: none
+	path    string // as written
+}
+
+// hits reports whether a value of unit u, written at path, is taken away.
+func (c clearing) hits(u int, path string) bool {
+	return units[u].section == c.section || c.origin != "" && under(path, c.origin)
+}
+
+// under reports whether path is section or a field of it.
+func under(path, section string) bool {
+	return len(path) >= len(section) && path[:len(section)] == section && (len(path) == len(section) || path[len(section)] == '.')
+}
+
+// Compile expands p, which must be valid.
+func Compile(p *Policy) *Compiled {
+	e := expansion{}
+	e.plain(&p.Spec.Sections)
+	if p.Spec.Bulkhead != nil {
+		p.Spec.Bulkhead.expand(&e)
+	}
+	if p.Spec.CircuitBreaker != nil {
+		p.Spec.CircuitBreaker.expand(&e, p.Spec.LoadBalancing)
+	}
+	c := &Compiled{Policy: p, rank: rankOf(p), toNamespace: targetNamespace(p), clears: e.clears, sets: e.sets}
+	if p.Spec.From != nil {
+		c.fromNamespace = sourceNamespace(p)
+	}
+	return c
+}
+
+// Matches reports whether c's target covers svc, for at least some caller.
+func (c *Compiled) Matches(svc Service) bool { return c.matches(&svc) }
+
+// Applies reports whether c, which matches svc, covers calls from caller.
+func (c *Compiled) Applies(_ Service, caller Caller) bool { return c.covers(&caller) }
+
+// Less orders by rank: less specific first, name last. It is a total order.
+func (c *Compiled) Less(o *Compiled) bool {
+	if d := c.rank.compare(o.rank); d != 0 {
+		return d < 0
+	}
+	return c.Policy.Key().Less(o.Policy.Key())
+}
+
+// expansion collects what a policy does.
+type expansion struct {
+	clears []clearing
+	sets   []setting
+}
+
+func (e *expansion) set(path string, value any, from string) {
+	e.sets = append(e.sets, setting{unitByPath[path], reflect.ValueOf(value), from})
+}
+
+// clear takes away the named section (none: "") and all that the section called origin was expanded to.
+func (e *expansion) clear(section, origin, path string) {
+	e.clears = append(e.clears, clearing{sectionIndex(section), origin, path})
+}
+
+func sectionIndex(name string) int {
+	for i, n := range sectionNames {
+		if n == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// plain takes over the sections that need no expansion.
+func (e *expansion) plain(s *Sections) {
+	v := reflect.ValueOf(s).Elem()
+	for i, name := range sectionNames {
+		section := v.Field(i)
+		if section.IsNil() || name == "bulkhead" || name == "circuitBreaker" {
+			continue
+		}
+		if isTrue(section.Elem().FieldByName("Disabled").Interface().(*bool)) {
+			e.off(name)
+		}
+	}
+	for i, u := range units {
+		section := v.Field(u.section)
+		if name := sectionNames[u.section]; section.IsNil() || name == "bulkhead" || name == "circuitBreaker" {
+			continue
+		}
+		if value := section.Elem().Field(u.field); !value.IsNil() {
+			e.sets = append(e.sets, setting{i, value, u.path})
+		}
+	}
+}
+
+// off clears a section. A circuit breaker's expansion lives and dies together: with its outlier detection its panic threshold
+// goes too, but without its panic threshold it would still be a breaker.
+func (e *expansion) off(name string) {
+	origin := ""
+	if name == "outlierDetection" {
+		origin = "circuitBreaker"
+	}
+	e.clear(name, origin, name+".disabled")
+}

@@ -1,0 +1,204 @@
+package policy
+
+import (
+	"cmp"
+	"reflect"
+	"slices"
+
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+)
+
+// held is a value that some policy gave a unit.
+type held struct {
+	value reflect.Value // invalid: taken away, or never set
+	by    *Compiled     // nil: nobody
+	path  string        // as written
+}
+
+// slot is the state of one unit while policies are laid over each other.
+type slot struct {
+	held
+	losers []held // the latest last
+}
+
+// merging lays policies over each other, least specific first.
+type merging struct {
+	service  *Service
+	applied  []*Compiled
+	slots    []slot // by unit
+	off      []held // by section: who switched it off last
+	problems []Problem
+}
+
+// Merge merges the policies that apply to one caller and one service, in Less order. An invalid result falls back, section
+// by section, to the most specific policy's own values; the problems say so. What it returns shares memory with the policies
+// and must not be changed.
+func Merge(svc Service, applied []*Compiled) (*Effective, []Problem) {
+	m := merge(&svc, applied)
+	return m.effective(), m.problems
+}
+
+func merge(svc *Service, applied []*Compiled) *merging {
+	m := newMerging(svc, applied)
+	for _, c := range applied {
+		m.lay(c)
+	}
+	m.settle()
+	m.findConflicts()
+	return m
+}
+
+func newMerging(svc *Service, applied []*Compiled) *merging {
+	return &merging{service: svc, applied: applied, slots: make([]slot, len(units)), off: make([]held, len(sectionNames))}
+}
+
+// lay puts one more specific policy on top.
+func (m *merging) lay(c *Compiled) {
+	for _, clear := range c.clears {
+		for u := range m.slots {
+			if s := &m.slots[u]; s.value.IsValid() && clear.hits(u, s.path) {
+				s.replace(held{by: c, path: clear.path})
+			}
+		}
+		if clear.section >= 0 {
+			m.off[clear.section] = held{by: c, path: clear.path}
+		}
+	}
+	for _, set := range c.sets {
+		m.slots[set.unit].replace(held{set.value, c, set.path})
+	}
+}
+
+func (s *slot) replace(by held) {
+	if s.value.IsValid() {
+		s.losers = append(s.losers, s.held)
+	}
+	s.held = by
+}
+
+// sections builds what the slots hold, defaults filled in. What is nested is copied where a default goes into it.
+func (m *merging) sections() Sections {
+	var s Sections
+	v := reflect.ValueOf(&s).Elem()
+	for u, slot := range m.slots {
+		if !slot.value.IsValid() {
+			continue
+		}
+		section := v.Field(units[u].section)
+		if section.IsNil() {
+			section.Set(reflect.New(section.Type().Elem()))
+		}
+		section.Elem().Field(units[u].field).Set(slot.value)
+	}
+	s.complete(m.service.Protocol)
+	return s
+}
+
+// complete fills in the defaults of every section that is on.
+func (s *Sections) complete(protocol string) {
+	if s.Timeout != nil {
+		s.Timeout.complete()
+	}
+	if s.Retry != nil {
+		s.Retry.complete(protocol, s.Limits)
+	}
+	if s.OutlierDetection != nil {
+		s.OutlierDetection.complete()
+	}
+	if s.LoadBalancing != nil {
+		s.LoadBalancing.complete()
+	}
+}
+
+// check is what is wrong with complete sections.
+func (s *Sections) check() []clash {
+	var found []clash
+	if s.Timeout != nil {
+		found = append(found, s.Timeout.check()...)
+	}
+	if s.Retry != nil {
+		found = append(found, s.Retry.check()...)
+	}
+	if s.OutlierDetection != nil {
+		found = append(found, s.OutlierDetection.check()...)
+	}
+	return found
+}
+
+// effective renders the merge.
+func (m *merging) effective() *Effective {
+	e := &Effective{Sections: m.sections()}
+	for _, c := range m.applied {
+		e.Policies = append(e.Policies, c.Policy.Key())
+	}
+	v := reflect.ValueOf(&e.Sections).Elem()
+	for u := range m.slots {
+		var value reflect.Value
+		if section := v.Field(units[u].section); !section.IsNil() {
+			value = section.Elem().Field(units[u].field)
+		}
+		e.Fields = m.slots[u].appendFields(e.Fields, units[u].path, value)
+	}
+	for i, off := range m.off {
+		if off.by != nil && v.Field(i).IsNil() {
+			e.Fields = append(e.Fields, Field{Path: sectionNames[i], Origin: off.origin("")})
+		}
+	}
+	slices.SortStableFunc(e.Fields, func(a, b Field) int { return cmp.Compare(a.Path, b.Path) })
+	return e
+}
+
+// appendFields appends the fields of one unit whose complete value is given: what is set, what is a default, and what was lost.
+func (s *slot) appendFields(fields []Field, path string, complete reflect.Value) []Field {
+	written := make(map[string]bool)
+	if s.value.IsValid() {
+		for _, l := range leaves(s.value) {
+			written[l.suffix] = true
+		}
+	}
+	lost := s.lost()
+	for _, l := range leaves(complete) {
+		f := Field{Path: path + l.suffix, Value: shown(l.value), Origin: Origin{Default: true, Path: path + l.suffix}, Losers: lost[l.suffix]}
+		if written[l.suffix] {
+			f.Origin = s.origin(l.suffix)
+		}
+		delete(lost, l.suffix)
+		fields = append(fields, f)
+	}
+	// What only losers had, and nothing took its place.
+	for suffix, losers := range lost {
+		f := Field{Path: path + suffix, Losers: losers}
+		if s.by != nil {
+			f.Origin = s.origin("")
+		}
+		fields = append(fields, f)
+	}
+	return fields
+}
+
+// lost are the losing values by leaf, the most specific first.
+func (s *slot) lost() map[string][]Loser {
+	if len(s.losers) == 0 {
+		return nil
+	}
+	lost := make(map[string][]Loser)
+	for _, h := range slices.Backward(s.losers) {
+		for _, l := range leaves(h.value) {
+			lost[l.suffix] = append(lost[l.suffix], Loser{Value: shown(l.value), Origin: h.origin(l.suffix)})
+		}
+	}
+	return lost
+}
+
+// origin says where the leaf of h comes from.
+func (h held) origin(suffix string) Origin {
+	return Origin{Policy: h.by.Policy.Key(), Revision: h.by.Policy.Metadata.Revision, Path: h.path + suffix}
+}
+
+// key is the policy's key, zero for nobody.
+func (h held) key() manifest.Key {
+	if h.by == nil {
+		return manifest.Key{}
+	}
+	return h.by.Policy.Key()
+}

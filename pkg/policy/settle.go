@@ -1,0 +1,169 @@
+package policy
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// The reasons of problems.
+const (
+	InvalidMerge = "InvalidMerge"
+	Conflicted   = "Conflicted"
+)
+
+// Problem is what Merge found wrong.
+type Problem struct {
+	Reason  string // InvalidMerge | Conflicted
+	Field   string // of the effective policy, such as timeout.perTry
+	Winner  *Compiled
+	Loser   *Compiled // the policy that carries the condition (both, when Conflicted); never nil
+	Message string
+
+	// WinnerPath and LoserPath are the fields as written in the two policies, such as circuitBreaker.recoveryTimeout.
+	WinnerPath, LoserPath string
+
+	parties []*Compiled // whose values clash
+}
+
+// clash is a rule between two fields that does not hold: "a rule b". b may be empty.
+type clash struct {
+	a, rule, b string
+}
+
+func (c clash) section() string {
+	section, _, _ := strings.Cut(c.a, ".")
+	return section
+}
+
+// settle looks for what is invalid though every policy is valid alone, and lets those sections fall back.
+func (m *merging) settle() {
+	for range sectionNames {
+		s := m.sections()
+		found := s.check()
+		if len(found) == 0 {
+			return
+		}
+		m.fallBack(found[0].section(), found)
+	}
+}
+
+// fallBack reduces a section to the values of the most specific policy that is valid there by itself; without one it is off.
+func (m *merging) fallBack(section string, all []clash) {
+	index := sectionIndex(section)
+	found := slices.DeleteFunc(slices.Clone(all), func(c clash) bool { return c.section() != section })
+	live := m.live(index)
+	winner := m.standsAlone(index, live)
+	for _, c := range found {
+		m.report(c, winner, live)
+	}
+	for u := range m.slots {
+		s := &m.slots[u]
+		if units[u].section == index || index == sectionIndex("outlierDetection") && under(s.path, "circuitBreaker") {
+			if s.value.IsValid() && s.by != winner {
+				s.replace(held{by: winner, path: section})
+			}
+		}
+	}
+	if winner == nil {
+		return
+	}
+	for _, set := range winner.sets {
+		if s := &m.slots[set.unit]; units[set.unit].section == index && s.by != winner {
+			s.held = held{set.value, winner, set.path}
+		}
+	}
+}
+
+// live are the policies with a value in force in a section, the most specific first.
+func (m *merging) live(section int) []*Compiled {
+	holders := make(map[*Compiled]bool)
+	for u, s := range m.slots {
+		if s.value.IsValid() && units[u].section == section {
+			holders[s.by] = true
+		}
+	}
+	var list []*Compiled
+	for _, c := range slices.Backward(m.applied) {
+		if holders[c] {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// standsAlone is the first of live whose own values are valid in the section, nil where there is none.
+func (m *merging) standsAlone(section int, live []*Compiled) *Compiled {
+	for _, c := range live {
+		alone := newMerging(m.service, []*Compiled{c})
+		alone.lay(c)
+		s := alone.sections()
+		if !slices.ContainsFunc(s.check(), func(c clash) bool { return sectionIndex(c.section()) == section }) {
+			return c
+		}
+	}
+	return nil
+}
+
+// report says of every policy that loses its values what clashes.
+func (m *merging) report(c clash, winner *Compiled, live []*Compiled) {
+	p := Problem{Reason: InvalidMerge, Field: c.a, Winner: winner, Message: m.text(c)}
+	for _, path := range []string{c.a, c.b} {
+		if u, ok := unitByPath[path]; ok && m.slots[u].value.IsValid() {
+			p.parties = append(p.parties, m.slots[u].by)
+		}
+	}
+	if c.b == "" {
+		p.parties = live
+	}
+	p.WinnerPath = m.pathOf(winner, c)
+	for _, loser := range live {
+		if loser != winner {
+			p.Loser, p.LoserPath = loser, m.pathOf(loser, c)
+			m.problems = append(m.problems, p)
+		}
+	}
+}
+
+// pathOf is where policy by has written its part of the clash, or the section where it has no part in it.
+func (m *merging) pathOf(by *Compiled, c clash) string {
+	for _, path := range []string{c.a, c.b} {
+		if u, ok := unitByPath[path]; ok && m.slots[u].value.IsValid() && m.slots[u].by == by {
+			return m.slots[u].path
+		}
+	}
+	return c.section()
+}
+
+// text names both fields, their values and their policies.
+func (m *merging) text(c clash) string {
+	if c.b == "" {
+		return c.a + " " + c.rule
+	}
+	return m.side(c.a) + " " + c.rule + " " + m.side(c.b)
+}
+
+func (m *merging) side(path string) string {
+	u := unitByPath[path]
+	if s := m.slots[u]; s.value.IsValid() {
+		if value := shown(s.value); !isList(value) {
+			return fmt.Sprintf("%s %v of policy %s", s.path, value, s.key())
+		}
+		return fmt.Sprintf("%s of policy %s", s.path, s.key())
+	}
+	s := m.sections()
+	section := reflect.ValueOf(s).Field(units[u].section)
+	if value := section.Elem().Field(units[u].field); !isNil(value) {
+		return fmt.Sprintf("%s %v (default)", path, shown(value))
+	}
+	return path + " (not set)"
+}
+
+func isList(v any) bool {
+	switch v.(type) {
+	case []string, []uint32, []any, map[string]any:
+		return true
+	}
+	return false
+}
