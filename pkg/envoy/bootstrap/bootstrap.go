@@ -1,0 +1,119 @@
+// Package bootstrap writes the file that a proxy is started with: who it is and where its control plane is. All else arrives over xDS.
+package bootstrap
+
+import (
+	"bytes"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"text/template"
+)
+
+// Envoy are the answers that an Envoy's bootstrap is made of.
+type Envoy struct {
+	XDS       []string // host:port of every replica of the control plane, at least one; a name or an IP address
+	Namespace string   // of the service beside which the proxy runs
+	Service   string   // the service beside which the proxy runs
+	NodeID    string   // unique among the proxies
+	Profile   string   // sidecar
+	Admin     string   // ip:port of the admin interface; default 127.0.0.1:9901
+	Outbound  string   // ip:port that the application calls; default 127.0.0.1:15001
+}
+
+// Defaults of the addresses.
+const (
+	DefaultAdmin    = "127.0.0.1:9901"
+	DefaultOutbound = "127.0.0.1:15001"
+)
+
+// layers is the number of runtime layers that the compiler spreads limits over.
+const layers = 8
+
+//go:embed envoy.yaml.tmpl
+var envoyTemplate string
+
+type endpoint struct{ Host, Port string }
+
+// Write is the bootstrap as YAML: the same text for the same answers. The error says which answers are wrong.
+func (e Envoy) Write() ([]byte, error) {
+	if e.Profile == "" {
+		e.Profile = "sidecar"
+	}
+	if e.Admin == "" {
+		e.Admin = DefaultAdmin
+	}
+	if e.Outbound == "" {
+		e.Outbound = DefaultOutbound
+	}
+	endpoints, names, err := e.check()
+	if err != nil {
+		return nil, err
+	}
+	t, err := template.New("envoy").Funcs(template.FuncMap{"quote": strconv.Quote}).Parse(envoyTemplate)
+	if err != nil {
+		return nil, err
+	}
+	admin := netip.MustParseAddrPort(e.Admin)
+	discovery := "STATIC"
+	if names {
+		discovery = "STRICT_DNS"
+	}
+	var out bytes.Buffer
+	err = t.Execute(&out, map[string]any{
+		"Node": e, "Cluster": e.Service + "." + e.Namespace, "AdminIP": admin.Addr().String(), "AdminPort": admin.Port(),
+		"Layers": layers, "Endpoints": endpoints, "Discovery": discovery,
+	})
+	return out.Bytes(), err
+}
+
+// check returns the control plane's addresses and whether any of them is a name.
+func (e Envoy) check() (endpoints []endpoint, names bool, err error) {
+	var faults []error
+	need := func(field, value string) {
+		if value == "" {
+			faults = append(faults, fmt.Errorf("%s is required", field))
+		}
+	}
+	need("namespace", e.Namespace)
+	need("service", e.Service)
+	need("node-id", e.NodeID)
+	if e.Profile != "sidecar" {
+		faults = append(faults, fmt.Errorf("profile %q is not supported: sidecar is", e.Profile))
+	}
+	for _, a := range [...]struct{ flag, value string }{{"listen-admin", e.Admin}, {"listen-outbound", e.Outbound}} {
+		if p, err := netip.ParseAddrPort(a.value); err != nil || p.Port() == 0 {
+			faults = append(faults, fmt.Errorf("%s %q is no IP:PORT", a.flag, a.value))
+		}
+	}
+	if len(e.XDS) == 0 {
+		faults = append(faults, errors.New("xds is required: HOST:PORT of the control plane"))
+	}
+	for _, address := range e.XDS {
+		host, port, err := split(address)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("xds %q is no HOST:PORT", address))
+			continue
+		}
+		if _, err := netip.ParseAddr(host); err != nil {
+			names = true
+		}
+		endpoints = append(endpoints, endpoint{host, port})
+	}
+	return endpoints, names, errors.Join(faults...)
+}
+
+// split reads "host:port" or "[ipv6]:port".
+func split(address string) (host, port string, err error) {
+	if p, err := netip.ParseAddrPort(address); err == nil && p.Port() != 0 {
+		return p.Addr().String(), strconv.Itoa(int(p.Port())), nil
+	}
+	host, port, ok := strings.Cut(address, ":")
+	n, err := strconv.ParseUint(port, 10, 16)
+	if !ok || err != nil || n == 0 || host == "" || strings.ContainsAny(host, "/[]@ ") {
+		return "", "", errors.New("no address")
+	}
+	return host, port, nil
+}

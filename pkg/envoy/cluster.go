@@ -1,0 +1,61 @@
+package envoy
+
+import (
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+)
+
+const httpProtocolOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+// cluster is the Cluster of the service. Any changed byte of it makes Envoy build the cluster anew, and lose its ejections, counters
+// and connections. So its skeleton never changes, and it holds only what has no other carrier.
+func (in input) cluster() *clusterv3.Cluster {
+	c := &clusterv3.Cluster{
+		Name:                 in.name,
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
+		// The fetch timeout stays at Envoy's 15 s: a cluster whose assignment is lost on the way goes live with the one it had.
+		EdsClusterConfig: &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads(), ServiceName: in.name},
+		ConnectTimeout:   in.connectTimeout(),
+		CircuitBreakers:  in.circuitBreakers(),
+		OutlierDetection: in.outlierDetection(),
+		TypedExtensionProtocolOptions: map[string]*anypb.Any{
+			httpProtocolOptions: pack(in.protocolOptions()),
+		},
+		CommonLbConfig: &clusterv3.Cluster_CommonLbConfig{
+			// Envoy's default of 1 s would delay the second ejection or health change within a second.
+			UpdateMergeWindow: durationpb.New(0),
+		},
+	}
+	in.balance(c)
+	return c
+}
+
+func ads() *corev3.ConfigSource {
+	return &corev3.ConfigSource{
+		ResourceApiVersion:    corev3.ApiVersion_V3,
+		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+	}
+}
+
+// protocolOptions are always present: their coming and going would be a change.
+func (in input) protocolOptions() *httpv3.HttpProtocolOptions {
+	explicit := &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+		ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{
+			// Trailers of chunked messages would be dropped on their way otherwise.
+			HttpProtocolOptions: &corev3.Http1ProtocolOptions{EnableTrailers: true},
+		},
+	}
+	if in.http2() {
+		explicit.ProtocolConfig = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{
+			Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
+		}
+	}
+	return &httpv3.HttpProtocolOptions{
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: in.connectionIdle()},
+		UpstreamProtocolOptions:   &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit},
+	}
+}
