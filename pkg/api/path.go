@@ -1,0 +1,69 @@
+package api
+
+import (
+	"net/url"
+	"strconv"
+)
+
+// Paths that name no object.
+const (
+	Base         = "/api/v1"
+	ApplyPath    = Base + "/apply"
+	ValidatePath = Base + "/validate"
+	ProxiesPath  = Base + "/proxies"
+	VersionPath  = Base + "/version"
+)
+
+// The plurals by which paths name the kinds.
+const (
+	Policies = "policies"
+	Services = "services"
+)
+
+// ListPath lists a plural in one namespace, or in all of them if that is "".
+func ListPath(plural, namespace string) string {
+	if namespace == "" {
+		return Base + "/" + plural
+	}
+	return Base + "/namespaces/" + url.PathEscape(namespace) + "/" + plural
+}
+
+// ObjectPath is the path of one object.
+func ObjectPath(plural, namespace, name string) string {
+	return ListPath(plural, namespace) + "/" + url.PathEscape(name)
+}
+
+// EndpointsPath lists the endpoints of a service.
+func EndpointsPath(namespace, service string) string {
+	return ObjectPath(Services, namespace, service) + "/endpoints"
+}
+
+// EndpointPath is the path of one endpoint.
+func EndpointPath(namespace, service, id string) string {
+	return EndpointsPath(namespace, service) + "/" + url.PathEscape(id)
+}
+
+// EffectivePath asks what holds for calls from a caller ("orders", "shop/orders", or "" for any other) to a service.
+func EffectivePath(namespace, service, from string) string {
+	path := ObjectPath(Services, namespace, service) + "/effective"
+	if from != "" {
+		path += "?" + url.Values{"from": {from}}.Encode()
+	}
+	return path
+}
+
+// StatusPath is the status of a policy.
+func StatusPath(namespace, name string) string {
+	return ObjectPath(Policies, namespace, name) + "/status"
+}
+
+// ProxyPath is the path of one proxy.
+func ProxyPath(id string) string { return ProxiesPath + "/" + url.PathEscape(id) }
+
+// DeleteRef names an object in the delete parameter of an apply, such as "Policy/shop/orders".
+func DeleteRef(kind, namespace, name string) string { return kind + "/" + namespace + "/" + name }
+
+// AtRevision is the query that makes a read wait until the server has seen a revision.
+func AtRevision(revision int64) url.Values {
+	return url.Values{"revision": {strconv.FormatInt(revision, 10)}}
+}

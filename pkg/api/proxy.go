@@ -1,0 +1,83 @@
+package api
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Proxy is a connected xDS client.
+type Proxy struct {
+	ID        string      `json:"id"`
+	Namespace string      `json:"namespace"` // of the caller
+	Service   string      `json:"service"`   // the caller
+	Dialect   string      `json:"dialect"`
+	Version   string      `json:"version"`
+	Profile   string      `json:"profile,omitempty"`
+	Connected time.Time   `json:"connected"`
+	Address   string      `json:"address,omitempty"`
+	Revision  int64       `json:"revision"` // it holds everything up to here
+	Types     []ProxyType `json:"types"`
+}
+
+// ProxyType is what a proxy said about one type of resource.
+type ProxyType struct {
+	Type     string      `json:"type"` // RTDS, CDS, EDS, LDS, SRDS, RDS
+	Sent     int         `json:"sent"`
+	Acked    int         `json:"acked"`
+	Pending  int         `json:"pending"`
+	Rejected []Rejection `json:"rejected,omitempty"`
+}
+
+// Rejection is a resource that a proxy refused, with its words.
+type Rejection struct {
+	Name     string   `json:"name"`
+	Version  string   `json:"version,omitempty"`
+	Message  string   `json:"message"`
+	Policies []string `json:"policies,omitempty"` // that shaped it, as namespace/name
+}
+
+// ProxyList is all connected proxies, by id.
+type ProxyList struct {
+	Items    []Proxy `json:"items"`
+	Revision int64   `json:"revision"`
+}
+
+// EffectiveResponse is the merge of all policies that apply to calls from one caller to one service.
+type EffectiveResponse struct {
+	Service  string           `json:"service"` // namespace/name
+	From     string           `json:"from,omitempty"`
+	Revision int64            `json:"revision"`
+	Policies []string         `json:"policies"` // that apply, least specific first
+	Fields   []EffectiveField `json:"fields"`
+	Problems []string         `json:"problems,omitempty"`
+}
+
+// EffectiveField is one field of an effective policy and where its value comes from.
+type EffectiveField struct {
+	Path   string           `json:"path"`
+	Value  json.RawMessage  `json:"value"` // null where a section was switched off
+	Origin Origin           `json:"origin"`
+	Losers []EffectiveLoser `json:"losers,omitempty"`
+}
+
+// EffectiveLoser is a value that a more specific policy overrode.
+type EffectiveLoser struct {
+	Value  json.RawMessage `json:"value"`
+	Origin Origin          `json:"origin"`
+}
+
+// Origin is the policy a value was written in, or the default.
+type Origin struct {
+	Policy   string `json:"policy,omitempty"` // namespace/name
+	Revision int64  `json:"revision,omitempty"`
+	Path     string `json:"path,omitempty"` // as written there
+	Default  bool   `json:"default,omitempty"`
+}
+
+// String names the origin: "default", or "shop/payments (circuitBreaker.failureThreshold)".
+func (o Origin) String() string {
+	if o.Default || o.Policy == "" {
+		return "default"
+	}
+	return o.Policy + " (" + o.Path + ")"
+}
