@@ -38,14 +38,14 @@ type Meta struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 
 	// UID tells an object from a later one of the same name.
-	UID string `json:"uid,omitempty"`
+	UID string `json:"uid,omitempty" set:"server"`
 	// Revision is the store revision of the last write. It is not part of the stored value.
-	Revision int64 `json:"revision,omitempty"`
+	Revision int64 `json:"revision,omitempty" set:"server"`
 	// Generation counts the edits of the object, from 1, across deletes too.
-	Generation int64      `json:"generation,omitempty"`
-	CreatedAt  *time.Time `json:"createdAt,omitempty"`
-	UpdatedAt  *time.Time `json:"updatedAt,omitempty"`
-	UpdatedBy  string     `json:"updatedBy,omitempty"`
+	Generation int64      `json:"generation,omitempty" set:"server"`
+	CreatedAt  *time.Time `json:"createdAt,omitempty" set:"server"`
+	UpdatedAt  *time.Time `json:"updatedAt,omitempty" set:"server"`
+	UpdatedBy  string     `json:"updatedBy,omitempty" set:"server"`
 }
 
 // Key is the object's key.
