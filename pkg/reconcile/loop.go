@@ -132,7 +132,7 @@ func (l *Loop) gather(d store.Delivery) store.Delivery {
 
 func (l *Loop) step(b *world.Builder, d store.Delivery) {
 	begun := time.Now()
-	changes := l.decode(b.World(), d.Events)
+	changes := l.decode(d.Events)
 	next := b.World().With(d.Revision, changes)
 	next.Cluster = d.Cluster
 	if d.Reset {
