@@ -3,10 +3,17 @@ package envoy
 import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+)
+
+// What a message's headers may hold: as much as common servers take, so that they are the ones to refuse.
+const (
+	maxHeadersKiB = 1024
+	maxHeaders    = 1000
 )
 
 const httpProtocolOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -55,7 +62,11 @@ func (in input) protocolOptions() *httpv3.HttpProtocolOptions {
 		}
 	}
 	return &httpv3.HttpProtocolOptions{
-		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: in.connectionIdle()},
-		UpstreamProtocolOptions:   &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit},
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
+			IdleTimeout:          in.connectionIdle(),
+			MaxHeadersCount:      wrapperspb.UInt32(maxHeaders),
+			MaxResponseHeadersKb: wrapperspb.UInt32(maxHeadersKiB),
+		},
+		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit},
 	}
 }

@@ -81,15 +81,20 @@ func connectionManager() *hcmv3.HttpConnectionManager {
 		NormalizePath:                wrapperspb.Bool(false),
 		PathWithEscapedSlashesAction: hcmv3.HttpConnectionManager_KEEP_UNCHANGED,
 
-		// No limit in time but those of policies.
-		StreamIdleTimeout:         durationpb.New(0),
-		RequestTimeout:            durationpb.New(0),
-		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: durationpb.New(0)},
+		// No limit in time but those of policies; and on headers, Envoy's 60 KiB and 100 would be tighter than most servers.
+		StreamIdleTimeout:   durationpb.New(0),
+		RequestTimeout:      durationpb.New(0),
+		MaxRequestHeadersKb: wrapperspb.UInt32(maxHeadersKiB),
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
+			IdleTimeout:     durationpb.New(0),
+			MaxHeadersCount: wrapperspb.UInt32(maxHeaders),
+		},
 
 		HttpProtocolOptions: &corev3.Http1ProtocolOptions{
-			AllowAbsoluteUrl: wrapperspb.Bool(true), // for applications that are given the sidecar as their HTTP_PROXY
-			AcceptHttp_10:    true,
-			EnableTrailers:   true,
+			AllowAbsoluteUrl:   wrapperspb.Bool(true), // for applications that are given the sidecar as their HTTP_PROXY
+			AcceptHttp_10:      true,
+			AllowCustomMethods: true,
+			EnableTrailers:     true,
 		},
 		// An application may hold all its streams on one connection.
 		Http2ProtocolOptions: &corev3.Http2ProtocolOptions{MaxConcurrentStreams: wrapperspb.UInt32(math.MaxInt32)},

@@ -12,8 +12,8 @@ import (
 	"text/template"
 )
 
-// Envoy are the answers that an Envoy's bootstrap is made of.
-type Envoy struct {
+// Options are the answers that a bootstrap is made of.
+type Options struct {
 	XDS       []string // host:port of every replica of the control plane, at least one; a name or an IP address
 	Namespace string   // of the service beside which the proxy runs
 	Service   string   // the service beside which the proxy runs
@@ -37,8 +37,8 @@ var envoyTemplate string
 
 type endpoint struct{ Host, Port string }
 
-// Write is the bootstrap as YAML: the same text for the same answers. The error says which answers are wrong.
-func (e Envoy) Write() ([]byte, error) {
+// Envoy is an Envoy's bootstrap as YAML: the same text for the same options. The error says which options are wrong.
+func Envoy(e Options) ([]byte, error) {
 	if e.Profile == "" {
 		e.Profile = "sidecar"
 	}
@@ -70,7 +70,7 @@ func (e Envoy) Write() ([]byte, error) {
 }
 
 // check returns the control plane's addresses and whether any of them is a name.
-func (e Envoy) check() (endpoints []endpoint, names bool, err error) {
+func (e Options) check() (endpoints []endpoint, names bool, err error) {
 	var faults []error
 	need := func(field, value string) {
 		if value == "" {
