@@ -1,0 +1,196 @@
+package xds
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/breakwater-mesh/breakwater/pkg/view"
+	"github.com/breakwater-mesh/breakwater/pkg/world"
+)
+
+// Sizes of responses. A rejection of one resource is blamed without doubt and holds up nobody else, so a few changes go one by
+// one; a first load or a burst goes in batches, and is halved where a rejection names nobody.
+const (
+	few   = 8
+	batch = 50
+)
+
+// update is the next response of a type that sets something, or nil.
+func (s *state) update(t view.Type, head *world.Head, now time.Time) *response {
+	sub := &s.subs[t]
+	if !sub.open || len(sub.flights) >= mostFlights(t) {
+		return nil
+	}
+	ready, waiting := s.pending(t, head.Views[t], now)
+	if len(ready) > 0 {
+		return s.fly(t, ready[:min(len(ready), sub.size(len(ready)))], head.Rev, now)
+	}
+	if waiting {
+		return nil
+	}
+	sub.rest(head.Views[t])
+	if sub.wild && !sub.answered {
+		return s.fly(t, nil, head.Rev, now) // an empty answer is one: a proxy waits for it before it starts
+	}
+	return nil
+}
+
+// size is how many of n ready items go into the next response.
+func (s *sub) size(n int) int {
+	switch {
+	case s.limit > 0:
+		return s.limit
+	case s.loaded && n <= few:
+		return 1
+	}
+	return batch
+}
+
+// pending is what could be sent now, and whether anything else is held back or to be removed.
+func (s *state) pending(t view.Type, head *view.View, now time.Time) (ready []item, waiting bool) {
+	sub := &s.subs[t]
+	view.Diff(sub.sent, head, func(old, r *view.Resource) {
+		name := nameOf(old, r)
+		if _, forced := sub.force[name]; forced || !sub.has(name) {
+			return
+		}
+		if r == nil && t == view.RTDS {
+			r = emptyLayer(name) // a runtime layer is emptied, never removed: a proxy without an answer for it does not start
+			if old.Version == r.Version {
+				return
+			}
+		}
+		switch {
+		case r == nil || s.gated(t, r, now):
+			waiting = true
+		default:
+			ready = append(ready, item{name: name, res: r})
+		}
+	})
+	if len(sub.force) == 0 {
+		return ready, waiting
+	}
+	for _, name := range slices.Sorted(maps.Keys(sub.force)) {
+		it, say, hold := s.forced(t, name, head, now)
+		switch {
+		case hold:
+			waiting = true
+		case say:
+			ready = append(ready, it)
+		default:
+			delete(sub.force, name)
+			delete(sub.unclean, name)
+			if sub.has(name) && sub.sent.Get(name) != nil && head.Get(name) == nil {
+				// Its removal comes by itself. Should it come back before, then it is sent whatever its version: what the proxy
+				// has of it is not known.
+				sub.sent = sub.sent.With([]view.Change{view.Put(stranger(t, name, ""))})
+				waiting = true
+			}
+		}
+	}
+	return ready, waiting
+}
+
+// forced is what to say of a name that must be sent although sent says that the proxy has it; hold asks for patience.
+func (s *state) forced(t view.Type, name string, head *view.View, now time.Time) (it item, say, hold bool) {
+	sub := &s.subs[t]
+	u := sub.force[name]
+	if !sub.has(name) {
+		return item{}, false, false
+	}
+	r := head.Get(name)
+	switch {
+	case t == view.EDS && u != again && (r == nil || sub.rejectedNow(r)):
+		return lastAssignment(name, r, sub), true, false
+	case r == nil:
+		return missing(t, name, u, sub)
+	case sub.rejectedNow(r):
+		old := sub.acked.Get(name)
+		say = u != again && old != nil && !unknown(old)
+		return item{name: name, res: old, echo: true, told: r}, say, false
+	}
+	if s.gated(t, r, now) {
+		return item{}, false, true
+	}
+	return item{name: name, res: r}, true, false
+}
+
+// lastAssignment is what to say of an assignment that does not exist, or was rejected, when a cluster waits for it: what the proxy
+// accepted last, or else that there is none. Envoy takes a cluster live empty on that in milliseconds instead of 15 s, ignores it
+// for an assignment that it has, and would withhold the answers to all CDS responses on silence.
+func lastAssignment(name string, rejected *view.Resource, sub *sub) item {
+	old := sub.acked.Get(name)
+	if old != nil && unknown(old) {
+		old = nil
+	}
+	return item{name: name, res: old, echo: true, told: rejected}
+}
+
+// missing is what to say of a name of another type that does not exist. A runtime layer is answered empty, since Envoy does not
+// start without it. For a route configuration silence is right: the answer "does not exist" would make a listener warm for ever.
+// Other types are told, unless they are to be removed in good order anyhow.
+func missing(t view.Type, name string, u urge, sub *sub) (it item, say, hold bool) {
+	switch {
+	case t == view.RTDS:
+		return item{name: name, res: emptyLayer(name)}, true, false
+	case u != answer || t == view.RDS || sub.sent.Get(name) != nil:
+		return item{}, false, false
+	}
+	return item{name: name}, true, false
+}
+
+// emptyLayer is a Runtime resource without keys.
+func emptyLayer(name string) *view.Resource {
+	const fieldName, fieldLayer = 1, 2
+	b := protowire.AppendTag(nil, fieldName, protowire.BytesType)
+	b = protowire.AppendString(b, name)
+	b = protowire.AppendTag(b, fieldLayer, protowire.BytesType)
+	b = protowire.AppendBytes(b, nil)
+	return view.New(view.RTDS, name, b, nil)
+}
+
+func nameOf(old, now *view.Resource) string {
+	if old != nil {
+		return old.Name
+	}
+	return now.Name
+}
+
+// removal is the next response that only removes, or nil: scopes before what they name, clusters after what uses them.
+func (s *state) removal(head *world.Head, now time.Time) *response {
+	var used *uses
+	for _, t := range [...]view.Type{view.SRDS, view.LDS, view.RDS, view.CDS, view.EDS} {
+		sub := &s.subs[t]
+		if !sub.open || sub.sent == head.Views[t] || len(sub.flights) >= mostFlights(t) {
+			continue
+		}
+		var items []item
+		var silent []view.Change
+		view.Diff(sub.sent, head.Views[t], func(old, r *view.Resource) {
+			if r != nil || !sub.has(old.Name) || len(items) == batch {
+				return
+			}
+			if used == nil {
+				used = s.uses(now)
+			}
+			switch {
+			case used.keep(old.ID()):
+			case t == view.RDS && sub.acked.Get(old.Name) == nil:
+				silent = append(silent, view.Change{Name: old.Name}) // never the first answer
+			default:
+				items = append(items, item{name: old.Name})
+			}
+		})
+		for _, c := range silent {
+			sub.forget(c.Name)
+		}
+		sub.sent = sub.sent.With(silent)
+		if len(items) > 0 {
+			return s.fly(t, items, head.Rev, now)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,225 @@
+package xds
+
+import (
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/pkg/view"
+)
+
+// request is one message of a proxy, in whichever dialect of xDS it was written.
+type request struct {
+	typ         view.Type
+	subscribe   []string
+	unsubscribe []string
+	known       map[string]string // the versions that a proxy which reconnects holds, by name
+	nonce       string            // of the response that it answers, or ""
+	rejected    bool
+	text        string // of the rejection
+}
+
+// response is what the state machine wants said, in whichever dialect.
+type response struct {
+	typ   view.Type
+	nonce string
+	rev   int64
+	set   []*view.Resource
+	gone  []string
+}
+
+// item is one name in a response that is not answered yet.
+type item struct {
+	name string
+	res  *view.Resource // nil: a removal
+	echo bool           // an older version that the proxy accepted is said again
+	told *view.Resource // of an echo: the version that was rejected, which counts as sent
+	void bool           // its subscription changed meanwhile: an ACK says nothing of it, but it was sent
+}
+
+// flight is a response that is not answered yet.
+type flight struct {
+	nonce    string
+	at       time.Time
+	items    []item
+	removals bool
+}
+
+// urge is why a name is sent although sent says that the proxy has it. The greater wins.
+type urge uint8
+
+const (
+	again  urge = iota + 1 // it was in a response that was rejected as a whole
+	follow                 // the assignment of a cluster that was sent
+	answer                 // the proxy asked for the name: something must be said
+)
+
+// rejection is what a proxy said of one version of a resource.
+type rejection struct {
+	version string
+	text    string
+	since   time.Time
+}
+
+// sub is what one stream knows of one type. sent and acked hold, for every name that the proxy subscribes to, exactly what it was
+// told and what it accepted; of other names they say nothing. That lets both be the head's own view whenever there is nothing to
+// do, so that a stream at rest has no entry for a resource. The maps are empty, and mostly nil, at rest.
+type sub struct {
+	open     bool // the proxy has asked for the type
+	wild     bool // it subscribes to whatever there is
+	answered bool // the first answer is out
+	loaded   bool // the first load is over
+	limit    int  // > 0: bisecting a rejection that named nobody
+
+	names   *view.View // explicit subscriptions; only its names count. The head's view where the names are the same
+	sent    *view.View
+	acked   *view.View
+	flights []flight
+
+	force    map[string]urge
+	rejected map[string]rejection
+	held     map[string]time.Time // scopes that wait for their route configuration, since when
+	unclean  map[string]struct{}  // assignments that an EDS rejection would leave half applied
+}
+
+func (s *sub) has(name string) bool { return s.wild || s.names.Get(name) != nil }
+
+func (s *sub) urge(name string, u urge) {
+	if s.force == nil {
+		s.force = make(map[string]urge)
+	}
+	s.force[name] = max(s.force[name], u)
+}
+
+// forget drops every exception of a name.
+func (s *sub) forget(name string) {
+	delete(s.force, name)
+	delete(s.rejected, name)
+	delete(s.held, name)
+	delete(s.unclean, name)
+}
+
+// void makes the answers in flight say nothing of name.
+func (s *sub) void(name string) {
+	for f := range s.flights {
+		for i := range s.flights[f].items {
+			if it := &s.flights[f].items[i]; it.name == name {
+				it.void = true
+			}
+		}
+	}
+}
+
+// flying reports whether an unanswered response speaks of name.
+func (s *sub) flying(name string) bool {
+	for _, f := range s.flights {
+		for _, it := range f.items {
+			if it.name == name && !it.void {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// leaving reports whether an unanswered response removes name.
+func (s *sub) leaving(name string) bool {
+	for _, f := range s.flights {
+		if !f.removals {
+			continue
+		}
+		for _, it := range f.items {
+			if it.name == name && it.res == nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// surely reports whether the proxy holds a version of name and nothing under way takes it away.
+func (s *sub) surely(name string) bool {
+	return s.open && s.has(name) && s.acked.Get(name) != nil && s.sent.Get(name) != nil && !s.leaving(name)
+}
+
+// holds is the version of name that the proxy works with, as far as was said; nil if none.
+func (s *sub) holds(name string) *view.Resource {
+	if _, bad := s.rejected[name]; bad {
+		return s.acked.Get(name)
+	}
+	return s.sent.Get(name)
+}
+
+// each calls f with every version of every resource that the proxy may hold at this moment.
+func (s *sub) each(f func(*view.Resource)) {
+	if !s.open {
+		return
+	}
+	use := func(_, r *view.Resource) {
+		if r != nil && s.has(r.Name) && !s.rejectedNow(r) {
+			f(r)
+		}
+	}
+	view.Diff(nil, s.sent, use)
+	view.Diff(s.sent, s.acked, use)
+	for _, fl := range s.flights {
+		for _, it := range fl.items {
+			use(nil, it.res)
+		}
+	}
+}
+
+// rejectedNow reports whether the proxy said no to this very version.
+func (s *sub) rejectedNow(r *view.Resource) bool {
+	no, bad := s.rejected[r.Name]
+	return bad && no.version == r.Version
+}
+
+// adopt takes over what a proxy that reconnects says it holds.
+func (s *sub) adopt(t view.Type, known map[string]string, head *view.View) {
+	var changes []view.Change
+	view.Diff(nil, head, func(_, r *view.Resource) {
+		if _, has := known[r.Name]; !has {
+			changes = append(changes, view.Change{Name: r.Name})
+		}
+	})
+	for name, version := range known {
+		if !s.has(name) {
+			continue
+		}
+		if r := head.Get(name); r == nil || r.Version != version {
+			changes = append(changes, view.Put(stranger(t, name, version)))
+		}
+	}
+	s.sent = head.With(changes)
+	s.acked = s.sent
+}
+
+// stranger stands for a resource that a proxy holds and of which the version alone is known.
+func stranger(t view.Type, name, version string) *view.Resource {
+	return &view.Resource{Type: t, Name: name, Version: version}
+}
+
+// unknown reports whether r is a stranger: nobody knows what it needs.
+func unknown(r *view.Resource) bool { return r.Wire == nil }
+
+// rest makes the views the head's own, now that nothing is left to say.
+func (s *sub) rest(head *view.View) {
+	s.sent = head
+	if len(s.flights) > 0 {
+		return
+	}
+	s.loaded, s.limit, s.force, s.held = true, 0, nil, nil
+	if len(s.rejected) == 0 {
+		s.acked, s.rejected = head, nil
+	}
+	if len(s.unclean) == 0 {
+		s.unclean = nil
+	}
+	if s.names == head || s.names.Len() != head.Len() {
+		return
+	}
+	same := true
+	view.Diff(s.names, head, func(old, now *view.Resource) { same = same && old != nil && now != nil })
+	if same {
+		s.names = head // one set of names for all streams that subscribe to everything
+	}
+}

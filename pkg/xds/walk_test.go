@@ -1,0 +1,424 @@
+package xds
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/pkg/view"
+	"github.com/breakwater-mesh/breakwater/pkg/world"
+)
+
+var (
+	walks    = flag.Int("walks", 3000, "number of random walks")
+	walkSeed = flag.Uint64("walkseed", 0, "run this one walk")
+)
+
+var testLimits = limits{names: 10000, unanswered: time.Minute, warming: 90 * time.Second, hold: 5 * time.Second}
+
+// town is a made-up configuration: services with a cluster, an assignment, a route configuration and a scope each, and aliases.
+type town struct {
+	rng      *rand.Rand
+	rev      int64
+	services []house
+	aliases  []int // service that an alias names, -1: none
+	layers   [2]int
+	listener int
+	evil     bool // some resources are invalid
+}
+
+type house struct {
+	exists           bool
+	cluster, hosts   string
+	routes           string
+	splits           int // another service that the routes use, -1: none
+	second           bool
+	secondary, scope string
+}
+
+func (w *town) content() string {
+	w.rev++
+	if w.evil && w.rng.IntN(6) == 0 {
+		return fmt.Sprintf("bad%d", w.rev)
+	}
+	return fmt.Sprintf("v%d", w.rng.IntN(4)) // versions return
+}
+
+func newTown(rng *rand.Rand) *town {
+	w := &town{rng: rng, services: make([]house, 1+rng.IntN(7)), aliases: []int{-1, -1, -1}, evil: rng.IntN(2) == 0}
+	if rng.IntN(8) == 0 {
+		w.services = make([]house, 70) // more than a batch
+	}
+	for i := range w.services {
+		w.services[i].splits = -1
+		if rng.IntN(3) > 0 {
+			w.build(i)
+		}
+	}
+	return w
+}
+
+func (w *town) build(i int) {
+	w.services[i] = house{exists: true, cluster: w.content(), hosts: w.content(), routes: w.content(), scope: "v", splits: -1, secondary: w.content()}
+}
+
+// edit changes one to three things at once.
+func (w *town) edit() {
+	w.rev++
+	for range 1 + w.rng.IntN(3) {
+		i := w.rng.IntN(len(w.services))
+		h := &w.services[i]
+		switch w.rng.IntN(12) {
+		case 0:
+			h.exists = false
+		case 1:
+			w.build(i)
+		case 2:
+			h.cluster = w.content()
+		case 3:
+			h.hosts = w.content()
+		case 4:
+			h.routes = w.content()
+		case 5, 6:
+			h.splits = w.rng.IntN(len(w.services)+1) - 1
+			h.routes = w.content()
+		case 7, 8:
+			h.second = !h.second
+			h.routes = w.content()
+		case 9, 10:
+			w.aliases[w.rng.IntN(len(w.aliases))] = w.rng.IntN(len(w.services)+1) - 1
+		case 11:
+			w.layers[w.rng.IntN(2)]++
+			w.listener = w.rng.IntN(3)
+		}
+	}
+}
+
+func (w *town) head() *world.Head {
+	var all [view.NumTypes][]*view.Resource
+	add := func(t view.Type, name, content string, needs ...view.ID) {
+		all[t] = append(all[t], view.New(t, name, fmt.Append(nil, name, content, needs), needs))
+	}
+	add(view.LDS, "outbound", fmt.Sprint(w.listener))
+	for i, n := range w.layers {
+		add(view.RTDS, fmt.Sprint("limits-", i), fmt.Sprint(n))
+	}
+	for i, h := range w.services {
+		if !h.exists {
+			continue
+		}
+		name := fmt.Sprint("ns/s", i)
+		add(view.CDS, name, h.cluster)
+		add(view.EDS, name, h.hosts)
+		needs := []view.ID{{Type: view.CDS, Name: name}}
+		if h.splits >= 0 && h.splits != i && w.services[h.splits].exists {
+			needs = append(needs, view.ID{Type: view.CDS, Name: fmt.Sprint("ns/s", h.splits)})
+		}
+		if h.second {
+			add(view.CDS, name+"|two", h.secondary)
+			add(view.EDS, name+"|two", h.hosts)
+			needs = append(needs, view.ID{Type: view.CDS, Name: name + "|two"})
+		}
+		add(view.RDS, name, h.routes, needs...)
+		add(view.SRDS, fmt.Sprintf("s%d.ns", i), h.scope, view.ID{Type: view.RDS, Name: name})
+	}
+	for a, i := range w.aliases {
+		if i >= 0 && w.services[i].exists {
+			add(view.SRDS, fmt.Sprintf("alias%d", a), "", view.ID{Type: view.RDS, Name: fmt.Sprint("ns/s", i)})
+		}
+	}
+	h := &world.Head{Rev: w.rev}
+	for t := range view.NumTypes {
+		h.Views[t] = view.Of(all[t]...)
+	}
+	return h
+}
+
+// walk is one random conversation.
+type walk struct {
+	*testing.T
+	rng   *rand.Rand
+	town  *town
+	head  *world.Head
+	state *state
+	proxy *reference
+	in    []*response // on its way to the proxy
+	now   time.Time
+	sent  int
+
+	alone  map[string]*view.Resource // responses of one resource, by nonce
+	blamed map[view.ID]string        // versions that were rejected alone, since when no other was sent
+}
+
+func newWalk(t *testing.T, seed uint64) *walk {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	w := &walk{T: t, rng: rng, town: newTown(rng), proxy: newReference(rng), now: time.Unix(1000, 0)}
+	w.head = w.town.head()
+	w.connect()
+	return w
+}
+
+func (w *walk) connect() {
+	w.state = newState(testLimits, true, w.now)
+	w.alone, w.blamed = map[string]*view.Resource{}, map[view.ID]string{}
+}
+
+// hear lets the server take one request, speak one response, and the proxy act.
+func (w *walk) hear() bool {
+	if len(w.proxy.out) == 0 {
+		return false
+	}
+	q := w.proxy.out[0]
+	w.trace("hears %s +%v -%v nonce=%s rejected=%v %q known=%v", q.typ, q.subscribe, q.unsubscribe, q.nonce, q.rejected, q.text, q.known)
+	w.proxy.out = w.proxy.out[1:]
+	if r := w.alone[q.nonce]; r != nil && q.rejected {
+		w.blamed[r.ID()] = r.Version
+	}
+	for _, name := range q.subscribe {
+		if !w.state.subs[q.typ].has(name) { // a new subscription may ask for it
+			delete(w.blamed, view.ID{Type: q.typ, Name: name})
+		}
+	}
+	if err := w.state.request(q, w.head, w.now); err != nil {
+		w.Fatalf("request %+v: %v", q, err)
+	}
+	return true
+}
+
+func (w *walk) speak() bool {
+	m := w.state.next(w.head, w.now)
+	if m == nil {
+		return false
+	}
+	w.sent++
+	w.trace("says %s %s", m.typ, describe(m))
+	w.in = append(w.in, m)
+	if len(m.set) == 1 {
+		w.alone[m.nonce] = m.set[0]
+	}
+	for _, name := range m.gone {
+		if m.typ != view.EDS { // there it may just be the answer "there is none"
+			delete(w.blamed, view.ID{Type: m.typ, Name: name})
+		}
+	}
+	for _, r := range m.set {
+		if w.blamed[r.ID()] == r.Version {
+			w.proxy.fault("%v %s was rejected alone and is sent again", r.ID(), r.Version)
+		}
+		delete(w.blamed, r.ID())
+	}
+	for t := range view.NumTypes {
+		if n, most := len(w.state.subs[t].flights), 1+7*b2i(t == view.CDS); n > most {
+			w.Fatalf("%d unanswered responses of %s, at most %d", n, t, most)
+		}
+	}
+	return true
+}
+
+func (w *walk) listen() bool {
+	if len(w.in) == 0 {
+		return false
+	}
+	m := w.in[0]
+	w.in = w.in[1:]
+	w.trace("proxy takes %s %s", m.typ, describe(m))
+	w.proxy.receive(m)
+	return true
+}
+
+func (w *walk) act() bool {
+	if !w.proxy.dirty {
+		return false
+	}
+	w.proxy.settle()
+	return true
+}
+
+func (w *walk) step() {
+	switch n := w.rng.IntN(100); {
+	case n < 24:
+		w.speak()
+	case n < 48:
+		w.listen()
+	case n < 60:
+		w.act()
+	case n < 84:
+		w.hear()
+	case n < 90:
+		w.town.edit()
+		w.head = w.town.head()
+	case n < 92:
+		w.proxy.fidget()
+	case n < 94:
+		w.trace("reconnect")
+		w.in = nil
+		w.connect()
+		w.proxy.reconnect()
+	default:
+		w.now = w.now.Add(time.Duration(w.rng.IntN(300)) * time.Millisecond)
+	}
+}
+
+// calm runs everything until nobody has anything to say, a few times, with time for holds to end in between.
+func (w *walk) calm() {
+	w.sent = 0
+	for range 4 {
+		for w.speak() || w.listen() || w.act() || w.hear() {
+			if w.sent > 5000 {
+				w.Fatalf("no end of responses\n%s", w.state)
+			}
+		}
+		w.now = w.now.Add(6 * time.Second)
+	}
+}
+
+// trace tells the story of a single walk.
+func (w *walk) trace(format string, args ...any) {
+	if *walkSeed != 0 {
+		w.Logf(format, args...)
+	}
+}
+
+func describe(m *response) string {
+	out := "nonce=" + m.nonce
+	for _, r := range m.set {
+		out += " " + r.Name + "@" + r.Version[:4]
+		if bad(r) {
+			out += "(bad)"
+		}
+	}
+	return fmt.Sprint(out, " gone=", m.gone)
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Whatever is rejected, dropped, asked for again or reconnected, a proxy ends up with exactly the head, minus what it rejects, and
+// no rule of order is ever broken on the way.
+func TestRandomWalk(t *testing.T) {
+	first, last := uint64(1), uint64(*walks)
+	if *walkSeed != 0 {
+		first, last = *walkSeed, *walkSeed
+	}
+	for seed := first; seed <= last; seed++ {
+		w := newWalk(t, seed)
+		for range 20 + w.rng.IntN(400) {
+			w.step()
+			w.check(seed)
+		}
+		w.calm()
+		w.check(seed)
+		w.checkEnd(seed)
+	}
+}
+
+func (w *walk) check(seed uint64) {
+	if len(w.proxy.faults) > 0 {
+		w.Fatalf("walk %d: %v\n%s", seed, w.proxy.faults, w.state)
+	}
+}
+
+// checkEnd compares what the proxy holds with the head, from the proxy's side alone.
+func (w *walk) checkEnd(seed uint64) {
+	c := w.proxy
+	fail := func(format string, args ...any) {
+		w.Fatalf("walk %d: %s\n%s", seed, fmt.Sprintf(format, args...), w.state)
+	}
+	if len(c.warming) > 0 || w.state.unanswered() > 0 {
+		fail("still warming: %v, unanswered: %d", c.warming, w.state.unanswered())
+	}
+	for t := range view.NumTypes {
+		clean := true
+		for r := range w.head.Views[t].All() {
+			if bad(r) {
+				clean = false
+			}
+			if !c.wants(r.ID()) {
+				continue
+			}
+			got := c.held[t][r.Name]
+			if t == view.CDS && w.town.evil && got != nil {
+				got = c.reported[r.Name] // what it took from a rejected response it hides after a reconnect; no server can know
+			}
+			if (got == nil || got.Version != r.Version) && !bad(r) && !w.blocked(r) {
+				fail("%v: got %.60s, want %s", r.ID(), fmt.Sprint(got), r.Version)
+			}
+			clean = clean && !w.blocked(r)
+		}
+		for name, r := range c.held[t] {
+			if w.head.Views[t].Get(name) == nil && !w.keeps(r) {
+				fail("%v is held and no longer exists", r.ID())
+			}
+		}
+		sub := &w.state.subs[t]
+		if resting := sub.sent == w.head.Views[t] && sub.acked == sub.sent && len(sub.force)+len(sub.rejected)+len(sub.held)+len(sub.unclean) == 0; clean && sub.open && !resting && !w.town.evil {
+			fail("%s is not at rest", t)
+		}
+	}
+}
+
+// blocked reports whether r rightly waits: something that it needs was rejected and is not there.
+func (w *walk) blocked(r *view.Resource) bool {
+	for _, need := range r.Needs {
+		if w.proxy.accepted(need) {
+			continue
+		}
+		if it := w.head.Views[need.Type].Get(need.Name); bad(it) || w.blocked(it) {
+			return true
+		}
+	}
+	return false
+}
+
+// keeps reports whether r, which does not exist any more, is rightly kept: an old resource still needs it, since the new one was
+// rejected or waits.
+func (w *walk) keeps(r *view.Resource) bool {
+	if r.Type == view.EDS || r.Type == view.RTDS {
+		return w.proxy.wanted[r.Type][r.Name]
+	}
+	if !w.town.evil {
+		return false
+	}
+	if r.Type == view.CDS && w.proxy.reported[r.Name] == nil {
+		return true // the good part of a rejected response: after a reconnect the proxy does not tell of it
+	}
+	for _, t := range [...]view.Type{view.SRDS, view.RDS} {
+		for name, old := range w.proxy.held[t] {
+			if now := w.head.Views[t].Get(name); now == nil || now.Version != old.Version {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// A walk that goes on for ever rejecting everything must come to rest too.
+func TestAProxyThatRejectsEverythingIsLeftAlone(t *testing.T) {
+	w := newWalk(t, 7)
+	w.town.services = make([]house, 120)
+	for i := range w.town.services {
+		w.town.build(i)
+	}
+	w.head = w.town.head()
+	for range 20000 {
+		if w.hear() {
+			continue
+		}
+		m := w.state.next(w.head, w.now)
+		if m == nil {
+			return
+		}
+		w.sent++
+		w.proxy.out = append(w.proxy.out, request{typ: m.typ, nonce: m.nonce, rejected: true, text: "no"})
+		if m.typ == view.CDS {
+			w.proxy.subscribe(view.EDS, map[string]bool{"ns/s1": true, "ns/s2": true})
+		}
+	}
+	t.Errorf("%d responses, and no end", w.sent)
+}
