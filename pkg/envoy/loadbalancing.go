@@ -3,19 +3,19 @@ package envoy
 import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
 )
+
+// defaultPanicThreshold is Envoy's: with fewer healthy hosts, in percent, it balances over all of them. It is always written, so that
+// a policy that states it changes nothing.
+const defaultPanicThreshold = 50
 
 // balance sets how a host is chosen: in turn, unless a policy says otherwise.
 func (in input) balance(c *clusterv3.Cluster) {
-	c.LbPolicy = clusterv3.Cluster_ROUND_ROBIN
-	lb := in.sections.LoadBalancing
-	if lb == nil {
-		return
-	}
-	c.LbPolicy, _ = lbPolicy(orElse(lb.Algorithm, "round-robin"))
-	if lb.PanicThreshold != nil {
-		c.CommonLbConfig.HealthyPanicThreshold = &typev3.Percent{Value: float64(*lb.PanicThreshold)}
-	}
+	lb := orElse(in.sections.LoadBalancing, policy.LoadBalancing{})
+	c.LbPolicy, _ = lbPolicy(orElse(lb.Algorithm, policy.RoundRobin))
+	c.CommonLbConfig.HealthyPanicThreshold = &typev3.Percent{Value: float64(orElse(lb.PanicThreshold, defaultPanicThreshold))}
 }
 
 func lbPolicy(algorithm string) (clusterv3.Cluster_LbPolicy, bool) {

@@ -10,8 +10,12 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 )
 
-// defaultConnect holds where no policy speaks of timeouts. Envoy has no cluster without a connect timeout.
-const defaultConnect = 5 * time.Second
+// These hold where no policy says otherwise. They are Envoy's own, and always written, so that a policy that states them changes
+// nothing.
+const (
+	defaultConnect        = 5 * time.Second
+	defaultConnectionIdle = time.Hour
+)
 
 func (in input) connectTimeout() *durationpb.Duration {
 	if t := in.sections.Timeout; t != nil && finite(t.Connect) {
@@ -20,12 +24,12 @@ func (in input) connectTimeout() *durationpb.Duration {
 	return durationpb.New(defaultConnect)
 }
 
-// connectionIdle is nil for Envoy's default of one hour, and zero for no limit.
+// connectionIdle is zero for no limit.
 func (in input) connectionIdle() *durationpb.Duration {
 	if t := in.sections.Timeout; t != nil && t.ConnectionIdle != nil {
 		return duration(t.ConnectionIdle)
 	}
-	return nil
+	return durationpb.New(defaultConnectionIdle)
 }
 
 // addTimeouts sets the limits in time of a whole call. A request timeout of zero switches Envoy's own 15 s off.

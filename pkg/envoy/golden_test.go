@@ -1,0 +1,240 @@
+package envoy
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+	"go.yaml.in/yaml/v4"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
+	"github.com/breakwater-mesh/breakwater/pkg/view"
+)
+
+var update = flag.Bool("update", false, "write the goldens anew")
+
+// A golden holds a service, its policies, the caller and the target, and what comes out: xDS, runtime keys, fidelity.
+type golden struct {
+	service  *catalog.Service
+	policies []*policy.Policy
+	caller   policy.Caller
+	target   Target
+}
+
+func TestGoldens(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no goldens: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			g := readGolden(t, archive)
+			out := g.outputs(t)
+			if *update {
+				writeGolden(t, file, archive, out)
+				return
+			}
+			for _, want := range out {
+				if d := cmp.Diff(section(archive, want.Name), string(want.Data)); d != "" {
+					t.Errorf("%s (-want +got):\n%s", want.Name, d)
+				}
+			}
+		})
+	}
+}
+
+func readGolden(t *testing.T, a *txtar.Archive) golden {
+	t.Helper()
+	g := golden{
+		caller: policy.Caller{Key: manifest.Key{Namespace: "shop", Name: "orders"}},
+		target: Target{Profile: "sidecar", Version: "1.40", Runtime: section(a, "runtime") != "false\n"},
+	}
+	if from := strings.TrimSpace(section(a, "caller")); from != "" {
+		ns, name, _ := strings.Cut(from, "/")
+		g.caller.Key = manifest.Key{Namespace: ns, Name: name}
+	}
+	g.service = new(catalog.Service)
+	decode(t, section(a, "service.yaml"), g.service)
+	for _, text := range strings.Split(section(a, "policies.yaml"), "---\n") {
+		if strings.TrimSpace(text) != "" {
+			p := new(policy.Policy)
+			decode(t, text, p)
+			if faults := policy.Validate(p); len(faults) > 0 {
+				t.Fatalf("policy %s: %v", p.Key(), faults)
+			}
+			g.policies = append(g.policies, p)
+		}
+	}
+	return g
+}
+
+func section(a *txtar.Archive, name string) string {
+	for _, f := range a.Files {
+		if f.Name == name {
+			return string(f.Data)
+		}
+	}
+	return ""
+}
+
+// decode reads YAML into the Go structs by way of JSON.
+func decode(t *testing.T, text string, into any) {
+	t.Helper()
+	var v any
+	if err := yaml.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatal(err)
+	}
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+}
+
+func (g golden) effective() *policy.Effective {
+	called := policy.Service{Key: g.service.Key(), Labels: g.service.Metadata.Labels, Protocol: string(g.service.Spec.Protocol)}
+	var applied []*policy.Compiled
+	for _, p := range g.policies {
+		if c := policy.Compile(p); c.Applies(called, g.caller) {
+			applied = append(applied, c)
+		}
+	}
+	slices.SortFunc(applied, func(a, b *policy.Compiled) int {
+		if a.Less(b) {
+			return -1
+		}
+		return 1
+	})
+	eff, _ := policy.Merge(called, applied)
+	return eff
+}
+
+func (g golden) outputs(t *testing.T) []txtar.File {
+	t.Helper()
+	eff := g.effective()
+	c, err := Service(g.target, g.service, eff)
+	if err != nil {
+		t.Fatal(err)
+	}
+	assignment, err := Assignment(g.service, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []txtar.File{
+		{Name: "effective", Data: []byte(fieldsText(eff.Fields))},
+		{Name: "limits", Data: []byte(limitsText(c.Limits))},
+		{Name: "fidelity", Data: []byte(fidelityText(c.Report))},
+		{Name: "cluster.json", Data: jsonOf(t, c.Cluster)},
+		{Name: "route.json", Data: jsonOf(t, c.Route)},
+		{Name: "assignment.json", Data: jsonOf(t, assignment)},
+	}
+}
+
+func fieldsText(fields []policy.Field) string {
+	var b strings.Builder
+	for _, f := range fields {
+		value, _ := json.Marshal(f.Value)
+		fmt.Fprintf(&b, "%s = %s <- %s", f.Path, value, originText(f.Origin))
+		for _, l := range f.Losers {
+			value, _ := json.Marshal(l.Value)
+			fmt.Fprintf(&b, ", over %s of %s", value, originText(l.Origin))
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+func originText(o policy.Origin) string {
+	if o.Default {
+		return "default"
+	}
+	return o.Policy.String() + " " + o.Path
+}
+
+func limitsText(keys []RuntimeKey) string {
+	var b strings.Builder
+	for _, k := range keys {
+		fmt.Fprintf(&b, "%s = %d\n", k.Key, k.Value)
+	}
+	return b.String()
+}
+
+func fidelityText(report []Fidelity) string {
+	var b strings.Builder
+	for _, f := range report {
+		if f.Level != Exact {
+			fmt.Fprintf(&b, "%s: %s: %s", f.Field, f.Level, f.Reason)
+			if f.Instead != "" {
+				fmt.Fprintf(&b, " (instead: %s)", f.Instead)
+			}
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
+}
+
+// message is the resource's proto.
+func messageOf(t *testing.T, r *view.Resource) proto.Message {
+	t.Helper()
+	a := new(anypb.Any)
+	if err := proto.Unmarshal(r.Any(), a); err != nil {
+		t.Fatal(err)
+	}
+	m, err := a.UnmarshalNew()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// jsonOf is the resource as JSON, laid out always alike, which protojson alone is not.
+func jsonOf(t *testing.T, r *view.Resource) []byte {
+	t.Helper()
+	data, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(messageOf(t, r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var compact, out bytes.Buffer
+	if err := json.Compact(&compact, data); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Indent(&out, compact.Bytes(), "", " "); err != nil {
+		t.Fatal(err)
+	}
+	return append(out.Bytes(), '\n')
+}
+
+func writeGolden(t *testing.T, file string, a *txtar.Archive, out []txtar.File) {
+	t.Helper()
+	next := &txtar.Archive{Comment: a.Comment}
+	for _, f := range a.Files {
+		if !slices.ContainsFunc(out, func(o txtar.File) bool { return o.Name == f.Name }) {
+			next.Files = append(next.Files, f)
+		}
+	}
+	next.Files = append(next.Files, out...)
+	if err := os.WriteFile(file, txtar.Format(next), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
