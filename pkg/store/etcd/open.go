@@ -1,0 +1,169 @@
+package etcd
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/pkg/store"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+)
+
+// Defaults of Options: what an etcd without flags takes.
+const (
+	DefaultMaxTxnOps       = 128
+	DefaultMaxRequestBytes = 3 << 19 // 1.5 MiB
+	DefaultDialTimeout     = 5 * time.Second
+)
+
+// Options say how to reach an external etcd. Zero values mean the defaults above.
+type Options struct {
+	Endpoints []string // URLs, or host:port
+
+	CAFile            string // trusted instead of the system's
+	CertFile, KeyFile string // read anew for each connection, so that they may be replaced
+
+	User, Password string
+
+	MaxTxnOps       int // as etcd's --max-txn-ops
+	MaxRequestBytes int // as etcd's --max-request-bytes
+
+	DialTimeout time.Duration // for Open as a whole
+	Logger      *zap.Logger   // nil: etcd's client is silent
+}
+
+// Open connects and makes sure that the cluster answers. Its errors name the endpoints.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	o = o.withDefaults()
+	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
+	defer cancel()
+	tlsConfig, err := o.tls()
+	if err != nil {
+		return nil, err
+	}
+	if err := o.reach(ctx); err != nil {
+		return nil, err
+	}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints:            o.Endpoints,
+		TLS:                  tlsConfig,
+		Username:             o.User,
+		Password:             o.Password,
+		DialTimeout:          o.DialTimeout,
+		DialKeepAliveTime:    10 * time.Second,
+		DialKeepAliveTimeout: 5 * time.Second,
+		MaxCallSendMsgSize:   o.MaxRequestBytes + 512<<10, // what etcd's own server allows for the envelope
+		Logger:               o.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("etcd at %s: %w", o.where(), translate(ctx, err))
+	}
+	s := Wrap(client, store.Limits{
+		MaxOps: o.MaxTxnOps, OpsFlag: "--etcd-max-txn-ops",
+		MaxBytes: o.MaxRequestBytes, BytesFlag: "--etcd-max-request-bytes",
+	})
+	if _, err := s.Get(ctx, store.ConfigPrefix); err != nil {
+		return nil, errors.Join(fmt.Errorf("etcd at %s: %w", o.where(), err), client.Close())
+	}
+	return s, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.MaxTxnOps == 0 {
+		o.MaxTxnOps = DefaultMaxTxnOps
+	}
+	if o.MaxRequestBytes == 0 {
+		o.MaxRequestBytes = DefaultMaxRequestBytes
+	}
+	if o.DialTimeout == 0 {
+		o.DialTimeout = DefaultDialTimeout
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	return o
+}
+
+func (o Options) where() string { return strings.Join(o.Endpoints, ", ") }
+
+// reach returns nil as soon as one endpoint takes a connection. etcd's client would wait for its whole time and then not say
+// why: a wrong port or name should be told at once.
+func (o Options) reach(ctx context.Context) error {
+	if len(o.Endpoints) == 0 {
+		return errors.New("etcd: no endpoints")
+	}
+	results := make(chan error, len(o.Endpoints))
+	for _, endpoint := range o.Endpoints {
+		go func() { results <- knock(ctx, endpoint) }()
+	}
+	var errs []error
+	for range o.Endpoints {
+		err := <-results
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	texts := make([]string, len(errs))
+	for i, err := range errs {
+		texts[i] = err.Error()
+	}
+	return fmt.Errorf("%w: etcd can't be reached: %s", store.ErrUnavailable, strings.Join(texts, "; "))
+}
+
+func knock(ctx context.Context, endpoint string) error {
+	network, address := "tcp", endpoint
+	if u, err := url.Parse(endpoint); err == nil && u.Scheme != "" && (u.Host != "" || u.Path != "") {
+		address = u.Host
+		if strings.HasPrefix(u.Scheme, "unix") {
+			network, address = "unix", u.Host+u.Path
+		}
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return fmt.Errorf("%s: %w", endpoint, err)
+	}
+	return conn.Close()
+}
+
+// tls is nil when neither a file nor an endpoint asks for it.
+func (o Options) tls() (*tls.Config, error) {
+	secure := o.CAFile != "" || o.CertFile != ""
+	for _, endpoint := range o.Endpoints {
+		secure = secure || strings.HasPrefix(endpoint, "https://")
+	}
+	if !secure {
+		return nil, nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.CAFile != "" {
+		pem, err := os.ReadFile(o.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("etcd's CA: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("etcd's CA: %s holds no certificate", o.CAFile)
+		}
+	}
+	if o.CertFile != "" {
+		load := func() (*tls.Certificate, error) {
+			cert, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+			return &cert, err
+		}
+		if _, err := load(); err != nil {
+			return nil, fmt.Errorf("client certificate for etcd: %w", err)
+		}
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
+	}
+	return config, nil
+}
