@@ -54,9 +54,9 @@ func Decode(file string, data []byte, format Format, limits Limits) ([]Document,
 	for i, root := range roots {
 		end := len(data)
 		if i+1 < len(roots) {
-			end = starts[roots[i+1].Line-1]
+			end = startOf(starts, roots[i+1].Line, end)
 		}
-		if size := end - starts[root.Line-1]; size > limits.Object {
+		if size := end - startOf(starts, root.Line, end); size > limits.Object {
 			errs = append(errs, &FieldError{File: file, Line: root.Line, Column: root.Column, Message: fmt.Sprintf("the object has %d bytes; at most %d are accepted", size, limits.Object)})
 			continue
 		}
@@ -158,15 +158,29 @@ func position(data []byte, at int) (line, column int) {
 	return bytes.Count(data[:at], []byte{'\n'}) + 1, utf8.RuneCount(data[start:at]) + 1
 }
 
-// lineStarts are the first bytes of the lines.
+// lineStarts are the first bytes of the lines, which YAML ends with more than "\n".
 func lineStarts(data []byte) []int {
 	starts := []int{0}
-	for i, c := range data {
-		if c == '\n' {
-			starts = append(starts, i+1)
+	for i, r := range string(data) {
+		switch r {
+		case '\r':
+			if i+1 < len(data) && data[i+1] == '\n' {
+				continue
+			}
+			fallthrough
+		case '\n', 0x85, 0x2028, 0x2029:
+			starts = append(starts, i+utf8.RuneLen(r))
 		}
 	}
 	return starts
+}
+
+// startOf is the first byte of a line.
+func startOf(starts []int, line, end int) int {
+	if line > len(starts) {
+		return end
+	}
+	return starts[max(line, 1)-1]
 }
 
 // Sorted sorts the faults by file and position, in place, and returns them.
@@ -219,8 +233,12 @@ func (d *Document) envelope() FieldErrors {
 	w.structure(t.root, value(&head), "")
 	d.APIVersion, d.Kind, d.Metadata = head.APIVersion, head.Kind, head.Metadata
 	for _, name := range []string{"apiVersion", "kind", "metadata", "spec"} {
-		if _, ok := t.where[name]; !ok {
+		n := t.nodeAt(name)
+		empty := n != nil && (name == "kind" && d.Kind == "" || name == "apiVersion" && d.APIVersion == "")
+		if n == nil {
 			t.fault(name, t.root, "is required")
+		} else if empty && !t.bad[n] {
+			t.fault(name, n, "is required")
 		}
 	}
 	if d.APIVersion != "" && d.APIVersion != APIVersion {

@@ -153,6 +153,7 @@ func TestDecodeFaultsOfTheWhole(t *testing.T) {
 		{"text", "hello\n", "1:1: must be an object with apiVersion, kind, metadata and spec", YAML},
 		{"list", "- a\n", "1:1: must be an object with apiVersion, kind, metadata and spec", YAML},
 		{"nothing said", "spec: {name: a}\n", "1:1: apiVersion: is required\n1:1: kind: is required\n1:1: metadata: is required", YAML},
+		{"empty kind", "apiVersion: breakwater/v1alpha1\nkind: ''\nmetadata: {name: a}\nspec: {name: a}\n", "2:7: kind: is required", YAML},
 		{"another version", "apiVersion: v1\nkind: Thing\nmetadata: {name: a}\nspec: {name: a}\n", "1:13: apiVersion: must be breakwater/v1alpha1, not \"v1\"", YAML},
 		{"unknown at the top", head + "spec: {name: a}\nspecs: {}\n", "5:1: specs: unknown field: did you mean spec?", YAML},
 		{"unknown in metadata", "apiVersion: breakwater/v1alpha1\nkind: Thing\nmetadata: {name: a, label: {}}\nspec: {name: a}\n", "3:21: metadata.label: unknown field: did you mean labels?", YAML},

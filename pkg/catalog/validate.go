@@ -1,0 +1,177 @@
+package catalog
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+)
+
+// The most that one service may have.
+const (
+	maxHosts     = 64
+	maxEndpoints = 10000
+)
+
+// Validate is everything that is wrong with one service alone. The faults carry field paths; Document.Locate adds positions.
+func Validate(svc *Service) manifest.FieldErrors {
+	f := &faults{errs: manifest.CheckMeta(&svc.Metadata)}
+	spec := &svc.Spec
+	f.errs = append(f.errs, manifest.CheckBounds(spec, "spec")...)
+	f.hosts(svc)
+	f.endpoints(spec)
+	f.dependsOn(svc)
+	return f.errs
+}
+
+// ValidateEndpoint is everything that is wrong with a registered endpoint of svc, which may be nil where it is not known.
+func ValidateEndpoint(e *Endpoint, svc *Service) manifest.FieldErrors {
+	f := &faults{}
+	if msg := manifest.CheckName(e.ID); msg != "" {
+		f.add("metadata.name", "the endpoint's id %s", msg)
+	}
+	f.errs = append(f.errs, manifest.CheckBounds(&e.Spec, "spec")...)
+	f.endpoint("spec", &e.Spec)
+	if e.Spec.Port == nil && svc != nil && svc.Spec.Port == nil {
+		f.add("spec.port", "is required: the service names no port")
+	}
+	return f.errs
+}
+
+type faults struct{ errs manifest.FieldErrors }
+
+func (f *faults) add(path, format string, args ...any) {
+	f.errs = append(f.errs, &manifest.FieldError{Field: path, Message: fmt.Sprintf(format, args...)})
+}
+
+func (f *faults) hosts(svc *Service) {
+	if n := len(svc.Spec.Hosts); n > maxHosts {
+		f.add("spec.hosts", "must have at most %d hosts, has %d", maxHosts, n)
+	}
+	for i, host := range svc.Spec.Hosts {
+		path := fmt.Sprintf("spec.hosts[%d]", i)
+		switch msg := checkHost(host); {
+		case msg != "":
+			f.add(path, "%s", msg)
+		case slices.Contains(svc.Spec.Hosts[:i], host):
+			f.add(path, "%q is there twice", host)
+		case host == svc.Metadata.Name+"."+svc.Metadata.Namespace:
+			f.add(path, "the service has %q by its name already: leave it out", host)
+		}
+	}
+}
+
+// checkHost says what is wrong with a further domain of a service; "" when nothing is.
+func checkHost(host string) string {
+	quoted := fmt.Sprintf("%.70q", host)
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		return quoted + " is an IP address: hosts are DNS names"
+	}
+	switch {
+	case strings.Contains(host, "*"):
+		return quoted + " has a wildcard: name every host"
+	case strings.Contains(host, ":"):
+		return quoted + " has a port or a scheme: callers reach a host on any port"
+	case host != strings.ToLower(host) && manifest.DNSName(strings.ToLower(host)):
+		return "must be in lower case: " + strings.ToLower(host)
+	case strings.HasSuffix(host, "."):
+		return quoted + " must not end with a dot"
+	case !manifest.DNSName(host):
+		return quoted + " is not a DNS name"
+	case !strings.Contains(host, "."):
+		return quoted + " is a single label: a service is reached by its own name in its namespace; further hosts need a domain"
+	}
+	return ""
+}
+
+func (f *faults) endpoints(spec *ServiceSpec) {
+	if n := len(spec.Endpoints); n > maxEndpoints {
+		f.add("spec.endpoints", "must have at most %d endpoints, has %d", maxEndpoints, n)
+		return
+	}
+	seen := make(map[netip.AddrPort]int)
+	for i := range spec.Endpoints {
+		e, path := &spec.Endpoints[i], fmt.Sprintf("spec.endpoints[%d]", i)
+		f.endpoint(path, e)
+		port := Port(e, spec)
+		if port == 0 && e.Port == nil && spec.Port == nil {
+			f.add(path+".port", "is required: the service names no port")
+		}
+		addr, err := netip.ParseAddr(e.Address)
+		if err != nil {
+			continue
+		}
+		at := netip.AddrPortFrom(addr, uint16(port))
+		if first, twice := seen[at]; twice {
+			f.add(path, "%s is there twice: see spec.endpoints[%d]", at, first)
+			continue
+		}
+		seen[at] = i
+	}
+}
+
+func (f *faults) endpoint(path string, e *EndpointSpec) {
+	if msg := checkAddress(e.Address); msg != "" {
+		f.add(path+".address", "%s", msg)
+	}
+	f.errs = append(f.errs, manifest.CheckLabels(path+".labels", e.Labels)...)
+	if e.Locality == nil {
+		return
+	}
+	for _, part := range [][2]string{{"region", e.Locality.Region}, {"zone", e.Locality.Zone}, {"subZone", e.Locality.SubZone}} {
+		if len(part[1]) > 63 {
+			f.add(path+".locality."+part[0], "must have at most 63 characters")
+		}
+	}
+	if e.Locality.Region == "" && (e.Locality.Zone != "" || e.Locality.SubZone != "") {
+		f.add(path+".locality.region", "is required beside a zone")
+	}
+}
+
+// checkAddress says what is wrong with an endpoint's address; "" when nothing is.
+func checkAddress(address string) string {
+	if address == "" {
+		return "is required"
+	}
+	addr, err := netip.ParseAddr(address)
+	switch {
+	case err != nil && manifest.DNSName(strings.ToLower(address)) && strings.Trim(address, "0123456789.") != "":
+		return fmt.Sprintf("%.70q is a host name: %s; write an IP address", address, manifest.NotYet)
+	case err != nil:
+		return fmt.Sprintf("%.70q is not an IP address", address)
+	case addr.Zone() != "":
+		return fmt.Sprintf("%.70q has a zone, which Envoy can't take", address)
+	case addr.IsUnspecified():
+		return fmt.Sprintf("%.70q stands for every address: write the one that callers reach", address)
+	case addr.IsMulticast():
+		return fmt.Sprintf("%.70q is a multicast address", address)
+	case addr.String() != address:
+		return fmt.Sprintf("must be written %s", addr)
+	}
+	return ""
+}
+
+func (f *faults) dependsOn(svc *Service) {
+	keys, _ := Dependencies(svc)
+	for i, key := range keys {
+		path := fmt.Sprintf("spec.dependsOn[%d]", i)
+		if namespace, _, ok := strings.Cut((*svc.Spec.DependsOn)[i], "/"); ok {
+			if msg := manifest.CheckName(namespace); msg != "" {
+				f.add(path, "the namespace %s", msg)
+				continue
+			}
+		}
+		if msg := manifest.CheckName(key.Name); msg != "" {
+			f.add(path, "the name %s", msg)
+			continue
+		}
+		switch {
+		case key == svc.Key():
+			f.add(path, "a service does not depend on itself")
+		case slices.Contains(keys[:i], key):
+			f.add(path, "%s is there twice", key)
+		}
+	}
+}
