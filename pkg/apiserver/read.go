@@ -1,0 +1,357 @@
+package apiserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/breakwater-mesh/breakwater/pkg/api"
+	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
+	"github.com/breakwater-mesh/breakwater/pkg/world"
+)
+
+// At is the query of every read. The framework finds parameters in exported types only.
+type At struct {
+	Revision int64 `query:"revision" minimum:"0" doc:"Wait until this replica has seen that revision of the store, for at most 10 s."`
+}
+
+// InNamespace is the path of a namespace.
+type InNamespace struct {
+	Namespace string `path:"namespace" doc:"The object's namespace."`
+}
+
+// Named is the path of an object.
+type Named struct {
+	InNamespace
+	Name string `path:"name" doc:"The object's name."`
+}
+
+func (n Named) key() manifest.Key { return manifest.Key{Namespace: n.Namespace, Name: n.Name} }
+
+// answer is a body without an entity tag.
+type answer[T any] struct {
+	Body T
+}
+
+// tagged is a body with its entity tag.
+type tagged[T any] struct {
+	ETag string `header:"ETag" doc:"The object's uid and revision, for If-Match."`
+	Body T
+}
+
+// worldAt is the world once it has reached a revision.
+func (s *server) worldAt(ctx context.Context, revision int64) (*world.World, error) {
+	if revision > 0 {
+		wait, cancel := context.WithTimeout(ctx, s.ReadWait)
+		defer cancel()
+		if err := s.Worlds.Wait(wait, revision); err != nil {
+			return nil, late(err, s.Worlds.World(), revision)
+		}
+	}
+	w := s.Worlds.World()
+	if w == nil {
+		p := &api.Problem{
+			Type: api.Unavailable, Title: "Not ready", Status: http.StatusServiceUnavailable,
+			Detail: "this replica has not read the store yet",
+		}
+		return nil, huma.ErrorWithHeaders(p, http.Header{"Retry-After": {"1"}})
+	}
+	return w, nil
+}
+
+func late(err error, w *world.World, revision int64) error {
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	var seen int64
+	if w != nil {
+		seen = w.Rev
+	}
+	return &api.Problem{
+		Type: api.Late, Title: "Revision not seen", Status: http.StatusGatewayTimeout, Revision: seen,
+		Detail: fmt.Sprintf("this replica is at revision %d and has not seen revision %d in time", seen, revision),
+	}
+}
+
+// checkNames refuses a path whose names no object can have.
+func checkNames(labelled ...string) error {
+	var faults []manifest.FieldError
+	for i := 0; i < len(labelled); i += 2 {
+		if msg := manifest.CheckName(labelled[i+1]); msg != "" {
+			faults = append(faults, manifest.FieldError{Field: labelled[i], Message: msg})
+		}
+	}
+	if len(faults) > 0 {
+		return invalid(faults...)
+	}
+	return nil
+}
+
+func (n Named) check() error { return checkNames("path.namespace", n.Namespace, "path.name", n.Name) }
+
+func noSuch(kind string, key manifest.Key) error {
+	return notFound(fmt.Sprintf("there is no %s %s", kind, key))
+}
+
+// GetInput asks for one object.
+type GetInput struct {
+	Named
+	At
+}
+
+func (s *server) getPolicy(ctx context.Context, in *GetInput) (*tagged[api.PolicyResponse], error) {
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	w, err := s.worldAt(ctx, in.Revision)
+	if err != nil {
+		return nil, err
+	}
+	p, ok := w.Policy(in.key())
+	if !ok {
+		return nil, noSuch(policy.Kind, in.key())
+	}
+	return &tagged[api.PolicyResponse]{ETag: api.ETag(p.Policy.Metadata), Body: s.policyResponse(w, p, nil)}, nil
+}
+
+func (s *server) getService(ctx context.Context, in *GetInput) (*tagged[api.ServiceResponse], error) {
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	w, err := s.worldAt(ctx, in.Revision)
+	if err != nil {
+		return nil, err
+	}
+	svc, ok := w.Service(in.key())
+	if !ok {
+		return nil, noSuch(catalog.Kind, in.key())
+	}
+	return &tagged[api.ServiceResponse]{ETag: api.ETag(svc.Metadata), Body: serviceResponse(w, svc)}, nil
+}
+
+func (s *server) policyStatus(ctx context.Context, in *GetInput) (*answer[api.StatusResponse], error) {
+	got, err := s.getPolicy(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	m := got.Body.Metadata
+	return &answer[api.StatusResponse]{Body: api.StatusResponse{
+		Namespace: m.Namespace, Name: m.Name, Revision: m.Revision, Generation: m.Generation,
+		Conditions: got.Body.Status.Conditions,
+	}}, nil
+}
+
+type listInput struct {
+	InNamespace
+	At
+}
+
+func (s *server) listPolicies(ctx context.Context, in *listInput) (*answer[api.PolicyList], error) {
+	w, err := s.listWorld(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	list := api.PolicyList{Items: []api.PolicyResponse{}, Revision: w.Rev}
+	fares := s.surveys.get(w)
+	for _, p := range w.Policies() {
+		if in.Namespace == "" || p.Policy.Metadata.Namespace == in.Namespace {
+			list.Items = append(list.Items, s.policyResponse(w, p, fares))
+		}
+	}
+	return &answer[api.PolicyList]{Body: list}, nil
+}
+
+func (s *server) listServices(ctx context.Context, in *listInput) (*answer[api.ServiceList], error) {
+	w, err := s.listWorld(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	list := api.ServiceList{Items: []api.ServiceResponse{}, Revision: w.Rev}
+	for _, svc := range w.Services() {
+		if in.Namespace == "" || svc.Metadata.Namespace == in.Namespace {
+			list.Items = append(list.Items, serviceResponse(w, svc))
+		}
+	}
+	return &answer[api.ServiceList]{Body: list}, nil
+}
+
+// listWorld serves both lists: an empty namespace means all of them.
+func (s *server) listWorld(ctx context.Context, in *listInput) (*world.World, error) {
+	if in.Namespace != "" {
+		if err := checkNames("path.namespace", in.Namespace); err != nil {
+			return nil, err
+		}
+	}
+	return s.worldAt(ctx, in.Revision)
+}
+
+// everywhere turns a list of one namespace into a list of all.
+func everywhere[O any](list func(context.Context, *listInput) (*O, error)) func(context.Context, *At) (*O, error) {
+	return func(ctx context.Context, in *At) (*O, error) { return list(ctx, &listInput{At: *in}) }
+}
+
+func (s *server) listEndpoints(ctx context.Context, in *GetInput) (*answer[api.EndpointList], error) {
+	got, err := s.getService(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	w, err := s.worldAt(ctx, in.Revision)
+	if err != nil {
+		return nil, err
+	}
+	list := api.EndpointList{Items: []api.Endpoint{}, Revision: w.Rev}
+	for _, spec := range got.Body.Spec.Endpoints {
+		list.Items = append(list.Items, api.Endpoint{Namespace: in.Namespace, Service: in.Name, Source: api.SourceStatic, Spec: spec})
+	}
+	for _, e := range w.Endpoints(in.key()) {
+		list.Items = append(list.Items, endpointResponse(e))
+	}
+	return &answer[api.EndpointList]{Body: list}, nil
+}
+
+func endpointResponse(e catalog.Endpoint) api.Endpoint {
+	return api.Endpoint{Namespace: e.Service.Namespace, Service: e.Service.Name, ID: e.ID, Source: api.SourceAPI, Spec: e.Spec}
+}
+
+// EndpointName is the path of an endpoint.
+type EndpointName struct {
+	Named
+	ID string `path:"id" doc:"The endpoint's id: a DNS label."`
+}
+
+func (n EndpointName) check() error {
+	return checkNames("path.namespace", n.Namespace, "path.name", n.Name, "path.id", n.ID)
+}
+
+type getEndpointInput struct {
+	EndpointName
+	At
+}
+
+func (s *server) getEndpoint(ctx context.Context, in *getEndpointInput) (*answer[api.Endpoint], error) {
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	w, err := s.worldAt(ctx, in.Revision)
+	if err != nil {
+		return nil, err
+	}
+	list := w.Endpoints(in.key())
+	i := slices.IndexFunc(list, func(e catalog.Endpoint) bool { return e.ID == in.ID })
+	if i < 0 {
+		return nil, notFound(fmt.Sprintf("there is no endpoint %s of Service %s", in.ID, in.key()))
+	}
+	return &answer[api.Endpoint]{Body: endpointResponse(list[i])}, nil
+}
+
+type effectiveInput struct {
+	GetInput
+	From string `query:"from" doc:"The calling service: a name in the called service's namespace, or namespace/name. Absent: any other caller."`
+}
+
+func (s *server) effective(ctx context.Context, in *effectiveInput) (*answer[api.EffectiveResponse], error) {
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	from, err := parseFrom(in.From, in.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	w, err := s.worldAt(ctx, in.Revision)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := w.Service(in.key()); !ok {
+		return nil, noSuch(catalog.Kind, in.key())
+	}
+	eff, problems := w.Effective(w.Caller(from), in.key())
+	body := api.EffectiveResponse{Service: in.key().String(), Revision: w.Rev, Policies: []string{}, Fields: []api.EffectiveField{}}
+	if in.From != "" {
+		body.From = from.String()
+	}
+	for _, key := range eff.Policies {
+		body.Policies = append(body.Policies, key.String())
+	}
+	for _, f := range eff.Fields {
+		body.Fields = append(body.Fields, effectiveField(f))
+	}
+	for _, p := range problems {
+		body.Problems = append(body.Problems, p.Message)
+	}
+	return &answer[api.EffectiveResponse]{Body: body}, nil
+}
+
+// parseFrom reads "name" or "namespace/name".
+func parseFrom(text, namespace string) (manifest.Key, error) {
+	if text == "" {
+		return manifest.Key{}, nil
+	}
+	key := manifest.Key{Namespace: namespace, Name: text}
+	if ns, name, ok := strings.Cut(text, "/"); ok {
+		key = manifest.Key{Namespace: ns, Name: name}
+	}
+	for _, name := range []string{key.Namespace, key.Name} {
+		if msg := manifest.CheckName(name); msg != "" {
+			return key, invalidField("query.from", msg)
+		}
+	}
+	return key, nil
+}
+
+func effectiveField(f policy.Field) api.EffectiveField {
+	field := api.EffectiveField{Path: f.Path, Value: rawJSON(f.Value), Origin: origin(f.Origin)}
+	for _, l := range f.Losers {
+		field.Losers = append(field.Losers, api.EffectiveLoser{Value: rawJSON(l.Value), Origin: origin(l.Origin)})
+	}
+	return field
+}
+
+func origin(o policy.Origin) api.Origin {
+	if o.Default {
+		return api.Origin{Default: true}
+	}
+	return api.Origin{Policy: o.Policy.String(), Revision: o.Revision, Path: o.Path}
+}
+
+func rawJSON(v any) json.RawMessage {
+	text, err := json.Marshal(v)
+	if err != nil {
+		text, _ = json.Marshal(fmt.Sprint(v))
+	}
+	return text
+}
+
+func (s *server) listProxies(ctx context.Context, in *At) (*answer[api.ProxyList], error) {
+	w, err := s.worldAt(ctx, in.Revision)
+	if err != nil {
+		return nil, err
+	}
+	list := append([]api.Proxy{}, s.Book.Proxies()...)
+	slices.SortFunc(list, func(a, b api.Proxy) int { return strings.Compare(a.ID, b.ID) })
+	return &answer[api.ProxyList]{Body: api.ProxyList{Items: list, Revision: w.Rev}}, nil
+}
+
+type proxyInput struct {
+	ID string `path:"id" doc:"The proxy's node id."`
+}
+
+func (s *server) getProxy(_ context.Context, in *proxyInput) (*answer[api.Proxy], error) {
+	list := s.Book.Proxies()
+	i := slices.IndexFunc(list, func(p api.Proxy) bool { return p.ID == in.ID })
+	if i < 0 {
+		return nil, notFound(fmt.Sprintf("no proxy %q is connected to this replica", in.ID))
+	}
+	return &answer[api.Proxy]{Body: list[i]}, nil
+}
+
+func (s *server) version(context.Context, *struct{}) (*answer[api.Version], error) {
+	return &answer[api.Version]{Body: api.Version{Version: s.Version, APIVersion: manifest.APIVersion}}, nil
+}

@@ -1,0 +1,69 @@
+package apiserver
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/breakwater-mesh/breakwater/pkg/api"
+	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
+)
+
+const (
+	inNS       = api.Base + "/namespaces/{namespace}"
+	onePolicy  = inNS + "/policies/{name}"
+	oneService = inNS + "/services/{name}"
+	endpoints  = oneService + "/endpoints"
+)
+
+// routes is everything the API can do, in the order of its documentation.
+func (s *server) routes(h huma.API) {
+	get(h, "listAllPolicies", api.Base+"/policies", "List the policies of all namespaces", everywhere(s.listPolicies))
+	get(h, "listPolicies", inNS+"/policies", "List the policies of a namespace", s.listPolicies)
+	get(h, "getPolicy", onePolicy, "Read a policy", s.getPolicy)
+	put(h, "putPolicy", onePolicy, "Create or replace a policy", s.putPolicy, typeOf[policy.Policy]())
+	del(h, "deletePolicy", onePolicy, "Delete a policy", s.deletePolicy)
+	get(h, "policyStatus", onePolicy+"/status", "How a policy stands", s.policyStatus)
+
+	get(h, "listAllServices", api.Base+"/services", "List the services of all namespaces", everywhere(s.listServices))
+	get(h, "listServices", inNS+"/services", "List the services of a namespace", s.listServices)
+	get(h, "getService", oneService, "Read a service", s.getService)
+	put(h, "putService", oneService, "Create or replace a service", s.putService, typeOf[catalog.Service]())
+	del(h, "deleteService", oneService, "Delete a service and its registered endpoints", s.deleteService)
+	get(h, "effective", oneService+"/effective", "What holds for calls to a service, each field with its origin", s.effective)
+
+	get(h, "listEndpoints", endpoints, "List the endpoints of a service", s.listEndpoints)
+	get(h, "getEndpoint", endpoints+"/{id}", "Read a registered endpoint", s.getEndpoint)
+	put(h, "putEndpoint", endpoints+"/{id}", "Register or replace an endpoint", s.putEndpoint, typeOf[catalog.EndpointSpec]())
+	del(h, "deleteEndpoint", endpoints+"/{id}", "Remove a registered endpoint", s.deleteEndpoint)
+
+	post(h, "apply", api.ApplyPath, "Write many documents, and delete others, in one transaction", s.apply)
+	post(h, "validate", api.ValidatePath, "Check what an apply would do, and write nothing", s.validate)
+
+	get(h, "listProxies", api.ProxiesPath, "List the connected proxies", s.listProxies)
+	get(h, "getProxy", api.ProxiesPath+"/{id}", "What one proxy holds, and what it rejected", s.getProxy)
+	get(h, "version", api.VersionPath, "The build that answers", s.version)
+}
+
+func get[I, O any](h huma.API, id, path, summary string, handler func(context.Context, *I) (*O, error)) {
+	huma.Register(h, huma.Operation{OperationID: id, Method: http.MethodGet, Path: path, Summary: summary}, handler)
+}
+
+func put[I, O any](h huma.API, id, path, summary string, handler func(context.Context, *I) (*O, error), body schemaType) {
+	op := huma.Operation{OperationID: id, Method: http.MethodPut, Path: path, Summary: summary}
+	huma.Register(h, op, handler)
+	documentBody(h, h.OpenAPI().Paths[path].Put, schemaOf(h, body))
+}
+
+func del[I, O any](h huma.API, id, path, summary string, handler func(context.Context, *I) (*O, error)) {
+	huma.Register(h, huma.Operation{OperationID: id, Method: http.MethodDelete, Path: path, Summary: summary}, handler)
+}
+
+func post[I, O any](h huma.API, id, path, summary string, handler func(context.Context, *I) (*O, error)) {
+	op := huma.Operation{OperationID: id, Method: http.MethodPost, Path: path, Summary: summary}
+	huma.Register(h, op, handler)
+	either := &huma.Schema{OneOf: []*huma.Schema{schemaOf(h, typeOf[policy.Policy]()), schemaOf(h, typeOf[catalog.Service]())}}
+	documentBody(h, h.OpenAPI().Paths[path].Post, either)
+}

@@ -1,0 +1,122 @@
+// Package apiserver is the HTTP API and the only write path: it decodes and checks what operators send, writes it to the store in one
+// transaction, and answers reads from the replica's world.
+package apiserver
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/breakwater-mesh/breakwater/pkg/api"
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/store"
+	"github.com/breakwater-mesh/breakwater/pkg/world"
+)
+
+// Worlds is where reads come from.
+type Worlds interface {
+	// World is everything this replica has seen, nil until it has read the store.
+	World() *world.World
+	// Wait returns once the world has reached a revision, or with ctx's error.
+	Wait(ctx context.Context, revision int64) error
+}
+
+// Book knows the proxies.
+type Book interface {
+	// Proxies are the connected proxies, in any order.
+	Proxies() []api.Proxy
+	// Programmed is the condition of that name of a policy; its ObservedGeneration is filled in by the server.
+	Programmed(policy manifest.Key) api.Condition
+}
+
+// Config is what the API needs. KV and Worlds must be set.
+type Config struct {
+	KV      store.KV
+	Worlds  Worlds
+	Book    Book         // nil: no proxies, delivery unknown
+	Log     hclog.Logger // nil: silent
+	Version string       // of the build
+
+	// Hosts are the names, beside localhost and IP addresses, under which the API may be asked. Any other Host header is refused:
+	// a web page can point a name of its own at this address (DNS rebinding).
+	Hosts []string
+
+	Now         func() time.Time // nil: time.Now
+	ReadWait    time.Duration    // how long a read waits for ?revision=; 0: 10 s
+	CatchUp     time.Duration    // how long a write waits for the world to see it; 0: 1 s
+	WriteLimit  time.Duration    // how long the store may take over a write; 0: 5 s
+	HistoryKept int64            // generations kept of an object; 0: 50
+}
+
+func (c Config) withDefaults() Config {
+	if c.Log == nil {
+		c.Log = hclog.NewNullLogger()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Book == nil {
+		c.Book = noBook{}
+	}
+	c.ReadWait = or(c.ReadWait, 10*time.Second)
+	c.CatchUp = or(c.CatchUp, time.Second)
+	c.WriteLimit = or(c.WriteLimit, 5*time.Second)
+	c.HistoryKept = or(c.HistoryKept, 50)
+	return c
+}
+
+func or[T comparable](v, fallback T) T {
+	var zero T
+	if v == zero {
+		return fallback
+	}
+	return v
+}
+
+// noBook is the Book of a server without proxies.
+type noBook struct{}
+
+func (noBook) Proxies() []api.Proxy { return nil }
+
+func (noBook) Programmed(manifest.Key) api.Condition {
+	return api.Condition{Type: api.Programmed, Status: api.Unknown, Reason: "NotTracked", Message: "this server does not track proxies"}
+}
+
+// server holds what the handlers share. It is read-only after New, but for the surveys.
+type server struct {
+	Config
+	writer  *writer
+	surveys surveys
+}
+
+// New is the API as a handler. It starts no goroutine.
+func New(c Config) http.Handler {
+	c = c.withDefaults()
+	s := &server{Config: c, writer: newWriter(c)}
+	mux := http.NewServeMux()
+	h := humago.New(mux, humaConfig(c.Version))
+	s.routes(h)
+	finishDocument(h.OpenAPI())
+	return s.guard(mux)
+}
+
+func humaConfig(version string) huma.Config {
+	registry := huma.NewMapRegistry("#/components/schemas/", schemaName)
+	aliasTypes(registry)
+	return huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI:    "3.1.0",
+			Info:       &huma.Info{Title: "Breakwater", Version: or(version, "devel"), Description: "Resilience policies, pushed over xDS."},
+			Components: &huma.Components{Schemas: registry},
+		},
+		OpenAPIPath:                  "/openapi",
+		Formats:                      map[string]huma.Format{"application/json": jsonFormat(), "json": jsonFormat(), "application/yaml": yamlFormat(), "yaml": yamlFormat()},
+		DefaultFormat:                "application/json",
+		RejectUnknownQueryParameters: true,
+		Transformers:                 []huma.Transformer{asProblem},
+	}
+}

@@ -1,0 +1,290 @@
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/breakwater-mesh/breakwater/pkg/api"
+	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
+)
+
+// Author is who writes, and why: both are kept in the history. Until the API knows identities it believes what it is told.
+type Author struct {
+	Actor  string `header:"X-Breakwater-Actor" maxLength:"128" doc:"Who writes, for the history."`
+	Reason string `header:"X-Breakwater-Reason" maxLength:"512" doc:"Why, for the history."`
+}
+
+func (a Author) options() options { return options{who: or(a.Actor, "anonymous"), why: a.Reason} }
+
+// Preconditions are those of a write to one object.
+type Preconditions struct {
+	IfMatch     string `header:"If-Match" doc:"Write only if the object's ETag is one of these."`
+	IfNoneMatch string `header:"If-None-Match" doc:"\"*\": write only if the object does not exist."`
+}
+
+func (p Preconditions) apply(o *options) error {
+	var faults []manifest.FieldError
+	if p.IfNoneMatch != "" && strings.TrimSpace(p.IfNoneMatch) != "*" {
+		faults = append(faults, manifest.FieldError{Field: "header.If-None-Match", Message: `must be "*"`})
+	}
+	if p.IfMatch != "" && !wellFormed(p.IfMatch) {
+		faults = append(faults, manifest.FieldError{Field: "header.If-Match", Message: `must be "*" or quoted ETags, such as "4f1c-12"`})
+	}
+	if p.IfMatch != "" && p.IfNoneMatch != "" {
+		faults = append(faults, manifest.FieldError{Field: "header.If-Match", Message: "can't be sent together with If-None-Match"})
+	}
+	if len(faults) > 0 {
+		return invalid(faults...)
+	}
+	o.ifMatch, o.createOnly = p.IfMatch, p.IfNoneMatch != ""
+	return nil
+}
+
+// entityTag is one entity tag of RFC 9110. A weak one is well-formed, and never matches.
+const entityTag = `(W/)?"[\x21\x23-\x7e]*"`
+
+func wellFormed(header string) bool {
+	ok, _ := regexp.MatchString(`^\s*(\*|`+entityTag+`(\s*,\s*`+entityTag+`)*)\s*$`, header)
+	return ok
+}
+
+type putInput struct {
+	Named
+	Preconditions
+	Author
+}
+
+// written is the answer to a write of one object: 201 if it was created.
+type written[T any] struct {
+	Status int
+	ETag   string `header:"ETag" doc:"The object's uid and revision."`
+	// Warnings of RFC 9110 are gone; these are ours, one each.
+	Warnings []string `header:"X-Breakwater-Warning" doc:"What was let pass but should be known."`
+	Body     T
+}
+
+func (s *server) putPolicy(ctx context.Context, in *putInput) (*written[api.PolicyResponse], error) {
+	done, err := s.put(ctx, in, policy.Kind)
+	if err != nil {
+		return nil, err
+	}
+	c, _ := done.world.Policy(in.key())
+	return &written[api.PolicyResponse]{
+		Status: done.status(), ETag: api.ETag(c.Policy.Metadata), Warnings: done.warningTexts(),
+		Body: s.policyResponse(done.world, c, nil),
+	}, nil
+}
+
+func (s *server) putService(ctx context.Context, in *putInput) (*written[api.ServiceResponse], error) {
+	done, err := s.put(ctx, in, catalog.Kind)
+	if err != nil {
+		return nil, err
+	}
+	svc, _ := done.world.Service(in.key())
+	return &written[api.ServiceResponse]{
+		Status: done.status(), ETag: api.ETag(svc.Metadata), Warnings: done.warningTexts(),
+		Body: serviceResponse(done.world, svc),
+	}, nil
+}
+
+func (s *server) put(ctx context.Context, in *putInput, kind string) (*outcome, error) {
+	o := in.options()
+	if err := in.Preconditions.apply(&o); err != nil {
+		return nil, err
+	}
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	body, format, err := readBody(ctx, api.MaxObjectBytes)
+	if err != nil {
+		return nil, err
+	}
+	c, err := decodeOne(body, format, kind, in.key())
+	if err != nil {
+		return nil, err
+	}
+	return s.writer.write(ctx, []*change{c}, o)
+}
+
+func (o *outcome) status() int {
+	if o.steps[0].action == api.Created {
+		return http.StatusCreated
+	}
+	return http.StatusOK
+}
+
+func (o *outcome) warningTexts() []string {
+	texts := make([]string, len(o.warnings))
+	for i, w := range o.warnings {
+		texts[i] = w.String()
+	}
+	return texts
+}
+
+func (o *outcome) applied() api.ApplyResult {
+	return api.ApplyResult{Revision: o.revision, Results: o.results(), Warnings: append([]api.Warning{}, o.warnings...)}
+}
+
+// DeleteInput asks for the end of one object.
+type DeleteInput struct {
+	Named
+	Preconditions
+	Author
+}
+
+type deleteServiceInput struct {
+	DeleteInput
+	Force bool `query:"force" doc:"Delete it though policies or other services name it."`
+}
+
+func (s *server) deletePolicy(ctx context.Context, in *DeleteInput) (*answer[api.ApplyResult], error) {
+	return s.remove(ctx, in, &change{kind: policy.Kind, key: in.key()}, in.options())
+}
+
+func (s *server) deleteService(ctx context.Context, in *deleteServiceInput) (*answer[api.ApplyResult], error) {
+	o := in.options()
+	o.force = in.Force
+	return s.remove(ctx, &in.DeleteInput, &change{kind: catalog.Kind, key: in.key()}, o)
+}
+
+func (s *server) remove(ctx context.Context, in *DeleteInput, c *change, o options) (*answer[api.ApplyResult], error) {
+	if err := in.Preconditions.apply(&o); err != nil {
+		return nil, err
+	}
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	done, err := s.writer.write(ctx, []*change{c}, o)
+	if err != nil {
+		return nil, err
+	}
+	if done.steps[0].action == api.Unchanged {
+		return nil, noSuch(c.kind, c.key)
+	}
+	return &answer[api.ApplyResult]{Body: done.applied()}, nil
+}
+
+type endpointInput struct {
+	EndpointName
+	Author
+	Preconditions
+}
+
+func (in *endpointInput) prepare() (options, error) {
+	if in.IfMatch != "" || in.IfNoneMatch != "" {
+		return options{}, invalidField("header.If-Match", "endpoints have no ETag: send neither If-Match nor If-None-Match")
+	}
+	return in.options(), in.check()
+}
+
+func (s *server) putEndpoint(ctx context.Context, in *endpointInput) (*written[api.Endpoint], error) {
+	o, err := in.prepare()
+	if err != nil {
+		return nil, err
+	}
+	body, _, err := readBody(ctx, api.MaxObjectBytes)
+	if err != nil {
+		return nil, err
+	}
+	var svc *catalog.Service
+	if w := s.Worlds.World(); w != nil {
+		svc, _ = w.Service(in.key())
+	}
+	spec, err := decodeEndpoint(body, in.ID, svc)
+	if err != nil {
+		return nil, err
+	}
+	c := &change{kind: endpointKind, key: in.key(), id: in.ID, endpoint: spec}
+	done, err := s.writer.write(ctx, []*change{c}, o)
+	if err != nil {
+		return nil, err
+	}
+	e := catalog.Endpoint{Service: in.key(), ID: in.ID, Spec: *spec}
+	return &written[api.Endpoint]{Status: done.status(), Body: endpointResponse(e)}, nil
+}
+
+func (s *server) deleteEndpoint(ctx context.Context, in *endpointInput) (*answer[api.ApplyResult], error) {
+	o, err := in.prepare()
+	if err != nil {
+		return nil, err
+	}
+	c := &change{kind: endpointKind, key: in.key(), id: in.ID}
+	done, err := s.writer.write(ctx, []*change{c}, o)
+	if err != nil {
+		return nil, err
+	}
+	if done.steps[0].action == api.Unchanged {
+		return nil, notFound(fmt.Sprintf("there is no endpoint %s of Service %s", in.ID, in.key()))
+	}
+	return &answer[api.ApplyResult]{Body: done.applied()}, nil
+}
+
+type applyInput struct {
+	Author
+	Delete []string `query:"delete,explode" doc:"An object to delete in the same transaction, as Kind/namespace/name. May be repeated."`
+	Force  bool     `query:"force" doc:"Delete services though others name them."`
+}
+
+func (s *server) apply(ctx context.Context, in *applyInput) (*answer[api.ApplyResult], error) {
+	done, err := s.applyOrTry(ctx, in, false)
+	if err != nil {
+		return nil, err
+	}
+	return &answer[api.ApplyResult]{Body: done.applied()}, nil
+}
+
+func (s *server) validate(ctx context.Context, in *applyInput) (*answer[api.ValidateResult], error) {
+	done, err := s.applyOrTry(ctx, in, true)
+	if err != nil {
+		return nil, err
+	}
+	r := done.applied()
+	return &answer[api.ValidateResult]{Body: api.ValidateResult{Valid: true, Results: r.Results, Warnings: r.Warnings}}, nil
+}
+
+func (s *server) applyOrTry(ctx context.Context, in *applyInput, dryRun bool) (*outcome, error) {
+	o := in.options()
+	o.force, o.dryRun = in.Force, dryRun
+	changes, err := deletions(in.Delete)
+	if err != nil {
+		return nil, err
+	}
+	if len(changes) == 0 || hasBody(ctx) {
+		body, format, err := readBody(ctx, api.MaxApplyBytes)
+		if err != nil {
+			return nil, err
+		}
+		documents, err := decodeMany(body, format)
+		if err != nil {
+			return nil, err
+		}
+		changes = append(documents, changes...)
+	}
+	return s.writer.write(ctx, changes, o)
+}
+
+// deletions reads the delete parameters of an apply.
+func deletions(refs []string) ([]*change, error) {
+	var list []*change
+	var faults []manifest.FieldError
+	for _, text := range refs {
+		kind, rest, _ := strings.Cut(text, "/")
+		namespace, name, ok := strings.Cut(rest, "/")
+		if !ok || kind != policy.Kind && kind != catalog.Kind || manifest.CheckName(namespace) != "" || manifest.CheckName(name) != "" {
+			faults = append(faults, manifest.FieldError{
+				Field: "query.delete", Message: fmt.Sprintf("%q must be Policy/namespace/name or Service/namespace/name", text),
+			})
+			continue
+		}
+		list = append(list, &change{kind: kind, key: manifest.Key{Namespace: namespace, Name: name}})
+	}
+	if len(faults) > 0 {
+		return nil, invalid(faults...)
+	}
+	return list, nil
+}
