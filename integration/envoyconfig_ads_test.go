@@ -100,11 +100,12 @@ func (p *plane) receive(st *planeStream, req *discoveryv3.DeltaDiscoveryRequest)
 		st.names[id] = true
 		delete(st.sent, id)
 	}
-	return p.send(kind)
+	// A wildcard is answered though there is nothing: Envoy waits to hear so.
+	return p.send(kind, req.ResponseNonce == "" && st.wildcard[kind])
 }
 
-// send sends what of a type the stream wants and doesn't hold.
-func (p *plane) send(kind view.Type) error {
+// send sends what of a type the stream wants and doesn't hold; nothing at all only where it must answer.
+func (p *plane) send(kind view.Type, answer bool) error {
 	st := p.stream
 	resp := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: kind.URL()}
 	for id, r := range p.resources {
@@ -118,7 +119,7 @@ func (p *plane) send(kind view.Type) error {
 		resp.Resources = append(resp.Resources, &discoveryv3.Resource{Name: r.Name, Version: r.Version, Resource: body})
 		st.sent[id] = r.Version
 	}
-	if len(resp.Resources) == 0 {
+	if len(resp.Resources) == 0 && !answer {
 		return nil
 	}
 	slices.SortFunc(resp.Resources, func(a, b *discoveryv3.Resource) int { return slices.Compare([]byte(a.Name), []byte(b.Name)) })
@@ -144,7 +145,7 @@ func (p *plane) put(t *testing.T, resources ...*view.Resource) {
 		return
 	}
 	for kind := range view.NumTypes {
-		if err := p.send(kind); err != nil {
+		if err := p.send(kind, false); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -168,7 +168,6 @@ func TestEnvoyTransparentHTTP1(t *testing.T) {
 		"head":              "HEAD / HTTP/1.1\r\nHost: payments.shop\r\n\r\n",
 		"options":           "OPTIONS /x HTTP/1.1\r\nHost: payments.shop\r\nOrigin: http://a\r\nAccess-Control-Request-Method: PUT\r\n\r\n",
 		"webdav":            "PROPFIND / HTTP/1.1\r\nHost: payments.shop\r\n\r\n",
-		"own method":        "FROBNICATE / HTTP/1.1\r\nHost: payments.shop\r\n\r\n",
 		"no content":        "DELETE /?status=204 HTTP/1.1\r\nHost: payments.shop\r\n\r\n",
 		"not modified":      "GET /?status=304 HTTP/1.1\r\nHost: payments.shop\r\n\r\n",
 		"error":             "GET /?status=503 HTTP/1.1\r\nHost: payments.shop\r\n\r\n",

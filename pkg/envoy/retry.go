@@ -28,10 +28,10 @@ var unsent = [...]struct {
 // retryPolicy is the full policy of the route. Without retries it exists only to bound a try in time, and with neither it is nil:
 // Envoy counts a policy of no retries as exhausted, and says so in its response flags.
 func (in input) retryPolicy() *routev3.RetryPolicy {
-	r := in.sections.Retry
-	if r == nil || orElse(r.NumRetries, 1) == 0 {
+	if !in.retries() {
 		return in.tryOnly()
 	}
+	r := in.sections.Retry
 	p := in.retryFrame(r)
 	p.RetryOn = strings.Join(r.RetryOn, ",")
 	p.RetriableStatusCodes = r.RetriableStatusCodes
@@ -57,6 +57,12 @@ func (in input) guardedRetryPolicy() *routev3.RetryPolicy {
 	p := in.retryFrame(r)
 	p.RetryOn = strings.Join(on, ",")
 	return p
+}
+
+// retries reports whether anything is retried at all.
+func (in input) retries() bool {
+	r := in.sections.Retry
+	return r != nil && orElse(r.NumRetries, 1) > 0
 }
 
 // tryOnly bounds the one try in time and never retries.
@@ -124,17 +130,19 @@ func rateLimitedBackOff(b *policy.RateLimitedBackOff) *routev3.RetryPolicy_RateL
 	return out
 }
 
-// retriedMethods are the methods that the full policy retries; nil for all.
-func retriedMethods(m *policy.Methods) []string {
-	switch {
-	case m == nil:
-		return nil
-	case m.Class == policy.MethodsSafe:
-		return []string{"GET", "HEAD", "OPTIONS", "TRACE"}
-	case m.Class == policy.MethodsIdempotent:
-		return []string{"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"}
-	case m.Class == policy.MethodsAll:
+// retriedMethods are the methods that the full policy retries, sorted; nil where it makes no difference between them.
+func (in input) retriedMethods() []string {
+	if !in.retries() || in.sections.Retry.Methods == nil {
 		return nil
 	}
-	return slices.Compact(slices.Sorted(slices.Values(m.List)))
+	switch m := in.sections.Retry.Methods; m.Class {
+	case policy.MethodsSafe:
+		return []string{"GET", "HEAD", "OPTIONS", "TRACE"}
+	case policy.MethodsIdempotent:
+		return []string{"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"}
+	case policy.MethodsAll:
+		return nil
+	default:
+		return slices.Compact(slices.Sorted(slices.Values(m.List)))
+	}
 }

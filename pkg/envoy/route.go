@@ -3,6 +3,7 @@ package envoy
 import (
 	"strings"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -24,17 +25,17 @@ func (in input) routeConfiguration() *routev3.RouteConfiguration {
 
 // routes are the catch-all, in two where only some methods may be sent twice: the second takes the other methods.
 func (in input) routes() []*routev3.Route {
-	r := in.sections.Retry
-	if r == nil || orElse(r.NumRetries, 1) == 0 {
-		return []*routev3.Route{in.route(in.retryPolicy())}
-	}
-	methods := retriedMethods(r.Methods)
+	all := []*routev3.Route{in.route(in.retryPolicy())}
+	methods := in.retriedMethods()
 	if methods == nil {
-		return []*routev3.Route{in.route(in.retryPolicy())}
+		return all
 	}
-	first := in.route(in.retryPolicy())
-	first.Match.Headers = []*routev3.HeaderMatcher{methodMatcher(methods)}
-	return []*routev3.Route{first, in.route(in.guardedRetryPolicy())}
+	guarded := in.guardedRetryPolicy()
+	if proto.Equal(guarded, in.retryPolicy()) {
+		return all // nothing is retried that a host may have begun on
+	}
+	all[0].Match.Headers = []*routev3.HeaderMatcher{methodMatcher(methods)}
+	return append(all, in.route(guarded))
 }
 
 func (in input) route(retry *routev3.RetryPolicy) *routev3.Route {

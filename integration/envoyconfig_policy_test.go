@@ -1,0 +1,374 @@
+package integration_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/txtar"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
+	"github.com/breakwater-mesh/breakwater/integration/harness"
+	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+	"github.com/breakwater-mesh/breakwater/pkg/envoy"
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
+	"github.com/breakwater-mesh/breakwater/pkg/view"
+)
+
+// Whatever the compiler's goldens hold, the real Envoy takes.
+func TestEnvoyAcceptsEveryGolden(t *testing.T) {
+	files, err := filepath.Glob("../pkg/envoy/testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no goldens: %v", err)
+	}
+	p := startProxy(t)
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			resources := goldenResources(t, file)
+			p.put(t, resources...)
+			p.settled(t)
+			if t.Failed() {
+				return
+			}
+			dump, err := p.ConfigDump()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range resources {
+				// The dump has a version for each cluster and each route configuration, not for the others.
+				if (r.Type == view.CDS || r.Type == view.RDS) && !strings.Contains(string(dump), r.Version) {
+					t.Errorf("%s has no version %s in Envoy's own dump", r.ID(), r.Version)
+				}
+			}
+		})
+	}
+}
+
+// goldenResources are the resources of a golden, as it is written.
+func goldenResources(t *testing.T, file string) []*view.Resource {
+	t.Helper()
+	archive, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var resources []*view.Resource
+	var name string
+	var keys []envoy.RuntimeKey
+	read := func(data []byte, kind view.Type, m proto.Message) {
+		if err := protojson.Unmarshal(data, m); err != nil {
+			t.Fatal(err)
+		}
+		wire, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resources = append(resources, view.New(kind, name, wire, nil))
+	}
+	for _, f := range archive.Files {
+		switch f.Name {
+		case "limits":
+			for line := range strings.Lines(string(f.Data)) {
+				var k envoy.RuntimeKey
+				if _, err := fmt.Sscanf(line, "%s = %d", &k.Key, &k.Value); err != nil {
+					t.Fatal(err)
+				}
+				keys = append(keys, k)
+			}
+		case "cluster.json":
+			var c clusterv3.Cluster
+			if err := protojson.Unmarshal(f.Data, &c); err != nil {
+				t.Fatal(err)
+			}
+			name = c.Name
+			read(f.Data, view.CDS, &c)
+		case "route.json":
+			read(f.Data, view.RDS, new(routev3.RouteConfiguration))
+		case "assignment.json":
+			read(f.Data, view.EDS, new(endpointv3.ClusterLoadAssignment))
+		}
+	}
+	ns, service, _ := strings.Cut(name, "/")
+	return append(resources,
+		envoy.Scope(service+"."+ns, manifest.Key{Namespace: ns, Name: service}),
+		must(envoy.Layer(envoy.LayerOf(name), keys))(t))
+}
+
+// sections reads an effective policy from what an author would write, with the defaults that merging fills in.
+func sections(t *testing.T, protocol catalog.Protocol, s policy.Sections) policy.Sections {
+	t.Helper()
+	p := &policy.Policy{Metadata: manifest.Meta{Namespace: "shop", Name: "p"}, Spec: policy.Spec{To: policy.Target{Service: "payments"}, Sections: s}}
+	if faults := policy.Validate(p); len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	svc := policy.Service{Key: manifest.Key{Namespace: "shop", Name: "payments"}, Protocol: string(protocol)}
+	eff, problems := policy.Merge(svc, []*policy.Compiled{policy.Compile(p)})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return eff.Sections
+}
+
+func count(n uint32) *manifest.Count { return new(manifest.Count(n)) }
+
+func millis(n int) *manifest.Duration { return new(manifest.Duration(fmt.Sprintf("%dms", n))) }
+
+// stat is one of Envoy's counters or gauges for shop/payments.
+func (p *proxy) stat(t *testing.T, name string) int64 {
+	t.Helper()
+	return must(p.Stat("cluster.shop/payments." + name))(t)
+}
+
+func (p *proxy) eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := harness.Poll(ctx, func() error {
+		if !ok() {
+			return fmt.Errorf("not yet: %s", what)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Runtime keys reach a cluster whose name has a slash, cut off at the number written, and change in place.
+func TestEnvoyRuntimeLimitsActInPlace(t *testing.T) {
+	host := startHost(t, nil)
+	svc := service("payments", catalog.HTTP)
+	limits := func(n uint32) []*view.Resource {
+		s := sections(t, catalog.HTTP, policy.Sections{Limits: &policy.Limits{
+			MaxRequests: count(n), MaxPendingRequests: count(1000), MaxConnections: count(2000), MaxConnectionPools: count(50),
+		}})
+		return compiled(t, svc, s, host.Address)
+	}
+	p := startProxy(t, limits(3)...)
+	client := harness.NewClient(p.outbound, 30*time.Second)
+	if c := client.Get("payments.shop", "/"); c.Status != 200 {
+		t.Fatalf("first call: %+v", c)
+	}
+	for name, want := range map[string]int64{"remaining_rq": 3, "remaining_pending": 1000, "remaining_cx_pools": 49, "remaining_cx": 1999} {
+		if got := p.stat(t, "circuit_breakers.default."+name); got != want {
+			t.Errorf("%s = %d, want %d", name, got, want)
+		}
+	}
+
+	host.Set(harness.Behaviour{Hang: true})
+	ctx, hangUp := context.WithCancel(t.Context())
+	defer hangUp()
+	hang := func(n int) {
+		for range n {
+			go client.GetContext(ctx, "payments.shop", "/")
+		}
+	}
+	hang(3)
+	p.eventually(t, "3 calls under way", func() bool { return host.Active() == 3 })
+	refusal := client.Get("payments.shop", "/")
+	if refusal.Status != 503 || !strings.Contains(refusal.Body, "overflow") {
+		t.Errorf("call 4 of 3: %+v, want 503 overflow", refusal)
+	}
+	if got := p.stat(t, "upstream_rq_active_overflow"); got != 1 {
+		t.Errorf("upstream_rq_active_overflow = %d, want 1", got)
+	}
+
+	connections := host.Connections()
+	updates := must(p.Stat("cluster_manager.cluster_updated"))(t) + must(p.Stat("cluster_manager.cluster_modified"))(t)
+	p.put(t, limits(5)...)
+	p.settled(t)
+	hang(2)
+	p.eventually(t, "5 calls under way", func() bool { return host.Active() == 5 })
+	if c := client.Get("payments.shop", "/"); c.Status != 503 {
+		t.Errorf("call 6 of 5: %+v, want 503", c)
+	}
+	p.put(t, limits(1)...)
+	p.settled(t)
+	if host.Active() != 5 {
+		t.Errorf("%d calls are under way after the limit went down, want all 5", host.Active())
+	}
+	if c := client.Get("payments.shop", "/"); c.Status != 503 {
+		t.Errorf("call 6 of 1: %+v, want 503", c)
+	}
+	if now := must(p.Stat("cluster_manager.cluster_updated"))(t) + must(p.Stat("cluster_manager.cluster_modified"))(t); now != updates {
+		t.Errorf("the cluster was built anew %d times", now-updates)
+	}
+	if opened := host.Connections() - connections; opened != 2 {
+		t.Errorf("%d connections were opened, want the 2 of the 2 calls more", opened)
+	}
+}
+
+// Runtime keys of a retry budget act: under a budget Envoy reports no remaining retries.
+func TestEnvoyRuntimeBudget(t *testing.T) {
+	host := startHost(t, nil)
+	svc := service("payments", catalog.HTTP)
+	p := startProxy(t, compiled(t, svc, policy.Sections{}, host.Address)...)
+	client := harness.NewClient(p.outbound, 10*time.Second)
+	client.Get("payments.shop", "/")
+	if got := p.stat(t, "circuit_breakers.default.remaining_retries"); got == 0 {
+		t.Fatal("no retries remain though there is no budget")
+	}
+	s := sections(t, catalog.HTTP, policy.Sections{Retry: &policy.Retry{
+		NumRetries: new(uint32(1)), RetryOn: []string{"5xx"}, Budget: &policy.Budget{Percent: new(uint32(0)), MinConcurrent: new(uint32(0))},
+	}})
+	p.put(t, compiled(t, svc, s, host.Address)...)
+	p.settled(t)
+	host.Set(harness.Behaviour{Status: 503})
+	client.Get("payments.shop", "/")
+	if got := p.stat(t, "upstream_rq_retry_overflow"); got != 1 {
+		t.Errorf("upstream_rq_retry_overflow = %d under a budget of nothing, want 1", got)
+	}
+	if got := p.stat(t, "upstream_rq_retry"); got != 0 {
+		t.Errorf("upstream_rq_retry = %d under a budget of nothing, want 0", got)
+	}
+}
+
+// A try is bounded in time where there are no retries, and not repeated.
+func TestEnvoyPerTryWithoutRetry(t *testing.T) {
+	host := startHost(t, nil)
+	host.Set(harness.Behaviour{Hang: true})
+	s := sections(t, catalog.HTTP, policy.Sections{Timeout: &policy.Timeout{PerTry: millis(150)}})
+	p := startProxy(t, compiled(t, service("payments", catalog.HTTP), s, host.Address)...)
+	c := harness.NewClient(p.outbound, 10*time.Second).Get("payments.shop", "/")
+	if c.Status != 504 || c.Elapsed > 2*time.Second {
+		t.Errorf("a hanging call: %+v, want 504 after 150 ms", c)
+	}
+	if got := host.Requests(); got != 1 {
+		t.Errorf("the host saw %d requests, want 1", got)
+	}
+	for name, want := range map[string]int64{"upstream_rq_retry": 0, "upstream_rq_retry_limit_exceeded": 0, "upstream_rq_per_try_timeout": 1} {
+		if got := p.stat(t, name); got != want {
+			t.Errorf("%s = %d, want %d", name, got, want)
+		}
+	}
+}
+
+// Only methods that may be sent twice are, once a host may have seen them; what never reached a host is retried for all.
+func TestEnvoyMethodGuard(t *testing.T) {
+	host := startHost(t, nil)
+	svc := service("payments", catalog.HTTP)
+	s := sections(t, catalog.HTTP, policy.Sections{
+		Timeout: &policy.Timeout{PerTry: millis(150)},
+		Retry: &policy.Retry{
+			NumRetries: new(uint32(2)), RetryOn: []string{"5xx", "reset-before-request"},
+			BackOff: &policy.BackOff{Base: millis(1), Max: millis(2)},
+		},
+	})
+	p := startProxy(t, compiled(t, svc, s, host.Address)...)
+	client := harness.NewClient(p.outbound, 10*time.Second)
+	for _, tt := range []struct {
+		method string
+		harness.Behaviour
+		status, tries int
+	}{
+		{"GET", harness.Behaviour{Status: 503}, 503, 3},
+		{"PUT", harness.Behaviour{Status: 503}, 503, 3},
+		{"DELETE", harness.Behaviour{Status: 500}, 500, 3},
+		{"POST", harness.Behaviour{Status: 503}, 503, 1},
+		{"PATCH", harness.Behaviour{Status: 503}, 503, 1},
+		{"GET", harness.Behaviour{Reset: true}, 503, 3},
+		{"POST", harness.Behaviour{Reset: true}, 503, 1},
+		{"GET", harness.Behaviour{Hang: true}, 504, 3},
+		{"POST", harness.Behaviour{Hang: true}, 504, 1},
+	} {
+		host.Set(tt.Behaviour)
+		before := host.Requests()
+		c := client.Send(t.Context(), tt.method, "payments.shop", "/", nil)
+		if tries := int(host.Requests() - before); c.Status != tt.status || tries != tt.tries {
+			t.Errorf("%s of %+v: %d after %d tries, want %d after %d", tt.method, tt.Behaviour, c.Status, tries, tt.status, tt.tries)
+		}
+	}
+
+	// A host that refuses connections beside a good one: every POST arrives, some after a retry.
+	host.Set(harness.Behaviour{})
+	p.put(t, compiled(t, svc, s, host.Address, closedPort(t))...)
+	p.settled(t)
+	retried := p.stat(t, "upstream_rq_retry")
+	for range 6 {
+		if c := client.Send(t.Context(), "POST", "payments.shop", "/", nil); c.Status != 200 {
+			t.Errorf("POST past a host that refuses connections: %+v", c)
+		}
+	}
+	if p.stat(t, "upstream_rq_retry") == retried {
+		t.Error("no POST was retried: the dead host was never picked")
+	}
+}
+
+// closedPort is an address that refuses connections.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// The application can't steer Envoy with headers, and the service doesn't see them.
+func TestEnvoyIgnoresSteeringHeaders(t *testing.T) {
+	seen := make(chan http.Header, 8)
+	host := startHost(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen <- r.Header
+		time.Sleep(50 * time.Millisecond) // longer than the timeout asked for
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	p := startProxy(t, compiled(t, service("payments", catalog.HTTP), policy.Sections{}, host.Address)...)
+	header := http.Header{"X-Forwarded-For": {"127.0.0.1"}}
+	for _, h := range []string{
+		"Retry-On: 5xx", "Retry-Grpc-On: internal", "Max-Retries: 3", "Upstream-Rq-Timeout-Ms: 5", "Upstream-Rq-Per-Try-Timeout-Ms: 5", "Internal: true",
+		"Expected-Rq-Timeout-Ms: 5", "Retriable-Status-Codes: 503", "Original-Path: /x", "External-Address: 1.2.3.4", "Decorator-Operation: x",
+		"Upstream-Alt-Stat-Name: x", "Hedge-On-Per-Try-Timeout: true", "Force-Trace: true", "Attempt-Count: 9", "Own-Invention: 1",
+	} {
+		name, value, _ := strings.Cut(h, ": ")
+		header.Set("X-Envoy-"+name, value)
+	}
+	c := harness.NewClient(p.outbound, 10*time.Second).Send(t.Context(), "GET", "payments.shop", "/", header)
+	if c.Status != 503 || host.Requests() != 1 {
+		t.Errorf("%d after %d tries, want 503 after 1", c.Status, host.Requests())
+	}
+	for name := range c.Header {
+		if strings.HasPrefix(name, "X-Envoy-") {
+			t.Errorf("the application sees %s", name)
+		}
+	}
+	got := <-seen
+	if got.Get("X-Forwarded-For") != "127.0.0.1" {
+		t.Errorf("X-Forwarded-For = %q, want what the application sent", got.Get("X-Forwarded-For"))
+	}
+	for name := range got {
+		if strings.HasPrefix(name, "X-Envoy-") || strings.HasPrefix(name, "X-Breakwater-") {
+			t.Errorf("the service sees %s", name)
+		}
+	}
+}
+
+// A proxy without runtime layers has its limits in the Cluster.
+func TestEnvoyLimitsInCluster(t *testing.T) {
+	host := startHost(t, nil)
+	svc := service("payments", catalog.HTTP)
+	s := sections(t, catalog.HTTP, policy.Sections{Limits: &policy.Limits{MaxRequests: count(2)}})
+	c, err := envoy.Service(envoy.Target{Profile: "sidecar", Version: "1.40"}, svc, &policy.Effective{Sections: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Limits) > 0 {
+		t.Errorf("runtime keys %v for a proxy without layers", c.Limits)
+	}
+	resources := slices.DeleteFunc(compiled(t, svc, s, host.Address), func(r *view.Resource) bool { return r.Type == view.CDS || r.Type == view.RTDS })
+	p := startProxy(t, append(resources, c.Cluster)...)
+	harness.NewClient(p.outbound, time.Second).Get("payments.shop", "/")
+	if got := p.stat(t, "circuit_breakers.default.remaining_rq"); got != 2 {
+		t.Errorf("remaining_rq = %d, want 2", got)
+	}
+}
