@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/store"
@@ -39,8 +40,9 @@ type Config struct {
 	Dir    string      // made if it is not there; used by one process at a time
 	Logger *zap.Logger // for etcd's log; nil: silent
 
-	// OnClosing is called when Close begins. After it etcd logs its own orderly end as errors ("setting up serving from embedded
-	// etcd failed", some six lines): a caller that wants none of them makes its logger quiet here.
+	// OnClosing, when set, is called when Close begins. The errors as which etcd logs its own orderly end ("setting up serving
+	// from embedded etcd failed", some six lines) are dropped anyway; a caller who wants to hear nothing at all from then on
+	// makes its logger quiet here.
 	OnClosing func()
 
 	// UnsafeNoFsync makes writes quicker and loses them when the machine fails: for tests only.
@@ -49,17 +51,19 @@ type Config struct {
 
 // Server is a running etcd.
 type Server struct {
-	config Config
-	etcd   *embed.Etcd
-	client *clientv3.Client
-	store  *etcd.Store
-	socket *socket
-	lock   *lock
-	close  func() error // once
+	config  Config
+	etcd    *embed.Etcd
+	client  *clientv3.Client
+	store   *etcd.Store
+	socket  *socket
+	lock    *lock
+	closing atomic.Bool
+	close   func() error // once
 }
 
-// Start locks the directory, starts the server and returns when it serves, or when ctx ends. An error leaves nothing running,
-// and nothing new on the disk where the directory could not be used.
+// Start locks the directory, starts the server and returns when it serves, or when ctx ends. An error leaves nothing running
+// (but etcd itself leaves goroutines where it refuses damaged data: the process had better end), and nothing new on the disk
+// where the directory could not be used.
 func Start(ctx context.Context, c Config) (*Server, error) {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
@@ -118,7 +122,7 @@ func (s *Server) serverConfig(dir string) *embed.Config {
 	c.Dir = dir
 	c.Logger = "zap"
 	// Fatal would end the process from inside a library; panic is caught above.
-	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(s.config.Logger.WithOptions(zap.WithFatalHook(zapcore.WriteThenPanic)))
+	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(calm(s.config.Logger, &s.closing).WithOptions(zap.WithFatalHook(zapcore.WriteThenPanic)))
 	c.ListenClientUrls = []url.URL{s.socket.url()}
 	c.AdvertiseClientUrls = c.ListenClientUrls
 	// Nobody is to join: no peer is listened to, and the address is only the member's name in its own books.
@@ -153,6 +157,7 @@ func (s *Server) Close() error { return s.close() }
 
 func (s *Server) shutdown() error {
 	var errs []error
+	s.closing.Store(true)
 	if s.config.OnClosing != nil {
 		s.config.OnClosing()
 	}

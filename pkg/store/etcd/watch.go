@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -15,7 +16,8 @@ import (
 const (
 	watchSilence  = 10 * time.Second
 	progressEvery = time.Second
-	foldAtMost    = 256 // responses in one batch
+	progressFirst = 200 * time.Millisecond // etcd lets a new watch catch up every 100 ms
+	foldAtMost    = 256                    // responses in one batch
 )
 
 var errSilent = errors.New("the watch heard nothing from etcd")
@@ -42,11 +44,13 @@ func (s *Store) watch(parent context.Context, prefix string, after int64, fn fun
 	defer watchdog.Stop()
 
 	ctx = s.ownStream(clientv3.WithRequireLeader(ctx))
-	responses := s.client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(after+1), clientv3.WithFragment(), clientv3.WithCreatedNotify())
+	// From after and not from the next revision: etcd reports no progress to a watch that begins in the future, which in a quiet
+	// store it would. The fold leaves the event out.
+	responses := s.client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(max(after, 1)), clientv3.WithFragment(), clientv3.WithCreatedNotify())
 	// Progress is asked for with the watch's own context, which names its stream. A failure to ask shows as silence.
-	ask := time.NewTicker(progressEvery)
+	ask := time.NewTimer(progressFirst)
 	defer ask.Stop()
-	f := fold{revision: after}
+	f := fold{begin: after, revision: after}
 	for {
 		select {
 		case resp, ok := <-responses:
@@ -65,11 +69,9 @@ func (s *Store) watch(parent context.Context, prefix string, after int64, fn fun
 			if end != nil {
 				return end
 			}
-			if resp.Created {
-				_ = s.client.RequestProgress(ctx)
-			}
 		case <-ask.C:
-				_ = s.client.RequestProgress(ctx)
+			ask.Reset(progressEvery)
+			_ = s.client.RequestProgress(ctx)
 		case <-ctx.Done():
 			return ended(ctx)
 		}
@@ -108,6 +110,7 @@ func ended(ctx context.Context) error {
 
 // fold turns the responses of one watch into batches.
 type fold struct {
+	begin    int64 // the watch is after this revision
 	revision int64 // delivered up to here
 	cluster  uint64
 
@@ -154,7 +157,8 @@ func (f *fold) add(ctx context.Context, batch *store.Batch, resp clientv3.WatchR
 	if f.cluster != resp.Header.ClusterId {
 		return fmt.Errorf("%w: another cluster answers (%x, before %x)", store.ErrCompacted, resp.Header.ClusterId, f.cluster)
 	}
-	for i, ev := range resp.Events {
+	events := slices.DeleteFunc(resp.Events, func(ev *clientv3.Event) bool { return ev.Kv.ModRevision <= f.begin })
+	for i, ev := range events {
 		if i == 0 && ev.Kv.ModRevision <= batch.Revision {
 			return fmt.Errorf("%w: events of revision %d after those up to %d", store.ErrCompacted, ev.Kv.ModRevision, batch.Revision)
 		}
@@ -162,10 +166,10 @@ func (f *fold) add(ctx context.Context, batch *store.Batch, resp clientv3.WatchR
 	}
 	batch.Cluster = f.cluster
 	head := resp.Header.Revision
-	switch n := len(resp.Events); {
+	switch n := len(events); {
 	case n > 0:
 		// Not the header's: to a watch that catches up, etcd sends its head with events from long before.
-		batch.Revision, f.news = resp.Events[n-1].Kv.ModRevision, true
+		batch.Revision, f.news = events[n-1].Kv.ModRevision, true
 	case head < batch.Revision:
 		f.behind = true
 	case resp.IsProgressNotify(): // the answer to the creation says nothing of the kind

@@ -61,7 +61,7 @@ func testLeaseRenewed(t *testing.T, b *bench) {
 	key := b.key("renewed")
 	id := b.grant(t, ttl)
 	b.commit(t, store.Op{Key: key, Value: []byte("x"), Lease: id})
-	end := time.Now().Add(2 * ttl)
+	end := time.Now().Add(ttl + ttl/2)
 	tick := time.NewTicker(ttl / 4)
 	defer tick.Stop()
 	for time.Now().Before(end) {
