@@ -28,6 +28,12 @@ func (CircuitBreaker) NotYet() map[string]string {
 	return m
 }
 
+// The scopes of a breaker.
+const (
+	ScopeHost    = "host"
+	ScopeService = "service"
+)
+
 const (
 	defaultFailureThreshold = 5
 	defaultRecovery         = manifest.Duration("30s")
@@ -37,10 +43,10 @@ const (
 // expand writes the breaker as outlier detection: it replaces what is inherited there. lb is the same policy's own.
 func (b *CircuitBreaker) expand(e *expansion, lb *LoadBalancing) {
 	if isTrue(b.Disabled) {
-		e.clear("", "circuitBreaker", "circuitBreaker.disabled")
+		e.off("circuitBreaker")
 		return
 	}
-	e.clear("outlierDetection", "circuitBreaker", "circuitBreaker")
+	e.replace("outlierDetection", "circuitBreaker")
 	threshold, from := uint32(defaultFailureThreshold), "circuitBreaker"
 	if b.FailureThreshold != nil {
 		threshold, from = *b.FailureThreshold, "circuitBreaker.failureThreshold"

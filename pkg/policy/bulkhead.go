@@ -13,7 +13,7 @@ type Bulkhead struct {
 // connection, even where it doesn't wait.
 func (b *Bulkhead) expand(e *expansion) {
 	if isTrue(b.Disabled) {
-		e.clear("", "bulkhead", "bulkhead.disabled")
+		e.off("bulkhead")
 		return
 	}
 	if b.MaxConcurrent == nil {

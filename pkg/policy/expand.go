@@ -24,13 +24,15 @@ type setting struct {
 // clearing is what a policy takes away from less specific ones, before it sets anything itself.
 type clearing struct {
 	section int    // all that is set there; -1: none
+	keep    string // but for what was written in this section; empty: nothing
 	origin  string // and all that was written in this section, wherever it was expanded to; empty: none
 	path    string // as written
+	off     int    // the section that is switched off, -1 where one is replaced
 }
 
 // hits reports whether a value of unit u, written at path, is taken away.
 func (c clearing) hits(u int, path string) bool {
-	return units[u].section == c.section || c.origin != "" && under(path, c.origin)
+	return units[u].section == c.section && (c.keep == "" || !under(path, c.keep)) || c.origin != "" && under(path, c.origin)
 }
 
 // under reports whether path is section or a field of it.
@@ -79,9 +81,23 @@ func (e *expansion) set(path string, value any, from string) {
 	e.sets = append(e.sets, setting{unitByPath[path], reflect.ValueOf(value), from})
 }
 
-// clear takes away the named section (none: "") and all that the section called origin was expanded to.
-func (e *expansion) clear(section, origin, path string) {
-	e.clears = append(e.clears, clearing{sectionIndex(section), origin, path})
+// off switches a section off: what is set there goes, and what it was expanded to.
+func (e *expansion) off(name string) {
+	c := clearing{section: sectionIndex(name), origin: name, path: name + ".disabled", off: sectionIndex(name)}
+	switch name {
+	// A circuit breaker's expansion lives and dies together: with its outlier detection its panic threshold goes too, and
+	// load balancing keeps its hands off that.
+	case "outlierDetection":
+		c.origin = "circuitBreaker"
+	case "loadBalancing":
+		c.keep = "circuitBreaker"
+	}
+	e.clears = append(e.clears, c)
+}
+
+// replace takes away the named section, and all that the section called origin was expanded to.
+func (e *expansion) replace(section, origin string) {
+	e.clears = append(e.clears, clearing{section: sectionIndex(section), origin: origin, path: origin, off: -1})
 }
 
 func sectionIndex(name string) int {
@@ -114,14 +130,4 @@ func (e *expansion) plain(s *Sections) {
 			e.sets = append(e.sets, setting{i, value, u.path})
 		}
 	}
-}
-
-// off clears a section. A circuit breaker's expansion lives and dies together: with its outlier detection its panic threshold
-// goes too, but without its panic threshold it would still be a breaker.
-func (e *expansion) off(name string) {
-	origin := ""
-	if name == "outlierDetection" {
-		origin = "circuitBreaker"
-	}
-	e.clear(name, origin, name+".disabled")
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 )
@@ -60,12 +61,14 @@ func (m *merging) lay(c *Compiled) {
 				s.replace(held{by: c, path: clear.path})
 			}
 		}
-		if clear.section >= 0 {
-			m.off[clear.section] = held{by: c, path: clear.path}
+		if clear.off >= 0 {
+			m.off[clear.off] = held{by: c, path: clear.path}
 		}
 	}
 	for _, set := range c.sets {
 		m.slots[set.unit].replace(held{set.value, c, set.path})
+		section, _, _ := strings.Cut(set.path, ".")
+		m.off[sectionIndex(section)] = held{}
 	}
 }
 
@@ -167,11 +170,7 @@ func (s *slot) appendFields(fields []Field, path string, complete reflect.Value)
 	}
 	// What only losers had, and nothing took its place.
 	for suffix, losers := range lost {
-		f := Field{Path: path + suffix, Losers: losers}
-		if s.by != nil {
-			f.Origin = s.origin("")
-		}
-		fields = append(fields, f)
+		fields = append(fields, Field{Path: path + suffix, Losers: losers, Origin: s.origin("")})
 	}
 	return fields
 }
@@ -192,6 +191,9 @@ func (s *slot) lost() map[string][]Loser {
 
 // origin says where the leaf of h comes from.
 func (h held) origin(suffix string) Origin {
+	if h.by == nil {
+		return Origin{Path: h.path + suffix}
+	}
 	return Origin{Policy: h.by.Policy.Key(), Revision: h.by.Policy.Metadata.Revision, Path: h.path + suffix}
 }
 

@@ -128,7 +128,7 @@ func (o *OutlierDetection) detects() bool {
 func (o *OutlierDetection) check() []clash {
 	var found []clash
 	if !o.detects() {
-		found = append(found, clash{"outlierDetection", "has no detector: set consecutive5xx, consecutiveGatewayFailure, successRate or failurePercentage", ""})
+		found = append(found, clash{"outlierDetection", "has no detector: set consecutive5xx, consecutiveGatewayFailure, successRate or failurePercentage, or write disabled: true", ""})
 	}
 	return append(found, o.checkAlone()...)
 }

@@ -2,7 +2,11 @@
 // become one effective policy. A section's file holds its type, defaults and rules.
 package policy
 
-import "github.com/breakwater-mesh/breakwater/pkg/manifest"
+import (
+	"encoding/json"
+
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+)
 
 // Kind is the kind of a Policy manifest.
 const Kind = "Policy"
@@ -12,36 +16,36 @@ type Policy = manifest.Object[Spec]
 
 // Spec is what an author says in a policy.
 type Spec struct {
-	To         Target  `json:"to"`
-	From       *Source `json:"from,omitempty"`
-	Precedence *int32  `json:"precedence,omitempty"` // breaks ties, higher wins
+	To         Target  `json:"to" doc:"The called services." bwdefault:"required"`
+	From       *Source `json:"from,omitempty" doc:"The calling services; always the client, never a route into it." bwdefault:"every caller; every caller of its own namespace where another namespace's service is called"`
+	Precedence *int32  `json:"precedence,omitempty" doc:"Breaks ties between equally specific policies: the higher wins." bwdefault:"0"`
 
 	Sections
 }
 
 // Sections are the mechanisms of a policy. In a Spec they hold what the author wrote; in an Effective what applies.
 type Sections struct {
-	Timeout          *Timeout          `json:"timeout,omitempty"`
-	Retry            *Retry            `json:"retry,omitempty"`
-	Limits           *Limits           `json:"limits,omitempty"`
-	Bulkhead         *Bulkhead         `json:"bulkhead,omitempty"`
-	OutlierDetection *OutlierDetection `json:"outlierDetection,omitempty"`
-	CircuitBreaker   *CircuitBreaker   `json:"circuitBreaker,omitempty"`
-	LoadBalancing    *LoadBalancing    `json:"loadBalancing,omitempty"`
+	Timeout          *Timeout          `json:"timeout,omitempty" doc:"Bounds calls in time." bwdefault:"off"`
+	Retry            *Retry            `json:"retry,omitempty" doc:"Sends a failed call again." bwdefault:"off"`
+	Limits           *Limits           `json:"limits,omitempty" doc:"Cuts calls off by number, per proxy (Envoy's circuit_breakers)." bwdefault:"off"`
+	Bulkhead         *Bulkhead         `json:"bulkhead,omitempty" doc:"The classic bulkhead: bounds concurrent calls, per proxy." bwdefault:"off"`
+	OutlierDetection *OutlierDetection `json:"outlierDetection,omitempty" doc:"Ejects failing hosts for a while." bwdefault:"off"`
+	CircuitBreaker   *CircuitBreaker   `json:"circuitBreaker,omitempty" doc:"The classic circuit breaker, compiled onto outlier detection." bwdefault:"off"`
+	LoadBalancing    *LoadBalancing    `json:"loadBalancing,omitempty" doc:"Chooses the host of a call." bwdefault:"off"`
 }
 
 // Target is the called side. Exactly one of Service and Selector is set; Service may be "*".
 type Target struct {
-	Namespace string            `json:"namespace,omitempty"` // default: the policy's own; "*" only in breakwater-system
-	Service   string            `json:"service,omitempty"`
-	Selector  map[string]string `json:"selector,omitempty"` // labels of the called service
+	Namespace string            `json:"namespace,omitempty" doc:"Where the called services are; \"*\", everywhere, only in breakwater-system." bwdefault:"the policy's own"`
+	Service   string            `json:"service,omitempty" doc:"The called service, or \"*\" for every one of the namespace." bwdefault:"by selector"`
+	Selector  map[string]string `json:"selector,omitempty" doc:"Labels of the called service." bwdefault:"by service"`
 }
 
 // Source is the calling side. Exactly one of Service and Selector is set.
 type Source struct {
-	Namespace string            `json:"namespace,omitempty"` // default: the policy's own
-	Service   string            `json:"service,omitempty"`
-	Selector  map[string]string `json:"selector,omitempty"` // labels of the calling service
+	Namespace string            `json:"namespace,omitempty" doc:"Where the calling services are; \"*\", everywhere, only in breakwater-system." bwdefault:"the policy's own"`
+	Service   string            `json:"service,omitempty" doc:"The calling service." bwdefault:"by selector"`
+	Selector  map[string]string `json:"selector,omitempty" doc:"Labels of the calling service." bwdefault:"by service"`
 }
 
 // Service is what resolving needs to know of a called service.
@@ -65,23 +69,37 @@ type Origin struct {
 	Default  bool         `json:"default,omitempty"`
 }
 
+// MarshalJSON writes the policy as "namespace/name".
+func (o Origin) MarshalJSON() ([]byte, error) {
+	shown := struct {
+		Policy   string `json:"policy,omitempty"`
+		Revision int64  `json:"revision,omitempty"`
+		Path     string `json:"path,omitempty"`
+		Default  bool   `json:"default,omitempty"`
+	}{Revision: o.Revision, Path: o.Path, Default: o.Default}
+	if o.Policy != (manifest.Key{}) {
+		shown.Policy = o.Policy.String()
+	}
+	return json.Marshal(shown)
+}
+
 // Field is one field of an effective policy, with the policies that lost it.
 type Field struct {
-	Path   string // such as outlierDetection.consecutive5xx
-	Value  any    // as JSON would show it; nil where a section was switched off
-	Origin Origin
-	Losers []Loser
+	Path   string  `json:"path"`  // such as outlierDetection.consecutive5xx; of a nested object every field has its own
+	Value  any     `json:"value"` // as JSON would show it; nil where a section was switched off, or what was lost has no successor
+	Origin Origin  `json:"origin"`
+	Losers []Loser `json:"losers,omitempty"` // the most specific first
 }
 
 // Loser is a value that a more specific policy overrode.
 type Loser struct {
-	Value  any
-	Origin Origin
+	Value  any    `json:"value"`
+	Origin Origin `json:"origin"`
 }
 
 // Effective is the merge of all policies that apply to one caller and one service. Classic knobs are expanded: Bulkhead and
-// CircuitBreaker are nil here, except for CircuitBreaker's agent-only fields. Defaults are filled in: a section that is not
-// nil is complete.
+// CircuitBreaker are nil here, except for CircuitBreaker's agent-only fields. Defaults are filled in: what is still nil in a
+// section that is not has no default, and means that there is no such limit or detector.
 type Effective struct {
 	Sections
 	Fields   []Field        // by path

@@ -139,7 +139,13 @@ func (m *merging) pathOf(by *Compiled, c clash) string {
 // text names both fields, their values and their policies.
 func (m *merging) text(c clash) string {
 	if c.b == "" {
-		return c.a + " " + c.rule
+		var by []string
+		for u, s := range m.slots {
+			if s.value.IsValid() && sectionNames[units[u].section] == c.section() {
+				by = append(by, fmt.Sprintf("%s of policy %s", s.path, s.key()))
+			}
+		}
+		return fmt.Sprintf("%s (%s) %s", c.a, strings.Join(by, ", "), c.rule)
 	}
 	return m.side(c.a) + " " + c.rule + " " + m.side(c.b)
 }

@@ -1,0 +1,261 @@
+package policy
+
+import (
+	"encoding/binary"
+	"slices"
+	"strings"
+
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+)
+
+// Violation is a merge that came out invalid.
+type Violation struct {
+	Problem
+	Service manifest.Key
+	Caller  manifest.Key // one of those it concerns; zero: any other caller
+	// Refused: the write is at fault, since all whose values clash belong to the namespace of a written policy or to the root.
+	// Otherwise the section falls back, and the condition is the only sign.
+	Refused bool
+	// Written are the written policies that take part in the result.
+	Written []*Compiled
+}
+
+// Check merges what applies to every service and caller that a policy of written (nil: any) covers, and lists what comes out
+// invalid. Callers are those of the catalogue; those that policies merely name, and any other, are added. Callers to whom
+// the same policies apply are judged once.
+func Check(services []Service, callers []Caller, all []*Compiled, written map[manifest.Key]bool) []Violation {
+	c := newChecker(callers, all, written)
+	for i := range services {
+		c.service(&services[i])
+	}
+	for _, svc := range c.merelyNamed(services) {
+		c.service(&svc)
+	}
+	return c.found
+}
+
+// checker judges sets of policies, each once.
+type checker struct {
+	all     []*Compiled // least specific first
+	written []bool      // by index in all
+	callers []Caller
+	covered [][]int // by index in all: the callers that a policy with a source covers; nil for one without
+	byTo    toIndex
+	judged  map[string]bool // sets of policies
+	seen    map[string]bool // what matches a service
+	found   []Violation
+}
+
+// toIndex finds the policies that may match a service without looking at all of them.
+type toIndex struct {
+	named     map[manifest.Key][]int
+	namespace map[string][]int // "*" and selectors, Every included
+}
+
+func newChecker(callers []Caller, all []*Compiled, written map[manifest.Key]bool) *checker {
+	c := &checker{all: slices.Clone(all), judged: make(map[string]bool), seen: make(map[string]bool)}
+	slices.SortFunc(c.all, func(a, b *Compiled) int {
+		if a.Less(b) {
+			return -1
+		}
+		return 1
+	})
+	c.callers = withNamed(callers, c.all)
+	c.written = make([]bool, len(c.all))
+	c.covered = make([][]int, len(c.all))
+	c.byTo = toIndex{make(map[manifest.Key][]int), make(map[string][]int)}
+	for i, p := range c.all {
+		c.written[i] = written == nil || written[p.Policy.Key()]
+		if p.Policy.Spec.From != nil || p.rank.consumer {
+			c.covered[i] = c.coveredBy(p)
+		}
+		if p.rank.to == toService {
+			key := manifest.Key{Namespace: p.toNamespace, Name: p.Policy.Spec.To.Service}
+			c.byTo.named[key] = append(c.byTo.named[key], i)
+		} else {
+			c.byTo.namespace[p.toNamespace] = append(c.byTo.namespace[p.toNamespace], i)
+		}
+	}
+	return c
+}
+
+// withNamed adds the callers that only policies name, and for every namespace with a consumer's policy any other caller of it.
+func withNamed(callers []Caller, all []*Compiled) []Caller {
+	list := slices.Clone(callers)
+	known := make(map[manifest.Key]bool, len(list))
+	for _, caller := range list {
+		known[caller.Key] = true
+	}
+	add := func(key manifest.Key) {
+		if !known[key] {
+			known[key] = true
+			list = append(list, Caller{Key: key})
+		}
+	}
+	for _, p := range all {
+		if p.rank.from == fromService {
+			add(manifest.Key{Namespace: p.fromNamespace, Name: p.Policy.Spec.From.Service})
+		}
+		if p.rank.consumer {
+			add(manifest.Key{Namespace: p.Policy.Metadata.Namespace})
+		}
+	}
+	return list
+}
+
+func (c *checker) coveredBy(p *Compiled) []int {
+	list := []int{}
+	for i := range c.callers {
+		if p.covers(&c.callers[i]) {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+// merelyNamed are the services that policies name and the catalogue doesn't have.
+func (c *checker) merelyNamed(services []Service) []Service {
+	known := make(map[manifest.Key]bool, len(services))
+	for i := range services {
+		known[services[i].Key] = true
+	}
+	var list []Service
+	for _, p := range c.all {
+		key := manifest.Key{Namespace: p.toNamespace, Name: p.Policy.Spec.To.Service}
+		if p.rank.to == toService && !known[key] {
+			known[key] = true
+			list = append(list, Service{Key: key})
+		}
+	}
+	return list
+}
+
+// service judges every set of policies that some caller meets at svc.
+func (c *checker) service(svc *Service) {
+	matching := c.matching(svc)
+	key := setKey(matching)
+	if c.seen[key] {
+		return
+	}
+	c.seen[key] = true
+	if !slices.ContainsFunc(matching, func(i int) bool { return c.written[i] }) {
+		return
+	}
+	c.judge(svc, Caller{}, slices.DeleteFunc(slices.Clone(matching), func(i int) bool { return c.covered[i] != nil }))
+	applied := make(map[int][]int) // by caller, for those with a policy of their own
+	for _, i := range matching {
+		for _, caller := range c.covered[i] {
+			applied[caller] = nil
+		}
+	}
+	for _, i := range matching {
+		if c.covered[i] == nil {
+			for caller := range applied {
+				applied[caller] = append(applied[caller], i)
+			}
+			continue
+		}
+		for _, caller := range c.covered[i] {
+			applied[caller] = append(applied[caller], i)
+		}
+	}
+	if len(applied) == 0 {
+		return
+	}
+	for caller := range c.callers {
+		if list := applied[caller]; list != nil {
+			c.judge(svc, c.callers[caller], list)
+		}
+	}
+}
+
+// matching are the policies whose target covers svc, in order.
+func (c *checker) matching(svc *Service) []int {
+	var list []int
+	for _, i := range slices.Concat(c.byTo.namespace[Every], c.byTo.namespace[svc.Namespace], c.byTo.named[svc.Key]) {
+		if c.all[i].matches(svc) {
+			list = append(list, i)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+func setKey(set []int) string {
+	key := make([]byte, 0, 4*len(set))
+	for _, i := range set {
+		key = binary.BigEndian.AppendUint32(key, uint32(i))
+	}
+	return string(key)
+}
+
+// judge merges a set of policies, unless it has been judged before: what is valid does not depend on the service.
+func (c *checker) judge(svc *Service, caller Caller, set []int) {
+	if !slices.ContainsFunc(set, func(i int) bool { return c.written[i] }) {
+		return
+	}
+	key := setKey(set)
+	if c.judged[key] {
+		return
+	}
+	c.judged[key] = true
+	applied := make([]*Compiled, len(set))
+	var written []*Compiled
+	for n, i := range set {
+		applied[n] = c.all[i]
+		if c.written[i] {
+			written = append(written, c.all[i])
+		}
+	}
+	for _, p := range merge(svc, applied).problems {
+		if p.Reason == InvalidMerge {
+			c.found = append(c.found, Violation{Problem: p, Service: svc.Key, Caller: caller.Key, Refused: refused(p, written), Written: written})
+		}
+	}
+}
+
+// refused reports whether one of the written policies answers for the clash: it has a say in that section, and everyone whose
+// values clash is of its namespace or the root's.
+func refused(p Problem, written []*Compiled) bool {
+	section, _, _ := strings.Cut(p.Field, ".")
+	return slices.ContainsFunc(written, func(w *Compiled) bool {
+		return w.speaksOf(sectionIndex(section)) && !slices.ContainsFunc(p.parties, func(party *Compiled) bool {
+			ns := party.Policy.Metadata.Namespace
+			return ns != w.Policy.Metadata.Namespace && ns != manifest.SystemNamespace
+		})
+	})
+}
+
+// speaksOf reports whether c sets or clears anything in a section.
+func (c *Compiled) speaksOf(section int) bool {
+	return slices.ContainsFunc(c.sets, func(s setting) bool { return units[s.unit].section == section }) ||
+		slices.ContainsFunc(c.clears, func(clear clearing) bool { return clear.section == section || clear.origin != "" })
+}
+
+// Warning is what a valid policy should know.
+type Warning struct {
+	Field   string `json:"field"` // as in the manifest, such as spec.circuitBreaker.halfOpen
+	Message string `json:"message"`
+}
+
+// Warnings are what Envoy can't hold of p exactly.
+func Warnings(p *Policy) []Warning {
+	var list []Warning
+	add := func(field, message string) { list = append(list, Warning{"spec." + field, message}) }
+	s := &p.Spec.Sections
+	if b := s.CircuitBreaker; b != nil {
+		if b.HalfOpen != nil {
+			add("circuitBreaker.halfOpen", "unsupported on Envoy, which closes when the time is over: only the agent tries first")
+		}
+		if b.Scope != nil && *b.Scope == ScopeService {
+			add("circuitBreaker.scope", "approximate on Envoy: each host counts alone, and the breaker is open when all are ejected")
+		}
+	}
+	if b := s.Bulkhead; b != nil && b.MaxWaiting != nil {
+		add("bulkhead.maxWaiting", "approximate for http, where a call that waits for a connection counts; unsupported for http2 and grpc, where none waits")
+	}
+	if r := s.Retry; r != nil && r.Budget != nil && s.Limits != nil && s.Limits.MaxRetries != nil {
+		add("limits.maxRetries", "counts for nothing beside retry.budget")
+	}
+	return list
+}
