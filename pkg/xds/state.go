@@ -272,3 +272,15 @@ func (s *state) String() string {
 	}
 	return out
 }
+
+// sentAt is when the response was sent that q answers, and whether there is one.
+func (s *state) sentAt(q request) (time.Time, bool) {
+	if q.nonce != "" {
+		for _, f := range s.subs[q.typ].flights {
+			if f.nonce == q.nonce {
+				return f.at, true
+			}
+		}
+	}
+	return time.Time{}, false
+}

@@ -1,0 +1,157 @@
+package xds
+
+import (
+	"fmt"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/world"
+)
+
+const (
+	dialectEnvoy = "envoy"
+	dialectGRPC  = "grpc"
+	dialectAgent = "agent"
+
+	defaultProfile  = "sidecar"
+	defaultOutbound = "127.0.0.1:15001"
+
+	maxNodeBytes = 256 << 10
+	maxNameBytes = 256
+)
+
+// identity is who a proxy is. It is fixed for the life of a stream.
+type identity struct {
+	node    string // node.id
+	cluster string // node.cluster, as it was sent
+	version string // of the proxy, such as "1.40.0"; "" where it does not say
+	key     world.ClassKey
+}
+
+// identify reads a node. Its errors are gRPC statuses that tell the operator which field is wrong.
+func identify(n *corev3.Node) (identity, error) {
+	if n == nil {
+		return identity{}, invalid("the first request of a stream carries no node")
+	}
+	if size := proto.Size(n); size > maxNodeBytes {
+		return identity{}, invalid("node has %d bytes, at most %d are allowed", size, maxNodeBytes)
+	}
+	if n.GetId() == "" {
+		return identity{}, invalid("node.id is empty")
+	}
+	if len(n.GetId()) > maxNameBytes || strings.ContainsFunc(n.GetId(), control) {
+		return identity{}, invalid("node.id is longer than %d bytes or has control characters", maxNameBytes)
+	}
+	id := identity{node: n.GetId(), cluster: n.GetCluster(), version: version(n)}
+	var err error
+	if id.key.Service, id.key.Namespace, err = caller(n.GetCluster()); err != nil {
+		return identity{}, err
+	}
+	if id.key.Dialect, err = dialect(n.GetUserAgentName()); err != nil {
+		return identity{}, err
+	}
+	id.key.Tier = tier(id.version)
+	id.key.Profile = metadata(n, "profile", defaultProfile)
+	id.key.Outbound = metadata(n, "outbound", defaultOutbound)
+	id.key.Runtime = metadata(n, "runtime", "") == "8"
+	return id, nil
+}
+
+// same is an error where a later request of the stream names another node.
+func (id identity) same(n *corev3.Node) error {
+	switch {
+	case n == nil:
+		return nil // a proxy may say it once
+	case n.GetId() != id.node:
+		return invalid("node.id changed from %q to %q on one stream", id.node, clip(n.GetId()))
+	case n.GetCluster() != id.cluster:
+		return invalid("node.cluster changed from %q to %q on one stream", id.cluster, clip(n.GetCluster()))
+	}
+	return nil
+}
+
+// caller splits node.cluster: orders.shop is the service orders in the namespace shop, orders alone is in the default one.
+func caller(cluster string) (service, namespace string, err error) {
+	if cluster == "" {
+		return "", "", invalid(`node.cluster is empty: it must name the calling service, as "orders.shop" or "orders"`)
+	}
+	service, namespace, dotted := strings.Cut(cluster, ".")
+	if !dotted {
+		namespace = manifest.DefaultNamespace
+	}
+	if !label(service) || !label(namespace) {
+		return "", "", invalid(`node.cluster %q is not a service and its namespace, such as "orders.shop"`, clip(cluster))
+	}
+	return service, namespace, nil
+}
+
+// label reports whether s is a DNS label.
+func label(s string) bool {
+	if s == "" || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
+		return false
+	}
+	return !strings.ContainsFunc(s, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' })
+}
+
+func control(r rune) bool { return r < ' ' || r == 0x7f }
+
+// dialect is what kind of proxy a user agent is.
+func dialect(agent string) (string, error) {
+	switch {
+	case agent == "envoy":
+		return dialectEnvoy, nil
+	case strings.HasPrefix(agent, "gRPC"):
+		return dialectGRPC, nil
+	case agent == "breakwater-agent":
+		return dialectAgent, nil
+	}
+	return "", invalid("node.user_agent_name %q is not known: want envoy, gRPC ... or breakwater-agent", clip(agent))
+}
+
+func version(n *corev3.Node) string {
+	if v := n.GetUserAgentBuildVersion().GetVersion(); v != nil {
+		return fmt.Sprintf("%d.%d.%d", v.GetMajorNumber(), v.GetMinorNumber(), v.GetPatch())
+	}
+	return clip(n.GetUserAgentVersion())
+}
+
+// tier is the part of a version that decides what a proxy understands: 1.40 of 1.40.2.
+func tier(version string) string {
+	parts := strings.SplitN(version, ".", 3)
+	if len(parts) < 2 {
+		return version
+	}
+	return parts[0] + "." + parts[1]
+}
+
+// metadata is the string at breakwater.<name> of the node's metadata, nested or with a dot in its key.
+func metadata(n *corev3.Node, name, otherwise string) string {
+	fields := n.GetMetadata().GetFields()
+	if s := text(fields["breakwater."+name]); s != "" {
+		return s
+	}
+	if s := text(fields["breakwater"].GetStructValue().GetFields()[name]); s != "" {
+		return s
+	}
+	return otherwise
+}
+
+func text(v *structpb.Value) string { return clip(v.GetStringValue()) }
+
+// clip keeps what a client sends out of logs and keys in bulk.
+func clip(s string) string {
+	if len(s) > maxNameBytes {
+		return strings.ToValidUTF8(s[:maxNameBytes], "")
+	}
+	return s
+}
+
+func invalid(format string, args ...any) error {
+	return status.Errorf(codes.InvalidArgument, format, args...)
+}

@@ -1,0 +1,223 @@
+package xds
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	"github.com/breakwater-mesh/breakwater/pkg/view"
+	"github.com/breakwater-mesh/breakwater/pkg/world"
+)
+
+// Classes is where a stream gets what its proxy must hold.
+type Classes interface {
+	// Join is the class of key, whose head stays current until as many calls of Leave.
+	Join(ctx context.Context, key world.ClassKey) (*world.Class, error)
+	Leave(*world.Class)
+}
+
+// Metrics is told what goes on. Its methods are called often, by many goroutines, and must not block.
+type Metrics interface {
+	Stream(dialect string, change int)         // +1 a stream began, -1 it ended
+	Sent(t view.Type, resources int)           // one response
+	Acked(t view.Type, after time.Duration)    // since it was sent
+	Rejected(t view.Type, after time.Duration) // likewise
+}
+
+// Defaults of Config.
+const (
+	DefaultAnswerTimeout  = 60 * time.Second
+	DefaultWarmingTimeout = 90 * time.Second
+	DefaultHold           = 5 * time.Second
+	DefaultMaxNames       = 10_000
+
+	pingInterval   = 15 * time.Second // with pingTimeout: a dead peer is found within 30 s
+	pingTimeout    = 10 * time.Second
+	minPingOfPeer  = 4 * time.Second // Envoy pings every 10 s, whether or not there is a stream
+	maxRequest     = 16 << 20
+	readBuffer     = 4 << 10
+	writeBuffer    = 16 << 10
+	maxHeaderBytes = 16 << 10
+)
+
+// Config is what a Server is made of. Classes is required; zero values of the rest mean the defaults.
+type Config struct {
+	Classes Classes
+	Logger  hclog.Logger // nil: silent
+	Metrics Metrics      // nil: none
+
+	AnswerTimeout  time.Duration // a stream whose proxy leaves a response unanswered for so long is closed
+	WarmingTimeout time.Duration // likewise for CDS, which a proxy answers once its clusters are warm
+	Hold           time.Duration // how long a moving scope waits for its route configuration to be subscribed
+	MaxNames       int           // subscriptions of one type on one stream
+}
+
+// Server is the aggregated discovery service. Its methods may be called by any goroutine.
+type Server struct {
+	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
+	cfg      Config
+	limits   limits
+	draining chan struct{} // closed by Run
+	changed  broadcast
+	readers  sync.WaitGroup
+
+	mu      sync.Mutex
+	closed  bool
+	streams map[*stream]struct{} // that have said who they are
+	ids     map[string]int       // streams by node id
+}
+
+// New is a server that is registered nowhere yet.
+func New(cfg Config) *Server {
+	if cfg.Logger == nil {
+		cfg.Logger = hclog.NewNullLogger()
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = noMetrics{}
+	}
+	l := limits{
+		names:      orDefault(cfg.MaxNames, DefaultMaxNames),
+		unanswered: orDefault(cfg.AnswerTimeout, DefaultAnswerTimeout),
+		warming:    orDefault(cfg.WarmingTimeout, DefaultWarmingTimeout),
+		hold:       orDefault(cfg.Hold, DefaultHold),
+	}
+	return &Server{
+		cfg:      cfg,
+		limits:   l,
+		draining: make(chan struct{}),
+		streams:  make(map[*stream]struct{}),
+		ids:      make(map[string]int),
+	}
+}
+
+func orDefault[T int | time.Duration](v, d T) T {
+	if v == 0 {
+		return d
+	}
+	return v
+}
+
+// ServerOptions are the options that a grpc.Server must have been made with for Register.
+func ServerOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.ForceServerCodecV2(newCodec()),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingInterval, Timeout: pingTimeout}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingOfPeer, PermitWithoutStream: true}),
+		grpc.MaxRecvMsgSize(maxRequest),
+		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.ReadBufferSize(readBuffer),
+		grpc.WriteBufferSize(writeBuffer),
+		grpc.SharedWriteBuffer(true),
+	}
+}
+
+// Register serves s on g, which must have been made with ServerOptions.
+func (s *Server) Register(g *grpc.Server) {
+	discoveryv3.RegisterAggregatedDiscoveryServiceServer(g, s)
+}
+
+// Run returns once ctx has ended and with it every stream, with Unavailable so that proxies go elsewhere or come back.
+func (s *Server) Run(ctx context.Context) error {
+	<-ctx.Done()
+	s.mu.Lock()
+	if !s.closed {
+		s.closed = true
+		close(s.draining)
+	}
+	s.mu.Unlock()
+	s.readers.Wait()
+	return context.Cause(ctx)
+}
+
+// StreamAggregatedResources refuses the state-of-the-world dialect.
+func (s *Server) StreamAggregatedResources(grpc.BidiStreamingServer[discoveryv3.DiscoveryRequest, discoveryv3.DiscoveryResponse]) error {
+	return status.Error(codes.Unimplemented, "state-of-the-world xDS is not served yet: set api_type to DELTA_GRPC")
+}
+
+// DeltaAggregatedResources serves one proxy until its stream ends.
+func (s *Server) DeltaAggregatedResources(g grpc.BidiStreamingServer[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]) error {
+	return s.serve(g)
+}
+
+// begin counts a reader, unless the server is going.
+func (s *Server) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.readers.Add(1)
+	return true
+}
+
+// enter puts a stream into the book. Two streams of one id are two entries: neither takes anything from the other.
+func (s *Server) enter(st *stream) {
+	s.mu.Lock()
+	s.streams[st] = struct{}{}
+	s.ids[st.id.node]++
+	n := s.ids[st.id.node]
+	s.mu.Unlock()
+	if n > 1 {
+		s.cfg.Logger.Warn("several streams have one node id", "node", st.id.node, "streams", n, "address", st.address)
+	}
+	s.cfg.Metrics.Stream(st.id.key.Dialect, 1)
+	s.changed.fire()
+}
+
+func (s *Server) leave(st *stream) {
+	s.mu.Lock()
+	_, in := s.streams[st]
+	delete(s.streams, st)
+	if in {
+		if s.ids[st.id.node]--; s.ids[st.id.node] == 0 {
+			delete(s.ids, st.id.node)
+		}
+	}
+	s.mu.Unlock()
+	if in {
+		s.cfg.Metrics.Stream(st.id.key.Dialect, -1)
+		s.changed.fire()
+	}
+}
+
+// Changed is closed at the next change of the book: a stream came or went, a proxy accepted or rejected something. Take it before
+// reading the book, then wait for it.
+func (s *Server) Changed() <-chan struct{} { return s.changed.next() }
+
+// broadcast wakes everybody who waits.
+type broadcast struct {
+	mu sync.Mutex
+	ch chan struct{} // nil: nobody waits
+}
+
+func (b *broadcast) next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch == nil {
+		b.ch = make(chan struct{})
+	}
+	return b.ch
+}
+
+func (b *broadcast) fire() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch != nil {
+		close(b.ch)
+		b.ch = nil
+	}
+}
+
+type noMetrics struct{}
+
+func (noMetrics) Stream(string, int)                {}
+func (noMetrics) Sent(view.Type, int)               {}
+func (noMetrics) Acked(view.Type, time.Duration)    {}
+func (noMetrics) Rejected(view.Type, time.Duration) {}

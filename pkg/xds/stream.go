@@ -1,0 +1,262 @@
+package xds
+
+import (
+	"context"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"github.com/breakwater-mesh/breakwater/pkg/world"
+)
+
+// stream is one proxy's stream: the goroutine of its handler sends, another one reads.
+type stream struct {
+	server  *Server
+	address string
+	wake    chan struct{} // capacity 1: the newest head is all that is of interest
+
+	// Set by the reader before ready is closed, then read-only.
+	ready     chan struct{}
+	id        identity
+	class     *world.Class
+	connected time.Time
+
+	mu    sync.Mutex // held for a moment, never while sending
+	state *state     // guarded by mu
+}
+
+// serve is the life of a stream.
+func (s *Server) serve(g grpc.ServerStream) (err error) {
+	if !s.begin() {
+		return errDraining()
+	}
+	ctx, cancel := context.WithCancel(g.Context())
+	st := &stream{server: s, wake: make(chan struct{}, 1), ready: make(chan struct{})}
+	if p, ok := peer.FromContext(ctx); ok {
+		st.address = p.Addr.String()
+	}
+	// The answer would be in the proxy's own encoding otherwise, and compressing costs more than it saves.
+	if err := grpc.SetSendCompressor(ctx, encoding.Identity); err != nil {
+		s.cfg.Logger.Debug("compression stays on", "address", st.address, "error", err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		defer s.readers.Done()
+		ended <- st.read(ctx, g)
+	}()
+	defer func() {
+		cancel() // and the handler's return ends the reader
+		s.leave(st)
+		if r := recover(); r != nil {
+			err = st.panicked(r)
+		}
+		s.cfg.Logger.Debug("stream ended", "address", st.address, "error", err)
+	}()
+	return st.write(ctx, g, ended)
+}
+
+// errDraining sends a proxy elsewhere.
+func errDraining() error {
+	return status.Error(codes.Unavailable, "the control plane is shutting down")
+}
+
+func (st *stream) panicked(r any) error {
+	st.server.cfg.Logger.Error("a stream panicked and is closed", "address", st.address, "panic", r, "stack", string(debug.Stack()))
+	return status.Error(codes.Internal, "internal error")
+}
+
+// write sends whatever there is to say until the stream ends.
+func (st *stream) write(ctx context.Context, g grpc.ServerStream, ended <-chan error) error {
+	timer := time.NewTimer(st.server.limits.unanswered) // until the first request says who the proxy is
+	defer timer.Stop()
+	ready := st.ready
+	for {
+		select {
+		case <-ready:
+			ready = nil
+			stop := st.class.Subscribe(st.wake)
+			defer stop()
+		case <-st.wake:
+		case <-timer.C:
+			if ready != nil {
+				return status.Error(codes.DeadlineExceeded, "no request has come on this stream")
+			}
+		case err := <-ended:
+			return err
+		case <-st.server.draining:
+			return errDraining()
+		case <-ctx.Done():
+			return status.FromContextError(ctx.Err()).Err()
+		}
+		if ready != nil {
+			continue
+		}
+		if err := st.flush(ctx, g, ended, timer); err != nil {
+			return err
+		}
+	}
+}
+
+// flush sends until nothing is left to say, and sets the timer for when time itself will change that.
+func (st *stream) flush(ctx context.Context, g grpc.ServerStream, ended <-chan error, timer *time.Timer) error {
+	for {
+		now := time.Now()
+		st.mu.Lock()
+		err := st.state.overdue(now)
+		busy := st.state.unanswered()
+		var r *response
+		if err == nil {
+			r = st.state.next(st.class.Head(), now)
+		}
+		alarm := st.state.alarm(now)
+		st.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		timer.Stop()
+		if !alarm.IsZero() {
+			timer.Reset(alarm.Sub(now))
+		}
+		if r == nil {
+			return nil
+		}
+		st.server.cfg.Metrics.Sent(r.typ, len(r.set))
+		if err := st.send(ctx, g, toDelta(r), busy == 0, ended, timer); err != nil {
+			return err
+		}
+	}
+}
+
+// send sends f. Where everything before it was answered, the transport has room and takes it at once. Otherwise a proxy that does
+// not read could hold up this goroutine for ever, and the handler's return is the only thing that ends such a send: it is done
+// aside.
+func (st *stream) send(ctx context.Context, g grpc.ServerStream, f *frame, alone bool, ended <-chan error, timer *time.Timer) error {
+	if alone {
+		return g.SendMsg(f)
+	}
+	sent := make(chan error, 1)
+	go func() { sent <- g.SendMsg(f) }()
+	for {
+		select {
+		case err := <-sent:
+			return err
+		case err := <-ended:
+			return err
+		case <-st.server.draining:
+			return errDraining()
+		case <-ctx.Done():
+			return status.FromContextError(ctx.Err()).Err()
+		case now := <-timer.C:
+			if err := st.late(now, timer); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// late is an error once a response is overdue; else it sets the timer anew.
+func (st *stream) late(now time.Time, timer *time.Timer) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if err := st.state.overdue(now); err != nil {
+		return err
+	}
+	if alarm := st.state.alarm(now); !alarm.IsZero() {
+		timer.Reset(alarm.Sub(now))
+	}
+	return nil
+}
+
+// read takes requests until the stream ends, and leaves the class then. Its error is the stream's.
+func (st *stream) read(ctx context.Context, g grpc.ServerStream) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = st.panicked(r)
+		}
+		st.server.leave(st) // where the handler was gone before the first request was taken
+		if st.class != nil {
+			st.server.cfg.Classes.Leave(st.class)
+		}
+	}()
+	for {
+		m := new(discoveryv3.DeltaDiscoveryRequest)
+		if err := g.RecvMsg(m); err != nil {
+			return status.Convert(err).Err()
+		}
+		if err := st.take(ctx, m); err != nil {
+			return err
+		}
+		select {
+		case st.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// take hands one request to the state. The first one decides who the proxy is.
+func (st *stream) take(ctx context.Context, m *discoveryv3.DeltaDiscoveryRequest) error {
+	first := st.class == nil
+	if first {
+		if err := st.join(ctx, m); err != nil {
+			return err
+		}
+	} else if err := st.id.same(m.GetNode()); err != nil {
+		return err
+	}
+	q, err := fromDelta(m)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	st.mu.Lock()
+	sent, answers := st.state.sentAt(q)
+	err = st.state.request(q, st.class.Head(), now)
+	st.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if first {
+		st.server.enter(st)
+		close(st.ready)
+	}
+	if answers {
+		st.note(q, now.Sub(sent))
+	}
+	return nil
+}
+
+// join finds the class of the proxy that m is from.
+func (st *stream) join(ctx context.Context, m *discoveryv3.DeltaDiscoveryRequest) error {
+	id, err := identify(m.GetNode())
+	if err != nil {
+		return err
+	}
+	class, err := st.server.cfg.Classes.Join(ctx, id.key)
+	if err != nil {
+		if _, ok := status.FromError(err); ok {
+			return err
+		}
+		return status.Errorf(codes.Unavailable, "not ready: %v", err)
+	}
+	st.id, st.class, st.connected = id, class, time.Now()
+	st.state = newState(st.server.limits, id.key.Dialect == dialectEnvoy, st.connected)
+	return nil
+}
+
+// note tells the world of an answer.
+func (st *stream) note(q request, after time.Duration) {
+	if q.rejected {
+		st.server.cfg.Metrics.Rejected(q.typ, after)
+		st.server.cfg.Logger.Warn("a proxy rejects a response", "node", st.id.node, "caller", st.id.cluster, "type", q.typ, "text", clip(q.text))
+	} else {
+		st.server.cfg.Metrics.Acked(q.typ, after)
+	}
+	st.server.changed.fire()
+}
