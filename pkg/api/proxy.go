@@ -15,17 +15,16 @@ type Proxy struct {
 	Profile   string      `json:"profile,omitempty"`
 	Connected time.Time   `json:"connected"`
 	Address   string      `json:"address,omitempty"`
-	Revision  int64       `json:"revision"` // it holds everything up to here
 	Types     []ProxyType `json:"types"`
 }
 
 // ProxyType is what a proxy said about one type of resource.
 type ProxyType struct {
-	Type     string      `json:"type"` // RTDS, CDS, EDS, LDS, SRDS, RDS
-	Sent     int         `json:"sent"`
-	Acked    int         `json:"acked"`
-	Pending  int         `json:"pending"`
-	Rejected []Rejection `json:"rejected,omitempty"`
+	Type       string      `json:"type"` // RTDS, CDS, EDS, LDS, SRDS, RDS
+	Subscribed int         `json:"subscribed"`
+	Acked      int         `json:"acked"`
+	Pending    int         `json:"pending"`
+	Rejected   []Rejection `json:"rejected,omitempty"`
 }
 
 // Rejection is a resource that a proxy refused, with its words.

@@ -1,0 +1,63 @@
+package controlplane
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/breakwater-mesh/breakwater/pkg/telemetry"
+)
+
+// Command is the breakwater program. Its log goes to log.
+func Command(log io.Writer) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "breakwater",
+		Short:         "Breakwater pushes resilience policies to every caller of a fleet",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(serveCommand(log), versionCommand())
+	return root
+}
+
+func serveCommand(log io.Writer) *cobra.Command {
+	config := Defaults()
+	var file string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the control plane",
+		Long: `Run the control plane: the API, the xDS server and, unless --etcd-endpoints is given, an embedded etcd.
+
+Every flag can also be set by environment (BREAKWATER_LISTEN_XDS for --listen-xds) or in the YAML file of --config, by the flag's
+name. A flag wins over the environment, and the environment over the file.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := Complete(cmd.Flags(), file, os.Getenv); err != nil {
+				return err
+			}
+			if err := config.Validate(); err != nil {
+				return err
+			}
+			logger, err := telemetry.NewLogger("breakwater", config.LogLevel, config.LogJSON, log)
+			if err != nil {
+				return fmt.Errorf("--log-level: %w", err)
+			}
+			telemetry.RouteGRPC(logger.Named("grpc"))
+			return Run(cmd.Context(), config, logger)
+		},
+	}
+	config.Flags(cmd.Flags())
+	cmd.Flags().StringVar(&file, "config", "", "YAML file with settings by flag name")
+	return cmd
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		Run:   func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), telemetry.Version) },
+	}
+}

@@ -1,0 +1,170 @@
+// Package controlplane is the home of the breakwater program: its configuration, its wiring, its life.
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/breakwater-mesh/breakwater/pkg/apiserver"
+	"github.com/breakwater-mesh/breakwater/pkg/reconcile"
+	"github.com/breakwater-mesh/breakwater/pkg/telemetry"
+	"github.com/breakwater-mesh/breakwater/pkg/xds"
+)
+
+// Run runs the control plane until ctx ends, and returns nil if everything then stopped in order. Nothing is left behind where it can't start.
+func Run(ctx context.Context, c Config, log hclog.Logger) error {
+	ls, err := open(c)
+	if err != nil {
+		return err
+	}
+	defer ls.close()
+	opened, err := openStore(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	err = serve(ctx, c, log, ls, opened)
+	if closeErr := opened.close(); closeErr != nil {
+		err = errors.Join(err, fmt.Errorf("close the store: %w", closeErr))
+	}
+	if err == nil {
+		log.Info("stopped")
+	}
+	return err
+}
+
+// parts are what one control plane is made of.
+type parts struct {
+	config  Config
+	log     hclog.Logger
+	metrics *telemetry.Metrics
+	loop    *reconcile.Loop
+	xds     *xds.Server
+	grpc    *grpc.Server
+	health  *health.Server
+	api     *http.Server
+	admin   *http.Server
+}
+
+func assemble(c Config, log hclog.Logger, opened openedStore) *parts {
+	p := &parts{config: c, log: log, metrics: telemetry.NewMetrics(), health: health.NewServer()}
+	p.loop = reconcile.New(opened.kv, log.Named("reconcile"), func(b reconcile.Built) { p.metrics.Step(b.Revision, b.Events, b.Elapsed) })
+	p.metrics.StaleSince(func() (time.Time, bool) {
+		s := p.loop.Stale()
+		if s == nil {
+			return time.Time{}, false
+		}
+		return s.Since, true
+	})
+	p.xds = xds.New(xds.Config{Classes: p.loop, Logger: log.Named("xds"), Metrics: p.metrics})
+	p.grpc = grpc.NewServer(xds.ServerOptions()...)
+	p.xds.Register(p.grpc)
+	healthpb.RegisterHealthServer(p.grpc, p.health)
+	p.api = httpServer(apiserver.New(apiserver.Config{
+		KV: opened.kv, Worlds: p.loop, Book: book{p.loop, p.xds}, Log: log.Named("api"), Version: telemetry.Version,
+	}))
+	p.admin = httpServer(admin(p.metrics.Handler(), p.loop.Ready))
+	return p
+}
+
+// httpServer bounds what a slow or hostile client can hold. Answers are not bounded here: a read may wait for a revision, a profile takes as
+// long as was asked for.
+func httpServer(h http.Handler) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+}
+
+// serve starts in order (world, then proxies, then writes) and stops in reverse.
+func serve(ctx context.Context, c Config, log hclog.Logger, ls listeners, opened openedStore) error {
+	p := assemble(c, log, opened)
+	// Parts end one after another, so each has a context of its own that outlives ctx.
+	group, inner := errgroup.WithContext(context.WithoutCancel(ctx))
+	loopCtx, stopLoop := context.WithCancelCause(inner)
+	xdsCtx, stopXDS := context.WithCancelCause(inner)
+	defer stopLoop(nil)
+	defer stopXDS(nil)
+
+	group.Go(func() error { return p.serveHTTP("--listen-admin", p.admin, ls.admin) }) // first: health and profiles are wanted most when the start hangs
+	group.Go(func() error { return orderly(p.loop.Run(loopCtx)) })
+	group.Go(func() error { return orderly(p.xds.Run(xdsCtx)) })
+	group.Go(func() error {
+		select {
+		case <-inner.Done():
+		case <-ctx.Done():
+		case err := <-opened.failed:
+			return fmt.Errorf("embedded etcd: %w", err)
+		}
+		p.stop(stopXDS, stopLoop)
+		return nil
+	})
+	if p.firstWorld(ctx, inner) {
+		group.Go(func() error { return p.serveGRPC(ls.xds) })
+		group.Go(func() error { return p.serveHTTP("--listen-api", p.api, ls.api) })
+		log.Info("serving", "xds", ls.xds.Addr(), "api", ls.api.Addr(), "admin", ls.admin.Addr(), "revision", p.loop.World().Rev, "version", telemetry.Version)
+	}
+	return group.Wait()
+}
+
+// firstWorld waits until the store was read and the world built. False: the program is ending.
+func (p *parts) firstWorld(ctx, inner context.Context) bool {
+	waiting, cancel := context.WithCancel(inner)
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	return p.loop.Wait(waiting, 0) == nil
+}
+
+// orderly is nil for the end that stop asked for.
+func orderly(err error) error {
+	if errors.Is(err, errStopping) || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+var errStopping = errors.New("stopping")
+
+func (p *parts) serveHTTP(flag string, s *http.Server, l net.Listener) error {
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("%s: %w", flag, err)
+	}
+	return nil
+}
+
+func (p *parts) serveGRPC(l net.Listener) error {
+	if err := p.grpc.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("--listen-xds: %w", err)
+	}
+	return nil
+}
+
+// stop ends the parts in reverse order: no more writes, then no more streams, then the loop.
+func (p *parts) stop(stopXDS, stopLoop context.CancelCauseFunc) {
+	p.log.Info("stopping")
+	ctx, cancel := context.WithTimeout(context.Background(), p.config.ShutdownTimeout)
+	defer cancel()
+	if err := p.api.Shutdown(ctx); err != nil {
+		p.log.Warn("API requests were cut off", "error", err)
+		_ = p.api.Close()
+	}
+	p.health.Shutdown()
+	stopXDS(errStopping) // streams end with Unavailable: proxies go elsewhere or come back
+	drained := make(chan struct{})
+	go func() { defer close(drained); p.grpc.GracefulStop() }()
+	select {
+	case <-drained:
+	case <-ctx.Done():
+		p.grpc.Stop()
+		<-drained
+	}
+	stopLoop(errStopping)
+	_ = p.admin.Shutdown(ctx)
+	_ = p.admin.Close()
+}

@@ -1,0 +1,70 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/breakwater-mesh/breakwater/pkg/store"
+	"github.com/breakwater-mesh/breakwater/pkg/store/embedded"
+	"github.com/breakwater-mesh/breakwater/pkg/store/etcd"
+	"github.com/breakwater-mesh/breakwater/pkg/telemetry"
+)
+
+// openedStore is the store, how to close it, and how it may fail by itself.
+type openedStore struct {
+	kv     store.KV
+	close  func() error
+	failed <-chan error // nil where the store has no process of its own
+}
+
+// openStore connects to the external etcd or starts the embedded one.
+func openStore(ctx context.Context, c Config, log hclog.Logger) (openedStore, error) {
+	if len(c.EtcdEndpoints) > 0 {
+		return openExternal(ctx, c, log)
+	}
+	var closing atomic.Bool
+	server, err := embedded.Start(ctx, embedded.Config{
+		Dir:           c.DataDir,
+		Logger:        telemetry.Zap(log.Named("etcd"), &closing),
+		OnClosing:     func() { closing.Store(true) },
+		UnsafeNoFsync: c.EtcdUnsafeNoFsync,
+	})
+	if err != nil {
+		return openedStore{}, fmt.Errorf("--data-dir %s: %w", c.DataDir, err)
+	}
+	return openedStore{kv: server.KV(), close: server.Close, failed: server.Err()}, nil
+}
+
+func openExternal(ctx context.Context, c Config, log hclog.Logger) (openedStore, error) {
+	password, err := readPassword(c.EtcdPasswordFile)
+	if err != nil {
+		return openedStore{}, err
+	}
+	kv, err := etcd.Open(ctx, etcd.Options{
+		Endpoints: c.EtcdEndpoints,
+		CAFile:    c.EtcdCA, CertFile: c.EtcdCert, KeyFile: c.EtcdKey,
+		User: c.EtcdUser, Password: password,
+		MaxTxnOps: c.EtcdMaxTxnOps, MaxRequestBytes: c.EtcdMaxRequestBytes,
+		Logger: telemetry.Zap(log.Named("etcd"), nil),
+	})
+	if err != nil {
+		return openedStore{}, fmt.Errorf("--etcd-endpoints %s: %w", strings.Join(c.EtcdEndpoints, ","), err)
+	}
+	return openedStore{kv: kv, close: kv.Close}, nil
+}
+
+func readPassword(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("--etcd-password-file: %w", err)
+	}
+	return strings.TrimRight(string(text), "\r\n"), nil
+}

@@ -1,0 +1,96 @@
+package telemetry
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/breakwater-mesh/breakwater/pkg/view"
+)
+
+// Metrics are the metrics of a control plane. None has a label per proxy or policy.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	streams  *prometheus.GaugeVec
+	sent     *prometheus.CounterVec
+	answered *prometheus.CounterVec
+	answers  *prometheus.HistogramVec
+	revision prometheus.Gauge
+	steps    prometheus.Histogram
+}
+
+// latencies reach from a tenth of a millisecond to the 15 s that Envoy may wait.
+var latencies = prometheus.ExponentialBucketsRange(0.0001, 16, 18)
+
+// NewMetrics is a set of metrics with a registry of its own.
+func NewMetrics() *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		streams: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "breakwater_xds_streams", Help: "Connected proxies, by dialect."}, []string{"dialect"}),
+		sent: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "breakwater_xds_resources_sent_total", Help: "Resources sent to proxies, by type."}, []string{"type"}),
+		answered: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "breakwater_xds_responses_answered_total", Help: "Responses that proxies acked or rejected, by type and answer."}, []string{"type", "answer"}),
+		answers: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "breakwater_xds_answer_seconds", Help: "From a response to its answer, by type. Clusters are answered when they are warm.", Buckets: latencies}, []string{"type"}),
+		revision: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "breakwater_world_revision", Help: "The store revision that proxies are served from."}),
+		steps: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "breakwater_world_step_seconds", Help: "From a change of the store seen to every touched class having its new head.", Buckets: latencies}),
+	}
+	m.registry.MustRegister(m.streams, m.sent, m.answered, m.answers, m.revision, m.steps,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// StaleSince registers a gauge of the seconds since the store was last heard, 0 while it is.
+func (m *Metrics) StaleSince(since func() (time.Time, bool)) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "breakwater_store_stale_seconds", Help: "How old the last word of the store is, 0 while it can be heard.",
+	}, func() float64 {
+		t, stale := since()
+		if !stale {
+			return 0
+		}
+		return time.Since(t).Seconds()
+	}))
+}
+
+// Handler serves the metrics.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// Stream counts a proxy that came (1) or went (-1).
+func (m *Metrics) Stream(dialect string, change int) {
+	m.streams.WithLabelValues(dialect).Add(float64(change))
+}
+
+// Sent counts the resources of one response.
+func (m *Metrics) Sent(t view.Type, resources int) {
+	m.sent.WithLabelValues(t.String()).Add(float64(resources))
+}
+
+// Acked records a response that was accepted.
+func (m *Metrics) Acked(t view.Type, after time.Duration) { m.answer(t, "acked", after) }
+
+// Rejected records a response that was refused.
+func (m *Metrics) Rejected(t view.Type, after time.Duration) { m.answer(t, "rejected", after) }
+
+func (m *Metrics) answer(t view.Type, answer string, after time.Duration) {
+	m.answered.WithLabelValues(t.String(), answer).Inc()
+	m.answers.WithLabelValues(t.String()).Observe(after.Seconds())
+}
+
+// Step records one step of the world that changed something.
+func (m *Metrics) Step(revision int64, events int, elapsed time.Duration) {
+	m.revision.Set(float64(revision))
+	if events > 0 {
+		m.steps.Observe(elapsed.Seconds())
+	}
+}
