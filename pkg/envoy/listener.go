@@ -47,9 +47,10 @@ func Listener(outbound string) (*view.Resource, error) {
 }
 
 // connectionManager is transparent: without a policy the application and the service see what they would see of each other without
-// a proxy. Each setting was found on a real Envoy 1.40, by looking at both ends. What Envoy does all the same, and no setting stops:
-// it writes the names of HTTP/1 headers in lower case, says "content-length: 0" of a request without a body other than GET and HEAD,
-// adds a date to a response without one, drops a referer that is no URL, and refuses methods that no standard names.
+// a proxy. Each setting was found on a real Envoy 1.40, by looking at both ends. What Envoy does all the same: it writes the names of
+// HTTP/1 headers in lower case (to keep theirs would cost every request), says "content-length: 0" of a request without a body other
+// than GET and HEAD, adds a date to a response without one, drops a referer that is no URL, and refuses methods that no standard
+// names (the setting against that is not stable yet).
 func connectionManager() *hcmv3.HttpConnectionManager {
 	return &hcmv3.HttpConnectionManager{
 		StatPrefix: Outbound,
@@ -93,7 +94,7 @@ func connectionManager() *hcmv3.HttpConnectionManager {
 		},
 
 		HttpProtocolOptions: &corev3.Http1ProtocolOptions{
-			AllowAbsoluteUrl:   wrapperspb.Bool(true), // for applications that are given the sidecar as their HTTP_PROXY
+			AllowAbsoluteUrl: wrapperspb.Bool(true), // for applications that are given the sidecar as their HTTP_PROXY
 			AcceptHttp_10:    true,
 			EnableTrailers:   true,
 		},

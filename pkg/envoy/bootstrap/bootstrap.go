@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
+
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 )
 
 // Options are the answers that a bootstrap is made of.
@@ -72,14 +74,14 @@ func Envoy(e Options) ([]byte, error) {
 // check returns the control plane's addresses and whether any of them is a name.
 func (e Options) check() (endpoints []endpoint, names bool, err error) {
 	var faults []error
-	need := func(field, value string) {
-		if value == "" {
-			faults = append(faults, fmt.Errorf("%s is required", field))
+	for _, name := range [...]struct{ flag, value string }{{"namespace", e.Namespace}, {"service", e.Service}} {
+		if fault := manifest.CheckName(name.value); fault != "" {
+			faults = append(faults, fmt.Errorf("%s %s", name.flag, fault))
 		}
 	}
-	need("namespace", e.Namespace)
-	need("service", e.Service)
-	need("node-id", e.NodeID)
+	if e.NodeID == "" {
+		faults = append(faults, errors.New("node-id is required"))
+	}
 	if e.Profile != "sidecar" {
 		faults = append(faults, fmt.Errorf("profile %q is not supported: sidecar is", e.Profile))
 	}
@@ -112,7 +114,7 @@ func split(address string) (host, port string, err error) {
 	}
 	host, port, ok := strings.Cut(address, ":")
 	n, err := strconv.ParseUint(port, 10, 16)
-	if !ok || err != nil || n == 0 || host == "" || strings.ContainsAny(host, "/[]@ ") {
+	if !ok || err != nil || n == 0 || !manifest.DNSName(strings.ToLower(host)) {
 		return "", "", errors.New("no address")
 	}
 	return host, port, nil

@@ -1,0 +1,93 @@
+package bootstrap
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v4"
+)
+
+func options() Options {
+	return Options{XDS: []string{"127.0.0.1:18000", "10.0.0.2:18000"}, Namespace: "shop", Service: "orders", NodeID: "orders-1"}
+}
+
+func TestEnvoyBootstrap(t *testing.T) {
+	text, err := Envoy(options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Envoy(options())
+	if err != nil || !bytes.Equal(text, again) {
+		t.Errorf("another text from the same options: %v", err)
+	}
+	var doc struct {
+		Node struct {
+			ID, Cluster string
+			Metadata    map[string]string
+		}
+		LayeredRuntime struct {
+			Layers []struct{ Name string }
+		} `yaml:"layered_runtime"`
+		StaticResources struct {
+			Clusters []struct{ Name, Type string }
+		} `yaml:"static_resources"`
+	}
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	if doc.Node.ID != "orders-1" || doc.Node.Cluster != "orders.shop" {
+		t.Errorf("node is %+v", doc.Node)
+	}
+	for key, want := range map[string]string{"breakwater.profile": "sidecar", "breakwater.runtime": "8", "breakwater.outbound": DefaultOutbound} {
+		if got := doc.Node.Metadata[key]; got != want {
+			t.Errorf("%s = %q, want %q", key, got, want)
+		}
+	}
+	if got := len(doc.LayeredRuntime.Layers); got != 10 {
+		t.Errorf("%d runtime layers, want 10", got)
+	}
+	if got := doc.StaticResources.Clusters; len(got) != 1 || got[0].Type != "STATIC" {
+		t.Errorf("clusters are %v, want one of type STATIC", got)
+	}
+	for _, want := range []string{"127.0.0.1", "10.0.0.2"} {
+		if !strings.Contains(string(text), `address: "`+want+`", port_value: 18000`) {
+			t.Errorf("control plane %s is missing in\n%s", want, text)
+		}
+	}
+}
+
+func TestEnvoyBootstrapByName(t *testing.T) {
+	o := options()
+	o.XDS = []string{"breakwater.local:18000"}
+	text, err := Envoy(o)
+	if err != nil || !strings.Contains(string(text), "type: STRICT_DNS") {
+		t.Errorf("a name is not looked up: %v\n%s", err, text)
+	}
+}
+
+func TestEnvoyBootstrapRefuses(t *testing.T) {
+	for name, tt := range map[string]struct {
+		spoil func(*Options)
+		want  string
+	}{
+		"no namespace":     {func(o *Options) { o.Namespace = "" }, "namespace is required"},
+		"no service":       {func(o *Options) { o.Service = "" }, "service is required"},
+		"no node id":       {func(o *Options) { o.NodeID = "" }, "node-id is required"},
+		"no control plane": {func(o *Options) { o.XDS = nil }, "xds is required: HOST:PORT of the control plane"},
+		"no port":          {func(o *Options) { o.XDS = []string{"10.0.0.1"} }, `xds "10.0.0.1" is no HOST:PORT`},
+		"bad port":         {func(o *Options) { o.XDS = []string{"a:99999"} }, `xds "a:99999" is no HOST:PORT`},
+		"url":              {func(o *Options) { o.XDS = []string{"http://a:1"} }, `xds "http://a:1" is no HOST:PORT`},
+		"dotted service":   {func(o *Options) { o.Service = "orders.shop" }, `service "orders.shop" must consist of a-z, 0-9 and '-' only`},
+		"yaml in a name":   {func(o *Options) { o.XDS = []string{"a\"}\nb:1"} }, `xds "a\"}\nb:1" is no HOST:PORT`},
+		"profile":          {func(o *Options) { o.Profile = "gateway" }, `profile "gateway" is not supported: sidecar is`},
+		"admin":            {func(o *Options) { o.Admin = "9901" }, `listen-admin "9901" is no IP:PORT`},
+		"outbound":         {func(o *Options) { o.Outbound = "localhost:1" }, `listen-outbound "localhost:1" is no IP:PORT`},
+	} {
+		o := options()
+		tt.spoil(&o)
+		if text, err := Envoy(o); err == nil || err.Error() != tt.want || text != nil {
+			t.Errorf("%s: got %v, want %s", name, err, tt.want)
+		}
+	}
+}
