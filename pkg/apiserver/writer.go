@@ -137,13 +137,13 @@ func (w *writer) foresee(ctx context.Context, p *plan, o options) error {
 		return err
 	}
 	p.world = before.With(before.Rev, changes)
-	p.warnings = dangling(p)
+	p.warnings = advise(p)
 	if !o.force {
 		if err := referenced(p); err != nil {
 			return err
 		}
 	}
-	return check(before, p)
+	return check(p)
 }
 
 // base is the world to build on. It has seen everything this write read, if the replica is not far behind: the store's guards decide

@@ -1,0 +1,239 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/breakwater-mesh/breakwater/pkg/api"
+	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+	"github.com/breakwater-mesh/breakwater/pkg/client"
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
+)
+
+func (a *app) applyCommand() *cobra.Command {
+	var files []string
+	var o client.ApplyOptions
+	cmd := &cobra.Command{
+		Use:   "apply -f FILE|DIR|- [-f ...] [--delete KIND/NAMESPACE/NAME ...]",
+		Short: "Write manifests, all of them or none",
+		Example: `  bwctl apply -f policies/
+  bwctl apply -f new.yaml --delete Policy/shop/old
+  cat policy.yaml | bwctl apply -f -`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			text, err := a.manifests(files, o)
+			if err != nil {
+				return err
+			}
+			a.client.Reason = printable(a.reason)
+			result, err := a.client.Apply(cmd.Context(), text, o)
+			if err != nil {
+				return err
+			}
+			if a.output == "json" {
+				return a.printJSON(result)
+			}
+			for _, r := range result.Results {
+				a.printf("%s %s/%s %s\n", strings.ToLower(r.Kind), r.Namespace, r.Name, r.Action)
+			}
+			a.warn(result.Warnings)
+			a.notef("at revision %d\n", result.Revision)
+			return nil
+		},
+	}
+	a.manifestFlags(cmd, &files, &o)
+	cmd.Flags().StringVar(&a.reason, "reason", "", "why, for the history")
+	a.outputFlag(cmd, "text", "json")
+	return cmd
+}
+
+func (a *app) validateCommand() *cobra.Command {
+	var files []string
+	var o client.ApplyOptions
+	cmd := &cobra.Command{
+		Use:   "validate -f FILE|DIR|- [-f ...]",
+		Short: "Check manifests as an apply would, against what the server holds, and write nothing",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			text, err := a.manifests(files, o)
+			if err != nil {
+				return err
+			}
+			result, err := a.client.Validate(cmd.Context(), text, o)
+			if err != nil {
+				return err
+			}
+			if a.output == "json" {
+				return a.printJSON(result)
+			}
+			for _, r := range result.Results {
+				a.printf("%s %s/%s valid, %s\n", strings.ToLower(r.Kind), r.Namespace, r.Name, foreseen(r.Action))
+			}
+			a.warn(result.Warnings)
+			return nil
+		},
+	}
+	a.manifestFlags(cmd, &files, &o)
+	a.outputFlag(cmd, "text", "json")
+	return cmd
+}
+
+func foreseen(action api.Action) string {
+	if action == api.Unchanged {
+		return "would change nothing"
+	}
+	return "would be " + string(action)
+}
+
+func (a *app) manifestFlags(cmd *cobra.Command, files *[]string, o *client.ApplyOptions) {
+	cmd.Flags().StringArrayVarP(files, "filename", "f", nil, "file, directory, or - for the standard input; may be repeated")
+	cmd.Flags().StringArrayVar(&o.Delete, "delete", nil, "delete Kind/namespace/name in the same transaction; may be repeated")
+	cmd.Flags().BoolVar(&o.Force, "force", false, "delete services though others name them")
+}
+
+// manifests is the text of all files; nil where there are only deletions.
+func (a *app) manifests(files []string, o client.ApplyOptions) ([]byte, error) {
+	if len(files) == 0 && len(o.Delete) > 0 {
+		return nil, nil
+	}
+	s, err := a.readSources(files)
+	if err != nil {
+		return nil, err
+	}
+	return s.text, nil
+}
+
+func (a *app) warn(warnings []api.Warning) {
+	for _, w := range warnings {
+		a.notef("warning: %s\n", w)
+	}
+}
+
+// plurals are the words for the kinds, and the plural that the API uses.
+var plurals = map[string]string{
+	"policy": api.Policies, "policies": api.Policies, "pol": api.Policies,
+	"service": api.Services, "services": api.Services, "svc": api.Services,
+	"endpoint": "endpoints", "endpoints": "endpoints", "ep": "endpoints",
+	"proxy": "proxies", "proxies": "proxies",
+}
+
+func (a *app) deleteCommand() *cobra.Command {
+	var files []string
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "delete (policy|service|endpoint) NAME... | -f FILE",
+		Short: "Delete objects",
+		Long:  "Delete objects by name, one after the other, or all objects of some manifests in one transaction. An endpoint's name is SERVICE/ID.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case len(files) > 0 && len(args) > 0:
+				return usagef("give names or -f, not both")
+			case len(files) > 0:
+				return a.deleteManifests(cmd, files, force)
+			case len(args) < 2:
+				return usagef("want a kind and a name, or -f")
+			}
+			for _, name := range args[1:] {
+				if err := a.deleteOne(cmd, args[0], name, force); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringArrayVarP(&files, "filename", "f", nil, "file, directory, or - for the standard input; may be repeated")
+	cmd.Flags().BoolVar(&force, "force", false, "delete a service though others name it")
+	return cmd
+}
+
+func (a *app) deleteOne(cmd *cobra.Command, kind, name string, force bool) error {
+	var err error
+	switch plurals[kind] {
+	case api.Policies, api.Services:
+		_, err = a.client.Delete(cmd.Context(), plurals[kind], a.namespace, name, "", force)
+	case "endpoints":
+		service, id, ok := strings.Cut(name, "/")
+		if !ok {
+			return usagef("endpoint %s: want SERVICE/ID", name)
+		}
+		_, err = a.client.DeleteEndpoint(cmd.Context(), a.namespace, service, id)
+	default:
+		return usagef("%s: want policy, service or endpoint", kind)
+	}
+	if err != nil {
+		return err
+	}
+	a.printf("%s %s/%s deleted\n", singular(kind), a.namespace, name)
+	return nil
+}
+
+func (a *app) deleteManifests(cmd *cobra.Command, files []string, force bool) error {
+	s, err := a.readSources(files)
+	if err != nil {
+		return err
+	}
+	documents, faults := manifest.Decode("", s.text, manifest.YAML, manifest.Limits{Total: api.MaxApplyBytes})
+	o := client.ApplyOptions{Force: force}
+	for _, d := range documents {
+		if f := d.CheckKind([]string{policy.Kind, catalog.Kind}, nil); f != nil {
+			faults = append(faults, f)
+			continue
+		}
+		namespace := d.Metadata.Namespace
+		if namespace == "" {
+			namespace = manifest.DefaultNamespace
+		}
+		o.Delete = append(o.Delete, api.DeleteRef(d.Kind, namespace, d.Metadata.Name))
+	}
+	if len(faults) > 0 {
+		return faults
+	}
+	result, err := a.client.Apply(cmd.Context(), nil, o)
+	if err != nil {
+		return err
+	}
+	for _, r := range result.Results {
+		what := string(r.Action)
+		if r.Action == api.Unchanged {
+			what = "not found"
+		}
+		a.printf("%s %s/%s %s\n", strings.ToLower(r.Kind), r.Namespace, r.Name, what)
+	}
+	return nil
+}
+
+func singular(kind string) string {
+	switch plurals[kind] {
+	case api.Policies:
+		return "policy"
+	case api.Services:
+		return "service"
+	}
+	return "endpoint"
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	var own bool
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Print the versions of bwctl and of the server",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			a.printf("bwctl   %s\n", a.Version)
+			if own {
+				return nil
+			}
+			v, err := a.client.Version(cmd.Context())
+			if err != nil {
+				return fmt.Errorf("the server's version: %w", err)
+			}
+			a.printf("server  %s (%s)\n", v.Version, v.APIVersion)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&own, "client", false, "ask no server")
+	return cmd
+}

@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/breakwater-mesh/breakwater/pkg/api"
+)
+
+// table writes rows under a head; cells beyond the head are left out.
+func (a *app) table(head []string, rows [][]string) error {
+	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, strings.Join(head, "\t"))
+	for _, row := range rows {
+		fmt.Fprintln(w, strings.Join(row[:min(len(row), len(head))], "\t"))
+	}
+	return w.Flush()
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// side is one side of a policy as a cell.
+func side(namespace, service string, selector map[string]string) string {
+	text := service
+	if selector != nil {
+		var pairs []string
+		for _, k := range slices.Sorted(maps.Keys(selector)) {
+			pairs = append(pairs, k+"="+selector[k])
+		}
+		text = strings.Join(pairs, ",")
+	}
+	if namespace != "" {
+		text = namespace + "/" + text
+	}
+	return text
+}
+
+func from(p api.PolicyResponse) string {
+	if p.Spec.From == nil {
+		return "any"
+	}
+	return side(p.Spec.From.Namespace, p.Spec.From.Service, p.Spec.From.Selector)
+}
+
+// condition is the status of a condition as a cell, with the reason where it is not True.
+func condition(s api.Status, name string) string {
+	for _, c := range s.Conditions {
+		if c.Type != name {
+			continue
+		}
+		if c.Status == api.True {
+			return string(c.Status)
+		}
+		return fmt.Sprintf("%s (%s)", c.Status, c.Reason)
+	}
+	return "-"
+}
+
+// sectionsOf are the names of the sections that a policy has.
+func sectionsOf(p api.PolicyResponse) []string {
+	text, err := json.Marshal(p.Spec.Sections)
+	if err != nil {
+		return nil
+	}
+	var sections map[string]json.RawMessage
+	if err := json.Unmarshal(text, &sections); err != nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(sections))
+}

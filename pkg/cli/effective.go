@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/breakwater-mesh/breakwater/pkg/api"
+	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+	"github.com/breakwater-mesh/breakwater/pkg/envoy/bootstrap"
+)
+
+func (a *app) effectiveCommand() *cobra.Command {
+	var caller, service string
+	cmd := &cobra.Command{
+		Use:   "effective --to SERVICE [--from SERVICE]",
+		Short: "Show what holds for the calls from one service to another, and where each value comes from",
+		Long:  "Show what holds for the calls from one service to another, and where each value comes from. A service is NAME or NAMESPACE/NAME.\nWithout --from: for any caller that no policy names.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if service == "" {
+				return usagef("--to is required")
+			}
+			to := catalog.ParseRef(service, a.namespace)
+			if caller != "" {
+				caller = catalog.ParseRef(caller, a.namespace).String()
+			}
+			e, err := a.client.Effective(cmd.Context(), to.Namespace, to.Name, caller)
+			if err != nil {
+				return err
+			}
+			switch a.output {
+			case "json":
+				return a.printJSON(e)
+			case "yaml":
+				return a.printYAML([]any{e})
+			}
+			return a.printEffective(e)
+		},
+	}
+	cmd.Flags().StringVar(&caller, "from", "", "the calling service")
+	cmd.Flags().StringVar(&service, "to", "", "the called service")
+	a.outputFlag(cmd, "table", "yaml", "json")
+	return cmd
+}
+
+func (a *app) printEffective(e *api.EffectiveResponse) error {
+	caller := e.From
+	if caller == "" {
+		caller = "any other caller"
+	}
+	a.notef("%s -> %s at revision %d\n", caller, e.Service, e.Revision)
+	for _, p := range e.Problems {
+		a.notef("warning: %s\n", p)
+	}
+	if len(e.Policies) == 0 {
+		a.notef("no policy applies: calls pass as they are\n")
+		return nil
+	}
+	a.notef("policies, the most specific last: %s\n", strings.Join(e.Policies, ", "))
+	var rows [][]string
+	for _, f := range e.Fields {
+		var lost []string
+		for _, l := range f.Losers {
+			lost = append(lost, fmt.Sprintf("%s from %s", value(l.Value), l.Origin.Policy))
+		}
+		rows = append(rows, []string{f.Path, value(f.Value), f.Origin.String(), dash(strings.Join(lost, "; "))})
+	}
+	return a.table([]string{"FIELD", "VALUE", "ORIGIN", "OVERRIDES"}, rows)
+}
+
+// value is JSON as a cell: text without quotes, and off for what a policy switched off.
+func value(raw []byte) string {
+	text := string(raw)
+	if text == "null" {
+		return "off"
+	}
+	return strings.Trim(text, `"`)
+}
+
+func (a *app) bootstrapCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "bootstrap", Short: "Write the configuration a proxy starts with"}
+	var o bootstrap.Options
+	envoy := &cobra.Command{
+		Use:   "envoy --service NAME --node-id ID [--xds HOST:PORT[,HOST:PORT]]",
+		Short: "Write the bootstrap of an Envoy to the standard output",
+		Example: `  bwctl bootstrap envoy --xds 127.0.0.1:18000 -n shop --service orders --node-id orders-1 > envoy.yaml
+  envoy -c envoy.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			o.Namespace = a.namespace
+			text, err := bootstrap.Envoy(o)
+			if err != nil {
+				return usagef("%v", err)
+			}
+			a.printf("%s", text)
+			return nil
+		},
+	}
+	flags := envoy.Flags()
+	flags.StringSliceVar(&o.XDS, "xds", []string{net.JoinHostPort("127.0.0.1", "18000")}, "xDS addresses of the control plane")
+	flags.StringVar(&o.Service, "service", "", "the service that the proxy runs beside")
+	flags.StringVar(&o.NodeID, "node-id", "", "the proxy's id, unique among all")
+	flags.StringVar(&o.Profile, "profile", "sidecar", "what the control plane owns: sidecar")
+	flags.StringVar(&o.Admin, "listen-admin", "", "address of Envoy's admin interface (default 127.0.0.1:9901)")
+	flags.StringVar(&o.Outbound, "listen-outbound", "", "address the application calls through (default 127.0.0.1:15001)")
+	cmd.AddCommand(envoy)
+	return cmd
+}

@@ -1,0 +1,234 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/breakwater-mesh/breakwater/pkg/api"
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+)
+
+// listing is some objects in every form they can be printed in.
+type listing struct {
+	head, wide []string   // columns; wide ones come after head
+	rows       [][]string // head, then wide
+	names      []string
+	items      []any
+	whole      any // what -o json prints for a list
+}
+
+func (a *app) getCommand() *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "get (policies|services|endpoints|proxies) [NAME...]",
+		Short: "Read objects",
+		Long:  "Read objects. The name of an endpoint is its service's name: all endpoints of the service are printed.",
+		Example: `  bwctl get policies -A
+  bwctl get policy orders-to-payments -n shop -o yaml
+  bwctl get endpoints payments -n shop`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if all && len(args) > 1 {
+				return usagef("-A lists; it takes no names")
+			}
+			namespace := a.namespace
+			if all {
+				namespace = ""
+			}
+			l, err := a.list(cmd, args[0], namespace, args[1:])
+			if err != nil {
+				return err
+			}
+			return a.print(l, len(args) == 2 && plurals[args[0]] != "endpoints")
+		},
+	}
+	cmd.Flags().BoolVarP(&all, "all-namespaces", "A", false, "list all namespaces")
+	a.outputFlag(cmd, "table", "wide", "yaml", "json", "name")
+	return cmd
+}
+
+func (a *app) list(cmd *cobra.Command, kind, namespace string, names []string) (*listing, error) {
+	switch plurals[kind] {
+	case api.Policies:
+		return a.listPolicies(cmd, namespace, names)
+	case api.Services:
+		return a.listServices(cmd, namespace, names)
+	case "endpoints":
+		return a.listEndpoints(cmd, namespace, names)
+	case "proxies":
+		return a.listProxies(cmd, names)
+	}
+	return nil, usagef("%s: want policies, services, endpoints or proxies", kind)
+}
+
+func (a *app) listPolicies(cmd *cobra.Command, namespace string, names []string) (*listing, error) {
+	list := &api.PolicyList{}
+	var err error
+	if len(names) == 0 {
+		list, err = a.client.Policies(cmd.Context(), namespace)
+	}
+	for _, name := range names {
+		p, e := a.client.Policy(cmd.Context(), namespace, name)
+		if e != nil {
+			return nil, e
+		}
+		list.Items = append(list.Items, *p)
+	}
+	if err != nil {
+		return nil, err
+	}
+	l := &listing{head: []string{"NAMESPACE", "NAME", "TO", "FROM", "GENERATION", "EFFECTIVE", "PROGRAMMED"}, wide: []string{"SECTIONS", "REVISION", "UPDATED BY"}, whole: list}
+	for _, p := range list.Items {
+		l.add(p, p.Metadata, "policy",
+			side(p.Spec.To.Namespace, p.Spec.To.Service, p.Spec.To.Selector), from(p), fmt.Sprint(p.Metadata.Generation),
+			condition(p.Status, api.Effective), condition(p.Status, api.Programmed),
+			strings.Join(sectionsOf(p), ","), fmt.Sprint(p.Metadata.Revision), p.Metadata.UpdatedBy)
+	}
+	return l, nil
+}
+
+func (a *app) listServices(cmd *cobra.Command, namespace string, names []string) (*listing, error) {
+	list := &api.ServiceList{}
+	var err error
+	if len(names) == 0 {
+		list, err = a.client.Services(cmd.Context(), namespace)
+	}
+	for _, name := range names {
+		s, e := a.client.Service(cmd.Context(), namespace, name)
+		if e != nil {
+			return nil, e
+		}
+		list.Items = append(list.Items, *s)
+	}
+	if err != nil {
+		return nil, err
+	}
+	l := &listing{head: []string{"NAMESPACE", "NAME", "PROTOCOL", "HOSTS", "DEPENDS ON", "RESOLVED"}, wide: []string{"STATIC ENDPOINTS", "GENERATION", "REVISION"}, whole: list}
+	for _, s := range list.Items {
+		protocol := string(s.Spec.Protocol)
+		if protocol == "" {
+			protocol = "http"
+		}
+		depends := "*"
+		if s.Spec.DependsOn != nil {
+			depends = dash(strings.Join(*s.Spec.DependsOn, ","))
+		}
+		l.add(s, s.Metadata, "service", protocol, dash(strings.Join(s.Spec.Hosts, ",")), depends, condition(s.Status, api.ResolvedRefs),
+			fmt.Sprint(len(s.Spec.Endpoints)), fmt.Sprint(s.Metadata.Generation), fmt.Sprint(s.Metadata.Revision))
+	}
+	return l, nil
+}
+
+func (a *app) listEndpoints(cmd *cobra.Command, namespace string, services []string) (*listing, error) {
+	keys := make([]manifest.Key, 0, len(services))
+	for _, name := range services {
+		keys = append(keys, manifest.Key{Namespace: namespace, Name: name})
+	}
+	if len(services) == 0 {
+		list, err := a.client.Services(cmd.Context(), namespace)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range list.Items {
+			keys = append(keys, s.Metadata.Key())
+		}
+	}
+	whole := &api.EndpointList{Items: []api.Endpoint{}}
+	l := &listing{head: []string{"NAMESPACE", "SERVICE", "ID", "ADDRESS", "SOURCE", "HEALTH"}, wide: []string{"WEIGHT", "ZONE"}, whole: whole}
+	for _, key := range keys {
+		list, err := a.client.Endpoints(cmd.Context(), key.Namespace, key.Name)
+		if err != nil {
+			return nil, err
+		}
+		whole.Revision = list.Revision
+		for _, e := range list.Items {
+			whole.Items = append(whole.Items, e)
+			l.addEndpoint(e)
+		}
+	}
+	return l, nil
+}
+
+func (l *listing) addEndpoint(e api.Endpoint) {
+	address, weight, zone := e.Spec.Address, "-", "-"
+	if e.Spec.Port != nil {
+		address = fmt.Sprintf("%s:%d", address, *e.Spec.Port)
+	}
+	if e.Spec.Weight != nil {
+		weight = fmt.Sprint(*e.Spec.Weight)
+	}
+	if e.Spec.Locality != nil {
+		zone = dash(e.Spec.Locality.Zone)
+	}
+	l.items = append(l.items, e)
+	l.names = append(l.names, "endpoint/"+e.Service+"/"+dash(e.ID))
+	l.rows = append(l.rows, []string{e.Namespace, e.Service, dash(e.ID), address, e.Source, dash(string(e.Spec.Health)), weight, zone})
+}
+
+func (l *listing) add(item any, m manifest.Meta, kind string, cells ...string) {
+	l.items = append(l.items, item)
+	l.names = append(l.names, kind+"/"+m.Name)
+	l.rows = append(l.rows, append([]string{m.Namespace, m.Name}, cells...))
+}
+
+// print writes a listing in the wanted format; single says that one object was asked for by name.
+func (a *app) print(l *listing, single bool) error {
+	switch a.output {
+	case "json":
+		if single {
+			return a.printJSON(l.items[0])
+		}
+		return a.printJSON(l.whole)
+	case "yaml":
+		return a.printYAML(l.items)
+	case "name":
+		for _, name := range l.names {
+			a.printf("%s\n", name)
+		}
+		return nil
+	}
+	head := l.head
+	if a.output == "wide" {
+		head = slices.Concat(l.head, l.wide)
+	}
+	if len(l.rows) == 0 {
+		a.notef("nothing found\n")
+		return nil
+	}
+	return a.table(head, l.rows)
+}
+
+// printYAML writes each item as a document of its own, so that apply takes the output back.
+func (a *app) printYAML(items []any) error {
+	for i, item := range items {
+		text, err := json.Marshal(item)
+		if err != nil {
+			return err
+		}
+		if text, err = manifest.ToYAML(text); err != nil {
+			return err
+		}
+		if i > 0 {
+			a.printf("---\n")
+		}
+		a.printf("%s", text)
+	}
+	return nil
+}
+
+func (a *app) printJSON(v any) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	a.printf("%s", b.String())
+	return nil
+}

@@ -1,0 +1,116 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/breakwater-mesh/breakwater/pkg/api"
+	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+)
+
+// Policy reads a policy.
+func (c *Client) Policy(ctx context.Context, namespace, name string) (*api.PolicyResponse, error) {
+	return read[api.PolicyResponse](ctx, c, http.MethodGet, api.ObjectPath(api.Policies, namespace, name), nil)
+}
+
+// Policies lists the policies of a namespace, or of all if it is "".
+func (c *Client) Policies(ctx context.Context, namespace string) (*api.PolicyList, error) {
+	return read[api.PolicyList](ctx, c, http.MethodGet, api.ListPath(api.Policies, namespace), nil)
+}
+
+// PolicyStatus reads how a policy stands.
+func (c *Client) PolicyStatus(ctx context.Context, namespace, name string) (*api.StatusResponse, error) {
+	return read[api.StatusResponse](ctx, c, http.MethodGet, api.StatusPath(namespace, name), nil)
+}
+
+// Service reads a service.
+func (c *Client) Service(ctx context.Context, namespace, name string) (*api.ServiceResponse, error) {
+	return read[api.ServiceResponse](ctx, c, http.MethodGet, api.ObjectPath(api.Services, namespace, name), nil)
+}
+
+// Services lists the services of a namespace, or of all if it is "".
+func (c *Client) Services(ctx context.Context, namespace string) (*api.ServiceList, error) {
+	return read[api.ServiceList](ctx, c, http.MethodGet, api.ListPath(api.Services, namespace), nil)
+}
+
+// Delete deletes an object of a plural (api.Policies, api.Services). Force deletes a service though others name it. With an ifMatch that
+// is not "" only that version is deleted.
+func (c *Client) Delete(ctx context.Context, plural, namespace, name, ifMatch string, force bool) (*api.ApplyResult, error) {
+	path := api.ObjectPath(plural, namespace, name)
+	if force {
+		path += "?force=true"
+	}
+	return read[api.ApplyResult](ctx, c, http.MethodDelete, path, nil, "If-Match", ifMatch)
+}
+
+// Endpoints lists the endpoints of a service.
+func (c *Client) Endpoints(ctx context.Context, namespace, service string) (*api.EndpointList, error) {
+	return read[api.EndpointList](ctx, c, http.MethodGet, api.EndpointsPath(namespace, service), nil)
+}
+
+// PutEndpoint registers or replaces an endpoint.
+func (c *Client) PutEndpoint(ctx context.Context, namespace, service, id string, spec catalog.EndpointSpec) (*api.Endpoint, error) {
+	body, err := json.Marshal(spec)
+	if err != nil {
+		return nil, fmt.Errorf("encode endpoint %s: %w", id, err)
+	}
+	return read[api.Endpoint](ctx, c, http.MethodPut, api.EndpointPath(namespace, service, id), body)
+}
+
+// DeleteEndpoint removes a registered endpoint.
+func (c *Client) DeleteEndpoint(ctx context.Context, namespace, service, id string) (*api.ApplyResult, error) {
+	return read[api.ApplyResult](ctx, c, http.MethodDelete, api.EndpointPath(namespace, service, id), nil)
+}
+
+// ApplyOptions go beyond the documents of an apply.
+type ApplyOptions struct {
+	Delete []string // what to delete in the same transaction: see api.DeleteRef
+	Force  bool     // delete services though others name them
+}
+
+func (o ApplyOptions) query() string {
+	q := url.Values{}
+	for _, ref := range o.Delete {
+		q.Add("delete", ref)
+	}
+	if o.Force {
+		q.Set("force", "true")
+	}
+	if len(q) == 0 {
+		return ""
+	}
+	return "?" + q.Encode()
+}
+
+// Apply writes all documents, YAML or JSON, in one transaction.
+func (c *Client) Apply(ctx context.Context, documents []byte, o ApplyOptions) (*api.ApplyResult, error) {
+	return read[api.ApplyResult](ctx, c, http.MethodPost, api.ApplyPath+o.query(), documents)
+}
+
+// Validate checks what Apply would do, and writes nothing.
+func (c *Client) Validate(ctx context.Context, documents []byte, o ApplyOptions) (*api.ValidateResult, error) {
+	return read[api.ValidateResult](ctx, c, http.MethodPost, api.ValidatePath+o.query(), documents)
+}
+
+// Effective reads what holds for calls from a caller ("orders", "shop/orders", "" for any other) to a service.
+func (c *Client) Effective(ctx context.Context, namespace, service, from string) (*api.EffectiveResponse, error) {
+	return read[api.EffectiveResponse](ctx, c, http.MethodGet, api.EffectivePath(namespace, service, from), nil)
+}
+
+// Proxies lists the connected proxies.
+func (c *Client) Proxies(ctx context.Context) (*api.ProxyList, error) {
+	return read[api.ProxyList](ctx, c, http.MethodGet, api.ProxiesPath, nil)
+}
+
+// Proxy reads what one proxy holds.
+func (c *Client) Proxy(ctx context.Context, id string) (*api.Proxy, error) {
+	return read[api.Proxy](ctx, c, http.MethodGet, api.ProxyPath(id), nil)
+}
+
+// Version reads which build answers.
+func (c *Client) Version(ctx context.Context) (*api.Version, error) {
+	return read[api.Version](ctx, c, http.MethodGet, api.VersionPath, nil)
+}
