@@ -1,0 +1,305 @@
+// Package etcdcluster runs real etcd members as processes of their own, so that a test can kill them.
+package etcdcluster
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+)
+
+const startTimeout = 60 * time.Second
+
+// Cluster is a number of members on loopback. Only the test's own goroutine may use it.
+type Cluster struct {
+	t       testing.TB
+	binary  string
+	dir     string
+	token   string
+	members []*member
+}
+
+type member struct {
+	name         string
+	client, peer string // URLs
+	process      *exec.Cmd
+	exited       chan struct{}
+	log          *tail
+}
+
+// Start builds the member program where it has to, starts n members and waits until they serve. They end with the test, and
+// their logs are shown when it failed.
+func Start(t testing.TB, n int) *Cluster {
+	t.Helper()
+	c := &Cluster{t: t, binary: build(t), dir: t.TempDir(), token: "first"}
+	for i := range n {
+		c.members = append(c.members, &member{
+			name:   fmt.Sprintf("m%d", i),
+			client: "http://" + freeAddress(t),
+			peer:   "http://" + freeAddress(t),
+			log:    new(tail),
+		})
+	}
+	t.Cleanup(c.stop)
+	for i := range c.members {
+		c.launch(i)
+	}
+	c.WaitHealthy()
+	return c
+}
+
+// Endpoints are the client URLs of all members.
+func (c *Cluster) Endpoints() []string {
+	var urls []string
+	for _, m := range c.members {
+		urls = append(urls, m.client)
+	}
+	return urls
+}
+
+// Kill ends member i at once, as kill -9 does, and waits until it is gone.
+func (c *Cluster) Kill(i int) {
+	c.t.Helper()
+	m := c.members[i]
+	if m.process == nil {
+		c.t.Fatalf("etcd member %d does not run", i)
+	}
+	_ = m.process.Process.Kill()
+	<-m.exited
+	m.process = nil
+}
+
+// Restart starts a member that was killed, with the data and the addresses it had. It does not wait.
+func (c *Cluster) Restart(i int) {
+	c.t.Helper()
+	if c.members[i].process != nil {
+		c.t.Fatalf("etcd member %d runs already", i)
+	}
+	c.launch(i)
+}
+
+// Recreate kills all members, throws their data away and starts them anew under the same addresses: the same cluster gone back
+// to its beginning, or with another token another cluster.
+func (c *Cluster) Recreate(token string) {
+	c.t.Helper()
+	for i, m := range c.members {
+		if m.process != nil {
+			c.Kill(i)
+		}
+		if err := os.RemoveAll(filepath.Join(c.dir, m.name)); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	c.token = token
+	for i := range c.members {
+		c.launch(i)
+	}
+	c.WaitHealthy()
+}
+
+// Token is what the cluster was made with, for Recreate.
+func (c *Cluster) Token() string { return c.token }
+
+// Leader is the index of the member that leads.
+func (c *Cluster) Leader() int {
+	c.t.Helper()
+	leader := -1
+	c.poll("a leader", func(ctx context.Context) error {
+		for i, m := range c.members {
+			if m.process == nil {
+				continue
+			}
+			if status, err := c.status(ctx, i); err == nil && status.Leader == status.Header.MemberId {
+				leader = i
+				return nil
+			}
+		}
+		return fmt.Errorf("none of the running members leads")
+	})
+	return leader
+}
+
+// WaitHealthy waits until every running member answers a linearizable read.
+func (c *Cluster) WaitHealthy() {
+	c.t.Helper()
+	for i, m := range c.members {
+		if m.process == nil {
+			continue
+		}
+		c.poll("member "+m.name, func(ctx context.Context) error {
+			return c.with(i, func(client *clientv3.Client) error {
+				_, err := client.Get(ctx, "health")
+				return err
+			})
+		})
+	}
+}
+
+// Revision is what member i itself has applied, others left aside.
+func (c *Cluster) Revision(i int) int64 {
+	c.t.Helper()
+	var revision int64
+	c.poll("a revision", func(ctx context.Context) error {
+		return c.with(i, func(client *clientv3.Client) error {
+			resp, err := client.Get(ctx, "health", clientv3.WithSerializable())
+			if err == nil {
+				revision = resp.Header.Revision
+			}
+			return err
+		})
+	})
+	return revision
+}
+
+func (c *Cluster) status(ctx context.Context, i int) (status *clientv3.StatusResponse, err error) {
+	err = c.with(i, func(client *clientv3.Client) error {
+		status, err = client.Status(ctx, c.members[i].client)
+		return err
+	})
+	return status, err
+}
+
+// with calls fn with a client of member i alone.
+func (c *Cluster) with(i int, fn func(*clientv3.Client) error) error {
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{c.members[i].client}, Logger: zap.NewNop()})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return fn(client)
+}
+
+// poll calls try, for a second at a time, until it returns nil.
+func (c *Cluster) poll(what string, try func(context.Context) error) {
+	c.t.Helper()
+	deadline := time.Now().Add(startTimeout)
+	pause := time.NewTicker(20 * time.Millisecond)
+	defer pause.Stop()
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		err := try(ctx)
+		cancel()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			c.t.Fatalf("etcd: no %s in %v: %v", what, startTimeout, err)
+		}
+		<-pause.C
+	}
+}
+
+func (c *Cluster) launch(i int) {
+	c.t.Helper()
+	m := c.members[i]
+	var initial []string
+	for _, peer := range c.members {
+		initial = append(initial, peer.name+"="+peer.peer)
+	}
+	m.process = exec.Command(c.binary,
+		"--name", m.name, "--data-dir", filepath.Join(c.dir, m.name),
+		"--listen-client-urls", m.client, "--advertise-client-urls", m.client,
+		"--listen-peer-urls", m.peer, "--initial-advertise-peer-urls", m.peer,
+		"--initial-cluster", strings.Join(initial, ","), "--initial-cluster-token", c.token,
+		"--heartbeat-interval", "50", "--election-timeout", "500", "--log-level", "warn",
+	)
+	m.process.Stdout, m.process.Stderr = m.log, m.log
+	m.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // no member outlives a test that was killed
+	if err := m.process.Start(); err != nil {
+		c.t.Fatalf("start etcd member %s: %v", m.name, err)
+	}
+	exited, process := make(chan struct{}), m.process
+	m.exited = exited
+	go func() {
+		_ = process.Wait()
+		close(exited)
+	}()
+}
+
+func (c *Cluster) stop() {
+	for i, m := range c.members {
+		if m.process != nil {
+			c.Kill(i)
+		}
+		if c.t.Failed() {
+			c.t.Logf("last log of etcd member %s:\n%s", m.name, m.log)
+		}
+	}
+}
+
+// build makes the member program below the module's .cache. Tests of several packages may want it at once.
+func build(t testing.TB) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		t.Fatalf("go env GOMOD: %v", err)
+	}
+	module := filepath.Dir(strings.TrimSpace(string(out)))
+	cache := filepath.Join(module, ".cache", "testkit")
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := os.OpenFile(filepath.Join(cache, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatalf("lock %s: %v", lock.Name(), err)
+	}
+	binary := filepath.Join(cache, "etcdmember")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", binary, "./internal/testkit/etcdmember")
+	cmd.Dir = module
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build the etcd member: %v\n%s", err, out)
+	}
+	return binary
+}
+
+// freeAddress is a loopback address that nobody listened on a moment ago.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// tail keeps the last of what is written to it.
+type tail struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (t *tail) Write(p []byte) (int, error) {
+	const keep = 8 << 10
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.buf.Len() > 4*keep {
+		last := bytes.Clone(t.buf.Bytes()[t.buf.Len()-keep:])
+		t.buf.Reset()
+		t.buf.Write(last)
+	}
+	return t.buf.Write(p)
+}
+
+// String implements fmt.Stringer.
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.buf.String()
+}

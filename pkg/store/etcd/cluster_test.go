@@ -1,0 +1,386 @@
+package etcd_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/internal/testkit/etcdcluster"
+	"github.com/breakwater-mesh/breakwater/pkg/store"
+	"github.com/breakwater-mesh/breakwater/pkg/store/etcd"
+	"github.com/breakwater-mesh/breakwater/pkg/store/storetest"
+)
+
+func open(t *testing.T, endpoints []string) *etcd.Store {
+	t.Helper()
+	s, err := etcd.Open(t.Context(), etcd.Options{Endpoints: endpoints})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return s
+}
+
+// TestCluster runs what needs three members over one cluster, the contract first. The order matters only to the last one, which
+// throws the data away.
+func TestCluster(t *testing.T) {
+	c := etcdcluster.Start(t, 3)
+	s := open(t, c.Endpoints())
+	limits := store.Limits{MaxOps: etcd.DefaultMaxTxnOps, MaxBytes: etcd.DefaultMaxRequestBytes, OpsFlag: "--etcd-max-txn-ops"}
+	storetest.Run(t, storetest.Options{}, func(t *testing.T) storetest.Fixture {
+		return storetest.Fixture{KV: s, Limits: limits, Compact: s.Compact}
+	})
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *etcdcluster.Cluster)
+	}{
+		{"LeaderKilledUnderWrites", testLeaderKilled},
+		{"NoQuorum", testNoQuorum},
+		{"AllMembersRestarted", testAllRestarted},
+		{"StoreWentBack", testWentBack},
+		{"AnotherCluster", testAnotherCluster},
+	} {
+		if !t.Run(test.name, func(t *testing.T) { test.run(t, c) }) {
+			break
+		}
+	}
+}
+
+// testLeaderKilled: a write that was acked is there afterwards, and a watch and a follower see every change once and in order.
+func testLeaderKilled(t *testing.T, c *etcdcluster.Cluster) {
+	const prefix, writers = "/leader-killed/", 4
+	s := open(t, c.Endpoints())
+	start, err := s.List(t.Context(), prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mirror, stop := storetest.Follow(t, s, prefix)
+	defer stop()
+	mirror.WaitRevision(t, start.Revision)
+
+	loads := make([]*load, writers)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i := range writers {
+		loads[i] = &load{kv: s, prefix: fmt.Sprintf("%s%d/", prefix, i), enough: make(chan struct{}), more: 20}
+		wg.Go(func() { loads[i].run(ctx) })
+	}
+	for _, l := range loads {
+		l.waitAcked(t, 20)
+	}
+	leader := c.Leader()
+	killed := time.Now()
+	c.Kill(leader)
+	for _, l := range loads {
+		l.finishAfter(killed) // goes on until the cluster has taken writes again
+	}
+	wg.Wait()
+	c.Restart(leader)
+	c.WaitHealthy()
+
+	snap, err := s.List(t.Context(), prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	present := make(map[string]store.Entry)
+	for _, e := range snap.Entries {
+		present[e.Key] = e
+	}
+	var gap time.Duration
+	acked, unknown := 0, 0
+	for _, l := range loads {
+		for key, revision := range l.acked {
+			if present[key].Revision != revision {
+				t.Errorf("%s was acked at revision %d; the store has %d", key, revision, present[key].Revision)
+			}
+		}
+		acked, unknown, gap = acked+len(l.acked), unknown+l.unknown, max(gap, l.gap)
+	}
+	t.Logf("%d writes acked, %d of unknown outcome, the longest gap between two acks %v", acked, unknown, gap.Round(time.Millisecond))
+	if gap > 5*time.Second {
+		t.Errorf("no write was taken for %v after the leader's death", gap)
+	}
+	last := snap.Entries[0].Revision
+	for _, e := range snap.Entries {
+		last = max(last, e.Revision)
+	}
+	mirror.WaitRevision(t, last)
+	mirror.Check(t, snap)
+	checkDeliveries(t, mirror.Deliveries(), snap)
+	waitCaughtUp(t, c, leader, last)
+}
+
+// checkDeliveries: every key was created once, so that each must have been told exactly once, in the order of revisions.
+func checkDeliveries(t *testing.T, deliveries []store.Delivery, snap store.Snapshot) {
+	t.Helper()
+	told := make(map[string]int)
+	var last int64
+	for i, d := range deliveries {
+		if d.Reset || d.Snapshot != (i == 0) {
+			t.Errorf("delivery %d: reset %v, snapshot %v", i, d.Reset, d.Snapshot)
+		}
+		for _, ev := range d.Events {
+			told[ev.Key]++
+			if ev.Revision < last {
+				t.Errorf("%s of revision %d told after %d", ev.Key, ev.Revision, last)
+			}
+			last = ev.Revision
+		}
+	}
+	for _, e := range snap.Entries {
+		if told[e.Key] != 1 {
+			t.Errorf("%s was told %d times, want once", e.Key, told[e.Key])
+		}
+	}
+}
+
+// waitCaughtUp waits until a member that came back has itself applied revision.
+func waitCaughtUp(t *testing.T, c *etcdcluster.Cluster, member int, revision int64) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for c.Revision(member) < revision {
+		if time.Now().After(deadline) {
+			t.Fatalf("the restarted member is at revision %d, want %d", c.Revision(member), revision)
+		}
+	}
+}
+
+// load is one writer: it creates key after key.
+type load struct {
+	kv     store.KV
+	prefix string
+	more   int           // acks after the fault, then it ends
+	enough chan struct{} // closed by finishAfter
+
+	mu      sync.Mutex
+	acked   map[string]int64 // revisions by key
+	unknown int              // writes that may or may not have happened
+	lastAck time.Time
+	gap     time.Duration
+}
+
+func (l *load) run(ctx context.Context) {
+	remaining := l.more
+	for i := 0; remaining > 0 && ctx.Err() == nil; i++ {
+		key := fmt.Sprintf("%s%06d", l.prefix, i)
+		call, cancel := context.WithTimeout(ctx, time.Second)
+		revision, err := l.kv.Commit(call, store.Txn{Conds: []store.Cond{{Key: key}}, Ops: []store.Op{{Key: key, Value: []byte("x")}}})
+		cancel()
+		l.note(key, revision, err)
+		select {
+		case <-l.enough:
+			if err == nil {
+				remaining--
+			}
+		default:
+		}
+	}
+}
+
+func (l *load) note(key string, revision int64, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.unknown++
+		return
+	}
+	if l.acked == nil {
+		l.acked = make(map[string]int64)
+	}
+	now := time.Now()
+	if !l.lastAck.IsZero() {
+		l.gap = max(l.gap, now.Sub(l.lastAck))
+	}
+	l.acked[key], l.lastAck = revision, now
+}
+
+func (l *load) waitAcked(t *testing.T, n int) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		l.mu.Lock()
+		have := len(l.acked)
+		l.mu.Unlock()
+		if have >= n {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d writes acked in 20 s, want %d", have, n)
+		}
+		<-tick.C
+	}
+}
+
+// finishAfter lets the load end once it has had its last acks from now on.
+func (l *load) finishAfter(time.Time) { close(l.enough) }
+
+// testNoQuorum: with two of three members dead, writes and reads fail within their deadline, and a follower says that it is
+// stale; what it had stays. When a member comes back, all goes on.
+func testNoQuorum(t *testing.T, c *etcdcluster.Cluster) {
+	const prefix = "/no-quorum/"
+	s := open(t, c.Endpoints())
+	before := put(t, s, prefix+"before")
+	mirror, stop := storetest.Follow(t, s, prefix)
+	defer stop()
+	mirror.WaitRevision(t, before)
+	c.Kill(0)
+	c.Kill(1)
+	for name, do := range map[string]func(context.Context) error{
+		"commit": func(ctx context.Context) error {
+			_, err := s.Commit(ctx, store.Txn{Ops: []store.Op{{Key: prefix + "lost", Value: []byte("x")}}})
+			return err
+		},
+		"get":  func(ctx context.Context) error { _, err := s.Get(ctx, prefix+"before"); return err },
+		"list": func(ctx context.Context) error { _, err := s.List(ctx, prefix); return err },
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		begin := time.Now()
+		err := do(ctx)
+		cancel()
+		if !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("%s without a quorum: got %v, want ErrUnavailable", name, err)
+		}
+		if took := time.Since(begin); took > 2*time.Second {
+			t.Errorf("%s with a second to go took %v", name, took)
+		}
+	}
+	since, why := mirror.WaitStale(t)
+	t.Logf("stale since %v ago: %v", time.Since(since).Round(time.Millisecond), why)
+	if since.IsZero() || !errors.Is(why, store.ErrUnavailable) {
+		t.Errorf("stale since %v because of %v, want a time and ErrUnavailable", since, why)
+	}
+	c.Restart(0)
+	c.Restart(1)
+	c.WaitHealthy()
+	mirror.WaitRevision(t, put(t, s, prefix+"after"))
+	snap, err := s.List(t.Context(), prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mirror.Check(t, snap)
+}
+
+// put writes a key, as often as it takes.
+func put(t *testing.T, s *etcd.Store, key string) int64 {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		revision, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: key, Value: []byte("x")}}})
+		if err == nil {
+			return revision
+		}
+		if !errors.Is(err, store.ErrUnavailable) || time.Now().After(deadline) {
+			t.Fatalf("put %s: %v", key, err)
+		}
+	}
+}
+
+// testAllRestarted: the whole cluster dies and comes back with its data; nothing is told twice.
+func testAllRestarted(t *testing.T, c *etcdcluster.Cluster) {
+	const prefix = "/all-restarted/"
+	s := open(t, c.Endpoints())
+	first := put(t, s, prefix+"first")
+	mirror, stop := storetest.Follow(t, s, prefix)
+	defer stop()
+	mirror.WaitRevision(t, first)
+	for i := range 3 {
+		c.Kill(i)
+	}
+	for i := range 3 {
+		c.Restart(i)
+	}
+	c.WaitHealthy()
+	mirror.WaitRevision(t, put(t, s, prefix+"second"))
+	snap, err := s.List(t.Context(), prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mirror.Check(t, snap)
+	checkDeliveries(t, mirror.Deliveries(), snap)
+}
+
+func testWentBack(t *testing.T, c *etcdcluster.Cluster) { recreate(t, c, c.Token()) }
+
+func testAnotherCluster(t *testing.T, c *etcdcluster.Cluster) { recreate(t, c, c.Token()+"-another") }
+
+// recreate: the cluster comes back without its data, under the same identity or a new one: a reset tells what is gone.
+func recreate(t *testing.T, c *etcdcluster.Cluster, token string) {
+	const prefix = "/recreate/"
+	s := open(t, c.Endpoints())
+	for i := range 30 {
+		put(t, s, fmt.Sprintf("%sold-%d", prefix, i))
+	}
+	mirror, stop := storetest.Follow(t, s, prefix)
+	defer stop()
+	mirror.WaitRevision(t, put(t, s, prefix+"old"))
+	c.Recreate(token)
+	put(t, s, prefix+"new")
+	reset := mirror.WaitReset(t)
+	if reset.Snapshot {
+		t.Error("a reset says that it is the first snapshot")
+	}
+	mirror.WaitRevision(t, put(t, s, prefix+"newer"))
+	snap, err := s.List(t.Context(), prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(snap.Entries) != 2 {
+		t.Errorf("the new cluster has %d entries, want 2", len(snap.Entries))
+	}
+	mirror.Check(t, snap)
+}
+
+func TestUnreachable(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := "http://" + l.Addr().String()
+	_ = l.Close()
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	for _, test := range []struct {
+		name string
+		o    etcd.Options
+		most time.Duration
+		want []string
+	}{
+		{"refused", etcd.Options{Endpoints: []string{refused}}, time.Second, []string{refused, "connection refused"}},
+		{"mute", etcd.Options{Endpoints: []string{"http://" + mute.Addr().String()}, DialTimeout: time.Second}, 3 * time.Second, []string{mute.Addr().String()}},
+		{"mute, with a user", etcd.Options{Endpoints: []string{"http://" + mute.Addr().String()}, DialTimeout: time.Second, User: "u", Password: "p"}, 3 * time.Second, []string{mute.Addr().String()}},
+		{"none", etcd.Options{}, time.Second, []string{"no endpoints"}},
+		{"no such CA", etcd.Options{Endpoints: []string{refused}, CAFile: "/no/such/file"}, time.Second, []string{"/no/such/file"}},
+		{"no such certificate", etcd.Options{Endpoints: []string{refused}, CertFile: "/no/such/cert", KeyFile: "/no/such/key"}, time.Second, []string{"/no/such/cert"}},
+	} {
+		begin := time.Now()
+		s, err := etcd.Open(t.Context(), test.o)
+		if err == nil {
+			t.Errorf("%s: opened", test.name)
+			_ = s.Close()
+			continue
+		}
+		for _, want := range test.want {
+			if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s: got %q, want one line with %q", test.name, err, want)
+			}
+		}
+		if took := time.Since(begin); took > test.most {
+			t.Errorf("%s: took %v, want at most %v", test.name, took, test.most)
+		}
+	}
+}
