@@ -3,6 +3,7 @@ package integration_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -370,5 +371,76 @@ func TestEnvoyLimitsInCluster(t *testing.T) {
 	harness.NewClient(p.outbound, time.Second).Get("payments.shop", "/")
 	if got := p.stat(t, "circuit_breakers.default.remaining_rq"); got != 2 {
 		t.Errorf("remaining_rq = %d, want 2", got)
+	}
+}
+
+// What a route holds beside the plain retry, each field on its own.
+func TestEnvoyRouteFields(t *testing.T) {
+	host := startHost(t, nil)
+	svc := service("payments", catalog.HTTP)
+	p := startProxy(t, compiled(t, svc, policy.Sections{}, host.Address)...)
+	client := harness.NewClient(p.outbound, 10*time.Second)
+	retry := func(on ...string) *policy.Retry {
+		return &policy.Retry{NumRetries: new(uint32(2)), RetryOn: on, BackOff: &policy.BackOff{Base: millis(1), Max: millis(2)}}
+	}
+	with := func(r *policy.Retry, change func(*policy.Retry)) policy.Sections {
+		change(r)
+		return policy.Sections{Retry: r}
+	}
+	hang := harness.Behaviour{Hang: true}
+	for name, tt := range map[string]struct {
+		sections policy.Sections
+		harness.Behaviour
+		status, tries int
+	}{
+		"status code listed":     {with(retry("retriable-status-codes"), func(r *policy.Retry) { r.RetriableStatusCodes = []uint32{418} }), harness.Behaviour{Status: 418}, 418, 3},
+		"status code not listed": {with(retry("retriable-status-codes"), func(r *policy.Retry) { r.RetriableStatusCodes = []uint32{418} }), harness.Behaviour{Status: 503}, 503, 1},
+		"header present": {with(retry("retriable-headers"), func(r *policy.Retry) {
+			r.RetriableHeaders = []policy.HeaderMatch{{Name: "content-length", Present: new(true)}}
+		}), harness.Behaviour{Status: 400}, 400, 3},
+		"header of that value": {with(retry("retriable-headers"), func(r *policy.Retry) {
+			r.RetriableHeaders = []policy.HeaderMatch{{Name: "content-length", Exact: new("0")}}
+		}), harness.Behaviour{Status: 400}, 400, 3},
+		"header of other value": {with(retry("retriable-headers"), func(r *policy.Retry) {
+			r.RetriableHeaders = []policy.HeaderMatch{{Name: "content-length", Exact: new("1")}}
+		}), harness.Behaviour{Status: 400}, 400, 1},
+		"previous priorities": {with(retry("5xx"), func(r *policy.Retry) { r.AvoidPreviousPriorities = new(true) }), harness.Behaviour{Status: 503}, 503, 3},
+		"one host, avoided":   {with(retry("5xx"), func(r *policy.Retry) { r.AvoidPreviousHosts = new(true) }), harness.Behaviour{Status: 503}, 503, 3},
+		"methods listed":      {with(retry("5xx"), func(r *policy.Retry) { r.Methods = &policy.Methods{List: []string{"GET", "POST"}} }), harness.Behaviour{Status: 503}, 503, 3},
+		"methods, no GET":     {with(retry("5xx"), func(r *policy.Retry) { r.Methods = &policy.Methods{List: []string{"PUT"}} }), harness.Behaviour{Status: 503}, 503, 1},
+		"request timeout":     {policy.Sections{Timeout: &policy.Timeout{Request: millis(150)}}, hang, 504, 1},
+		"idle try":            {policy.Sections{Timeout: &policy.Timeout{PerTryIdle: millis(150)}}, hang, 504, 1},
+		"stream":              {policy.Sections{Timeout: &policy.Timeout{MaxStream: millis(150)}}, hang, 504, 1},
+		"request over tries":  {policy.Sections{Timeout: &policy.Timeout{Request: millis(400), PerTry: millis(300)}, Retry: retry("gateway-error")}, hang, 504, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p.put(t, compiled(t, svc, sections(t, catalog.HTTP, tt.sections), host.Address)...)
+			p.settled(t)
+			host.Set(tt.Behaviour)
+			before := host.Requests()
+			c := client.Get("payments.shop", "/")
+			if tries := int(host.Requests() - before); c.Status != tt.status || tries != tt.tries || c.Elapsed > 3*time.Second {
+				t.Errorf("%d after %d tries and %v, want %d after %d", c.Status, tries, c.Elapsed, tt.status, tt.tries)
+			}
+		})
+	}
+}
+
+// A request larger than the buffer is sent once.
+func TestEnvoyRetryBuffer(t *testing.T) {
+	host := startHost(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	s := sections(t, catalog.HTTP, policy.Sections{Retry: &policy.Retry{
+		NumRetries: new(uint32(2)), RetryOn: []string{"5xx"}, BufferBytes: new(uint32(10_000)), BackOff: &policy.BackOff{Base: millis(1), Max: millis(2)},
+	}})
+	p := startProxy(t, compiled(t, service("payments", catalog.HTTP), s, host.Address)...)
+	for size, want := range map[int]int{9_000: 3, 20_000: 1} {
+		before := host.Requests()
+		_, answer := exchange(t, p.outbound, fmt.Sprintf("PUT / HTTP/1.1\r\nHost: payments.shop\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size)))
+		if tries := int(host.Requests() - before); tries != want {
+			t.Errorf("%d bytes: %s after %d tries, want %d", size, answer.Line, tries, want)
+		}
 	}
 }

@@ -70,13 +70,11 @@ func connectionManager() *hcmv3.HttpConnectionManager {
 			TypedConfig: pack(&earlyv3.HeaderMutation{Mutations: arrivingHeaders()}),
 		}},
 
-		// No header comes or goes. Not using the remote address adds neither x-forwarded-for nor x-envoy-external-address; with no
-		// address internal, no x-envoy-internal either, whatever x-forwarded-for the application sends.
+		// No header comes or goes. Not using the remote address adds neither x-forwarded-for nor x-envoy-external-address, and lets
+		// x-request-id pass; with no address internal, no x-envoy-internal either, whatever x-forwarded-for the application sends.
 		UseRemoteAddress:           wrapperspb.Bool(false),
-		SkipXffAppend:              true,
 		InternalAddressConfig:      &hcmv3.HttpConnectionManager_InternalAddressConfig{CidrRanges: nowhere()},
 		GenerateRequestId:          wrapperspb.Bool(false),
-		PreserveExternalRequestId:  true,
 		ServerHeaderTransformation: hcmv3.HttpConnectionManager_PASS_THROUGH,
 		ForwardClientCertDetails:   hcmv3.HttpConnectionManager_ALWAYS_FORWARD_ONLY,
 		Proxy_100Continue:          true,
