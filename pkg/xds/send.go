@@ -28,11 +28,10 @@ func (s *state) update(t view.Type, head *world.Head, now time.Time) *response {
 	if len(ready) > 0 {
 		return s.fly(t, ready[:min(len(ready), sub.size(len(ready)))], head.Rev, now)
 	}
-	if waiting {
-		return nil
+	if !waiting {
+		sub.rest(head.Views[t])
 	}
-	sub.rest(head.Views[t])
-	if sub.wild && !sub.answered {
+	if first := sub.wild && !sub.answered; first && (!waiting || sub.acked.Len() > 0) {
 		return s.fly(t, nil, head.Rev, now) // an empty answer is one: a proxy waits for it before it starts
 	}
 	return nil

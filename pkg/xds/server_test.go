@@ -82,11 +82,46 @@ type rig struct {
 	server  *Server
 	classes *fakeClasses
 	conn    *grpc.ClientConn
+	gate    *gate
+}
+
+// gate stops what the client writes, as a network does that has gone.
+type gate struct {
+	mu   sync.Mutex
+	wait chan struct{} // nil: open
+}
+
+type gated struct {
+	net.Conn
+	gate *gate
+}
+
+func (g gated) Write(b []byte) (int, error) {
+	g.gate.mu.Lock()
+	wait := g.gate.wait
+	g.gate.mu.Unlock()
+	if wait != nil {
+		<-wait
+	}
+	return g.Conn.Write(b)
+}
+
+func (r *rig) freeze() {
+	r.gate.mu.Lock()
+	defer r.gate.mu.Unlock()
+	r.gate.wait = make(chan struct{})
+}
+
+func (r *rig) thaw() {
+	r.gate.mu.Lock()
+	defer r.gate.mu.Unlock()
+	close(r.gate.wait)
+	r.gate.wait = nil
 }
 
 func newRig(t *testing.T, head *world.Head, cfg Config) *rig {
 	t.Helper()
-	r := &rig{t: t, classes: &fakeClasses{head: head, classes: map[world.ClassKey]*world.Class{}}}
+	r := &rig{t: t, gate: &gate{}, classes: &fakeClasses{head: head, classes: map[world.ClassKey]*world.Class{}}}
 	cfg.Classes = r.classes
 	r.server = New(cfg)
 	g := grpc.NewServer(ServerOptions()...)
@@ -97,7 +132,10 @@ func newRig(t *testing.T, head *world.Head, cfg Config) *rig {
 	ctx, stop := context.WithCancel(context.Background())
 	running.Go(func() { _ = r.server.Run(ctx) })
 	conn, err := grpc.NewClient("passthrough:///x", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			c, err := lis.DialContext(ctx)
+			return gated{c, r.gate}, err
+		}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,6 +319,7 @@ func (c *client) start() {
 	c.want("SRDS billing.shop payments.shop")
 	c.subscribe(view.RDS, "shop/billing", "shop/payments")
 	c.want("RDS shop/billing shop/payments")
+	c.quiet()
 }
 
 func TestStartHoldsEverything(t *testing.T) {
