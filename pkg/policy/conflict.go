@@ -99,10 +99,8 @@ func (c *Compiled) pathOf(u int) string {
 	if set, ok := c.find(u); ok {
 		return set.path
 	}
-	for _, clear := range c.clears {
-		if clear.section == units[u].section || clear.origin != "" {
-			return clear.path
-		}
+	if clear, ok := c.clearing(units[u].section); ok {
+		return clear.path
 	}
 	return units[u].path
 }

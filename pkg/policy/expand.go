@@ -71,6 +71,26 @@ func (c *Compiled) Less(o *Compiled) bool {
 	return c.Policy.Key().Less(o.Policy.Key())
 }
 
+// clearing is what c takes away in a section, by its own name or by that of a classic knob that expands into it.
+func (c *Compiled) clearing(section int) (clearing, bool) {
+	for _, clear := range c.clears {
+		if clear.section == section || expandsInto(clear.origin, sectionNames[section]) {
+			return clear, true
+		}
+	}
+	return clearing{}, false
+}
+
+func expandsInto(knob, section string) bool {
+	switch knob {
+	case "bulkhead":
+		return section == "limits"
+	case "circuitBreaker":
+		return section == "outlierDetection" || section == "loadBalancing"
+	}
+	return false
+}
+
 // expansion collects what a policy does.
 type expansion struct {
 	clears []clearing

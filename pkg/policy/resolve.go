@@ -228,8 +228,8 @@ func refused(p Problem, written []*Compiled) bool {
 
 // speaksOf reports whether c sets or clears anything in a section.
 func (c *Compiled) speaksOf(section int) bool {
-	return slices.ContainsFunc(c.sets, func(s setting) bool { return units[s.unit].section == section }) ||
-		slices.ContainsFunc(c.clears, func(clear clearing) bool { return clear.section == section || clear.origin != "" })
+	_, clears := c.clearing(section)
+	return clears || slices.ContainsFunc(c.sets, func(s setting) bool { return units[s.unit].section == section })
 }
 
 // Warning is what a valid policy should know.

@@ -70,7 +70,7 @@ func (m *merging) fallBack(section string, all []clash) {
 		return
 	}
 	for _, set := range winner.sets {
-		if s := &m.slots[set.unit]; units[set.unit].section == index && s.by != winner {
+		if s := &m.slots[set.unit]; units[set.unit].section == index && !s.value.IsValid() {
 			s.held = held{set.value, winner, set.path}
 		}
 	}

@@ -1,0 +1,435 @@
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+)
+
+// few draws one of a few values, or nothing.
+func few[T any](t *rapid.T, name string, values ...T) *T {
+	i := rapid.IntRange(-1, len(values)-1).Draw(t, name)
+	if i < 0 {
+		return nil
+	}
+	return &values[i]
+}
+
+var (
+	someTimes  = []manifest.Duration{"10ms", "1s", "1000ms", "2s", "40s"}
+	someCounts = []manifest.Count{0, 1, 5, manifest.Unlimited}
+)
+
+// drawSection draws one section of a policy: now and then switched off, and not always valid.
+func drawSection(t *rapid.T, i int) Sections {
+	var off *bool
+	if rapid.IntRange(0, 4).Draw(t, "off") == 0 {
+		off = new(true)
+	}
+	var s Sections
+	switch sectionNames[i] {
+	case "timeout":
+		if s.Timeout = (&Timeout{Disabled: off}); off == nil {
+			s.Timeout = &Timeout{Request: few(t, "request", append(someTimes, manifest.None)...), PerTry: few(t, "perTry", someTimes...),
+				PerTryIdle: few(t, "perTryIdle", someTimes...), MaxStream: few(t, "maxStream", "1s", manifest.None), Connect: few(t, "connect", someTimes...)}
+		}
+	case "retry":
+		if s.Retry = (&Retry{Disabled: off}); off == nil {
+			s.Retry = drawRetry(t)
+		}
+	case "limits":
+		if s.Limits = (&Limits{Disabled: off}); off == nil {
+			s.Limits = &Limits{MaxRequests: few(t, "maxRequests", someCounts...), MaxRetries: few(t, "maxRetries", someCounts...), PerHost: few(t, "perHost", PerHostLimits{&someCounts[2]})}
+		}
+	case "bulkhead":
+		if s.Bulkhead = (&Bulkhead{Disabled: off}); off == nil {
+			s.Bulkhead = &Bulkhead{MaxConcurrent: few(t, "maxConcurrent", someCounts...), MaxWaiting: few(t, "maxWaiting", someCounts...)}
+		}
+	case "outlierDetection":
+		if s.OutlierDetection = (&OutlierDetection{Disabled: off}); off == nil {
+			s.OutlierDetection = &OutlierDetection{Consecutive5xx: few(t, "5xx", uint32(3), 5), ConsecutiveLocalOriginError: few(t, "local", uint32(4)),
+				SplitLocalOriginErrors: few(t, "split", true, false), SuccessRate: few(t, "successRate", SuccessRate{StdevFactor: new(uint32(1000))}),
+				BaseEjectionTime: few(t, "base", someTimes...), MaxEjectionTime: few(t, "max", someTimes...), MaxEjectionPercent: few(t, "percent", uint32(0), 50)}
+		}
+	case "circuitBreaker":
+		if s.CircuitBreaker = (&CircuitBreaker{Disabled: off}); off == nil {
+			s.CircuitBreaker = &CircuitBreaker{FailureThreshold: few(t, "threshold", uint32(2), 9), RecoveryTimeout: few(t, "recovery", someTimes...),
+				GatewayErrorsOnly: few(t, "gateway", true), Scope: few(t, "scope", ScopeService), HalfOpen: few(t, "halfOpen", HalfOpen{Probe: new(true)})}
+		}
+	case "loadBalancing":
+		if s.LoadBalancing = (&LoadBalancing{Disabled: off}); off == nil {
+			s.LoadBalancing = &LoadBalancing{Algorithm: few(t, "algorithm", Random, LeastRequest), PanicThreshold: few(t, "panic", uint32(0), 30)}
+		}
+	}
+	return s
+}
+
+func drawRetry(t *rapid.T) *Retry {
+	return &Retry{
+		NumRetries: few(t, "numRetries", uint32(1), 2, 3), AvoidPreviousHosts: few(t, "avoid", true, false),
+		RetryOn:              rapid.SampledFrom([][]string{nil, {"5xx"}, {"reset", "retriable-status-codes"}}).Draw(t, "retryOn"),
+		RetriableStatusCodes: rapid.SampledFrom([][]uint32{nil, {429}}).Draw(t, "codes"),
+		Methods:              few(t, "methods", Methods{Class: MethodsAll}, Methods{List: []string{"GET"}}),
+		BackOff:              few(t, "backOff", BackOff{Base: &someTimes[0]}, BackOff{Max: &someTimes[1]}, BackOff{Base: &someTimes[1], Max: &someTimes[3]}),
+		Budget:               few(t, "budget", Budget{Percent: new(uint32(50))}),
+	}
+}
+
+// addSections gives p sections, each as long as p stays valid.
+func addSections(t *rapid.T, p *Policy) {
+	for i := range sectionNames {
+		if !rapid.Bool().Draw(t, sectionNames[i]) {
+			continue
+		}
+		drawn := drawSection(t, i)
+		into := reflect.ValueOf(&p.Spec.Sections).Elem().Field(i)
+		if section := reflect.ValueOf(drawn).Field(i); !section.Elem().IsZero() { // an empty one can't be written
+			into.Set(section)
+		}
+		if len(Validate(p)) > 0 {
+			into.SetZero()
+		}
+	}
+}
+
+var (
+	someNamespaces = []string{"shop", "bank", manifest.SystemNamespace}
+	someNames      = []string{"orders", "payments", "email"}
+	someLabels     = []map[string]string{{"tier": "inner"}, {"team": "money"}, {"tier": "inner", "team": "money"}}
+)
+
+// drawPolicies draws valid policies of different names.
+func drawPolicies(t *rapid.T, most int) []*Policy {
+	var list []*Policy
+	for i := range rapid.IntRange(1, most).Draw(t, "policies") {
+		p := &Policy{Metadata: manifest.Meta{Namespace: rapid.SampledFrom(someNamespaces).Draw(t, "namespace"), Name: fmt.Sprintf("p%d", i), Revision: int64(i)}}
+		p.Spec.To = Target{Namespace: rapid.SampledFrom([]string{"", "", "shop", "bank", Every}).Draw(t, "to namespace")}
+		switch rapid.IntRange(0, 2).Draw(t, "to") {
+		case 0:
+			p.Spec.To.Service = Every
+		case 1:
+			p.Spec.To.Selector = rapid.SampledFrom(someLabels).Draw(t, "to selector")
+		default:
+			p.Spec.To.Service = rapid.SampledFrom(someNames).Draw(t, "to service")
+		}
+		switch rapid.IntRange(0, 2).Draw(t, "from") {
+		case 1:
+			p.Spec.From = &Source{Selector: rapid.SampledFrom(someLabels).Draw(t, "from selector")}
+		case 2:
+			p.Spec.From = &Source{Service: rapid.SampledFrom(someNames).Draw(t, "from service")}
+		}
+		if p.Spec.From != nil {
+			p.Spec.From.Namespace = rapid.SampledFrom([]string{"", "shop", "bank", Every}).Draw(t, "from namespace")
+		}
+		p.Spec.Precedence = few(t, "precedence", int32(1), -1)
+		if len(Validate(p)) > 0 { // reaches where it may not
+			p.Spec.To.Namespace, p.Spec.From = "", nil
+		}
+		addSections(t, p)
+		if errs := Validate(p); len(errs) > 0 {
+			t.Fatalf("not a policy: %v\n%s", errs, asJSON(t, p))
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+func compileAll(policies []*Policy) []*Compiled {
+	var list []*Compiled
+	for _, p := range policies {
+		list = append(list, Compile(p))
+	}
+	slices.SortFunc(list, byRank)
+	return list
+}
+
+func byRank(a, b *Compiled) int {
+	switch {
+	case a.Less(b):
+		return -1
+	case b.Less(a):
+		return 1
+	}
+	return 0
+}
+
+func drawServices() ([]Service, []Caller) {
+	var services []Service
+	var callers []Caller
+	for _, ns := range []string{"shop", "bank"} {
+		for i, name := range someNames {
+			s := Service{Key: manifest.Key{Namespace: ns, Name: name}, Protocol: []string{"http", "grpc", "http2"}[i]}
+			if ns == "shop" {
+				s.Labels = someLabels[i]
+			}
+			services, callers = append(services, s), append(callers, Caller{Key: s.Key, Labels: s.Labels})
+		}
+	}
+	return services, callers
+}
+
+func applying(all []*Compiled, svc Service, caller Caller) []*Compiled {
+	var applied []*Compiled
+	for _, c := range all {
+		if c.Matches(svc) && c.Applies(svc, caller) {
+			applied = append(applied, c)
+		}
+	}
+	return applied
+}
+
+func asJSON(t interface{ Fatal(...any) }, v any) string {
+	data, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func TestMergeLaws(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		policies := drawPolicies(t, 6)
+		svc := Service{Key: manifest.Key{Namespace: "shop", Name: "orders"}, Protocol: rapid.SampledFrom([]string{"http", "grpc"}).Draw(t, "protocol")}
+		all := compileAll(policies)
+		before := asJSON(t, policies)
+		e, problems := Merge(svc, all)
+
+		if after := asJSON(t, policies); after != before {
+			t.Fatalf("the merge wrote into its policies:\n%s", cmp.Diff(before, after))
+		}
+		orderDoesNotMatter(t, policies, svc, e)
+		sayingItTwiceChangesNothing(t, svc, all, e, len(problems) > 0)
+		everyFieldIsSomeones(t, policies, e)
+		whatComesOutIsValid(t, svc, e, all, problems)
+	})
+}
+
+func orderDoesNotMatter(t *rapid.T, policies []*Policy, svc Service, want *Effective) {
+	shuffled := slices.Clone(policies)
+	r := rand.New(rand.NewPCG(uint64(len(policies)), rapid.Uint64().Draw(t, "shuffle")))
+	r.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+	got, _ := Merge(svc, compileAll(shuffled))
+	if diff := cmp.Diff(asJSON(t, want), asJSON(t, got)); diff != "" {
+		t.Fatalf("order matters:\n%s", diff)
+	}
+}
+
+// sayingItTwiceChangesNothing repeats the last policy, and merges what came out once more.
+func sayingItTwiceChangesNothing(t *rapid.T, svc Service, all []*Compiled, e *Effective, fellBack bool) {
+	if len(all) > 0 && !fellBack {
+		twice, _ := Merge(svc, append(slices.Clone(all), all[len(all)-1]))
+		if diff := cmp.Diff(asJSON(t, e.Sections), asJSON(t, twice.Sections)); diff != "" {
+			t.Fatalf("applying a policy twice changes the result:\n%s", diff)
+		}
+	}
+	if e.CircuitBreaker != nil {
+		return // what is left of it would expand again
+	}
+	again, problems := Merge(svc, []*Compiled{Compile(&Policy{Spec: Spec{To: Target{Service: "orders"}, Sections: e.Sections}})})
+	if diff := cmp.Diff(asJSON(t, e.Sections), asJSON(t, again.Sections)); diff != "" || len(problems) > 0 {
+		t.Fatalf("merging the result changes it: %v\n%s", problems, diff)
+	}
+}
+
+// everyFieldIsSomeones checks presence: what nobody wrote is a default or not there, and what someone wrote says so.
+func everyFieldIsSomeones(t *rapid.T, policies []*Policy, e *Effective) {
+	wrote := make(map[manifest.Key]*Policy)
+	for _, p := range policies {
+		wrote[p.Key()] = p
+	}
+	on := make(map[string]bool)
+	for _, f := range e.Fields {
+		if f.Origin.Default {
+			if f.Origin.Policy != (manifest.Key{}) || f.Value == nil {
+				t.Fatalf("a default that is someone's, or nothing: %+v", f)
+			}
+			continue
+		}
+		p := wrote[f.Origin.Policy]
+		if p == nil {
+			if f.Value != nil {
+				t.Fatalf("%s has a value, and nobody wrote it: %+v", f.Path, f)
+			}
+			continue
+		}
+		value, ok := at(reflect.ValueOf(p.Spec.Sections), f.Origin.Path)
+		if !ok {
+			t.Fatalf("%s is said to be written at %s, where %s has nothing", f.Path, f.Origin.Path, p.Key())
+		}
+		if f.Value != nil && f.Path == f.Origin.Path && !reflect.DeepEqual(f.Value, shown(value)) {
+			t.Fatalf("%s = %v, but its origin says %v", f.Path, f.Value, shown(value))
+		}
+		if f.Value != nil {
+			on[f.Path] = true
+		}
+	}
+	for i, name := range sectionNames {
+		if section := reflect.ValueOf(e.Sections).Field(i); section.IsNil() {
+			continue
+		}
+		if !slices.ContainsFunc(e.Fields, func(f Field) bool { return on[f.Path] && under(f.Path, name) }) {
+			t.Fatalf("%s is on, and nobody set anything in it", name)
+		}
+	}
+}
+
+// at finds what is written at a path.
+func at(v reflect.Value, path string) (reflect.Value, bool) {
+	if path == "" {
+		return v, !isNil(v)
+	}
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return v, false
+		}
+		v = v.Elem()
+	}
+	for i := range v.NumField() {
+		if name := jsonName(v.Type().Field(i)); under(path, name) {
+			rest := path[len(name):]
+			if rest != "" {
+				rest = rest[1:]
+			}
+			return at(v.Field(i), rest)
+		}
+	}
+	return v, false
+}
+
+func whatComesOutIsValid(t *rapid.T, svc Service, e *Effective, all []*Compiled, problems []Problem) {
+	if found := e.check(); len(found) > 0 {
+		t.Fatalf("the result is invalid: %v\n%s", found, asJSON(t, e))
+	}
+	if errs := manifest.CheckBounds(&e.Sections, "spec"); len(errs) > 0 {
+		t.Fatalf("the result has values out of bounds: %v", errs)
+	}
+	again := newMerging(&svc, all)
+	for _, c := range all {
+		again.lay(c)
+	}
+	s := again.sections()
+	invalid := slices.ContainsFunc(problems, func(p Problem) bool { return p.Reason == InvalidMerge })
+	if want := len(s.check()) > 0; invalid != want {
+		t.Fatalf("InvalidMerge reported: %v, want %v", invalid, want)
+	}
+}
+
+// TestCheckAgainstEveryPair compares Check and Conflicts with what merging for every caller and service one by one says.
+func TestCheckAgainstEveryPair(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		all := compileAll(drawPolicies(t, 5))
+		services, callers := drawServices()
+		everyone := slices.Clone(callers)
+		for _, ns := range []string{"", "shop", "bank", manifest.SystemNamespace} {
+			everyone = append(everyone, Caller{Key: manifest.Key{Namespace: ns}})
+		}
+		for _, c := range all {
+			if from := c.Policy.Spec.From; from != nil && from.Selector == nil && c.fromNamespace == manifest.SystemNamespace {
+				everyone = append(everyone, Caller{Key: manifest.Key{Namespace: c.fromNamespace, Name: from.Service}})
+			}
+		}
+		everything := slices.Clone(services)
+		for _, name := range someNames {
+			everything = append(everything, Service{Key: manifest.Key{Namespace: manifest.SystemNamespace, Name: name}})
+		}
+		want, wantConflicts := make(map[string]bool), make(map[string]bool)
+		for _, svc := range everything {
+			for _, caller := range everyone {
+				applied := applying(all, svc, caller)
+				_, problems := Merge(svc, applied)
+				for _, p := range problems {
+					if p.Reason == InvalidMerge {
+						want[fmt.Sprint(p.Field, p.Loser.Policy.Key(), p.Message)] = true
+					}
+				}
+				for i, a := range applied {
+					for _, b := range applied[i+1:] {
+						if _, ok := differ(a, b); ok && a.rank == b.rank {
+							wantConflicts[fmt.Sprint(a.Policy.Key(), b.Policy.Key())] = true
+						}
+					}
+				}
+			}
+		}
+		got, gotConflicts := make(map[string]bool), make(map[string]bool)
+		for _, v := range Check(services, callers, all, nil) {
+			got[fmt.Sprint(v.Field, v.Loser.Policy.Key(), v.Message)] = true
+		}
+		for _, c := range Conflicts(all, services, callers, nil) {
+			gotConflicts[fmt.Sprint(c.A.Policy.Key(), c.B.Policy.Key())] = true
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("Check differs from the brute way (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(wantConflicts, gotConflicts); diff != "" {
+			t.Fatalf("Conflicts differs from the brute way (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// bigFleet is 1,000 services in ten namespaces and 500 policies of every sort.
+func bigFleet() ([]Service, []Caller, []*Compiled) {
+	var services []Service
+	var callers []Caller
+	for i := range 1000 {
+		labels := map[string]string{"tier": fmt.Sprint(i % 7), "team": fmt.Sprint(i % 11)}
+		s := Service{Key: manifest.Key{Namespace: fmt.Sprintf("ns%d", i%10), Name: fmt.Sprintf("svc%d", i)}, Labels: labels, Protocol: "http"}
+		services, callers = append(services, s), append(callers, Caller{s.Key, labels})
+	}
+	var all []*Compiled
+	for i := range 500 {
+		p := &Policy{Metadata: manifest.Meta{Namespace: fmt.Sprintf("ns%d", i%10), Name: fmt.Sprintf("p%d", i)}}
+		p.Spec.To.Service = services[i].Name
+		switch {
+		case i < 10:
+			p.Spec.To.Service = Every
+		case i < 60:
+			p.Spec.To = Target{Selector: map[string]string{"tier": fmt.Sprint(i % 7)}}
+		}
+		switch i % 4 {
+		case 1:
+			p.Spec.From = &Source{Service: services[(i*10+i%10)%1000].Name}
+		case 2:
+			p.Spec.From = &Source{Selector: map[string]string{"team": fmt.Sprint(i % 11)}}
+		}
+		p.Spec.Precedence = new(int32(i))
+		p.Spec.Timeout = &Timeout{Request: new(manifest.Duration("2s")), PerTry: new(manifest.Duration("1s"))}
+		p.Spec.Retry = &Retry{NumRetries: new(uint32(2))}
+		p.Spec.CircuitBreaker = &CircuitBreaker{FailureThreshold: new(uint32(i%9 + 1))}
+		all = append(all, Compile(p))
+	}
+	return services, callers, all
+}
+
+func BenchmarkCheckEverything(b *testing.B) {
+	services, callers, all := bigFleet()
+	for b.Loop() {
+		Check(services, callers, all, nil)
+	}
+}
+
+func BenchmarkCheckOneWrite(b *testing.B) {
+	services, callers, all := bigFleet()
+	written := map[manifest.Key]bool{all[3].Policy.Key(): true}
+	for b.Loop() {
+		Check(services, callers, all, written)
+		Conflicts(all, services, callers, written)
+	}
+}
+
+func BenchmarkMerge(b *testing.B) {
+	_, _, all := bigFleet()
+	svc := Service{Key: manifest.Key{Namespace: "ns0", Name: "svc0"}, Protocol: "http"}
+	applied := []*Compiled{all[0], all[10], all[20]}
+	for b.Loop() {
+		Merge(svc, applied)
+	}
+}
