@@ -17,7 +17,9 @@ const (
 	watchSilence  = 10 * time.Second
 	progressEvery = time.Second
 	progressFirst = 200 * time.Millisecond // etcd lets a new watch catch up every 100 ms
-	foldAtMost    = 256                    // responses in one batch
+	probeAfter    = 3                      // questions for progress without news
+	probeTimeout  = time.Second
+	foldAtMost    = 256 // responses in one batch
 )
 
 var errSilent = errors.New("the watch heard nothing from etcd")
@@ -40,57 +42,99 @@ func (s *Store) watch(parent context.Context, prefix string, after int64, fn fun
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	// The watchdog guards also the making of the watch, for which etcd's client waits without end.
-	watchdog := time.AfterFunc(s.silence, func() { cancel(fmt.Errorf("%w for %v", errSilent, s.silence)) })
-	defer watchdog.Stop()
+	w := &watch{store: s, prefix: prefix, fn: fn, fold: fold{begin: after, revision: after}}
+	w.watchdog = time.AfterFunc(s.silence, func() { cancel(fmt.Errorf("%w for %v", errSilent, s.silence)) })
+	defer w.watchdog.Stop()
 
 	ctx = s.ownStream(clientv3.WithRequireLeader(ctx))
 	// From after and not from the next revision: etcd reports no progress to a watch that begins in the future, which in a quiet
 	// store it would. The fold leaves the event out.
 	responses := s.client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(max(after, 1)), clientv3.WithFragment(), clientv3.WithCreatedNotify())
-	// Progress is asked for with the watch's own context, which names its stream. A failure to ask shows as silence.
 	ask := time.NewTimer(progressFirst)
 	defer ask.Stop()
-	f := fold{begin: after, revision: after}
 	for {
+		var err error
 		select {
 		case resp, ok := <-responses:
-			batch, end := f.take(ctx, resp, ok, responses)
-			if end == nil && f.behind {
-				end = s.checkBehind(ctx, prefix, f.revision)
-			}
-			if f.news {
-				watchdog.Stop() // fn may take its time
-				f.revision = batch.Revision
-				if err := fn(batch); err != nil {
-					return &fnError{err}
-				}
-				watchdog.Reset(s.silence)
-			}
-			if end != nil {
-				return end
-			}
+			err = w.take(ctx, resp, ok, responses)
 		case <-ask.C:
 			ask.Reset(progressEvery)
-			_ = s.client.RequestProgress(ctx)
+			err = w.ask(ctx)
 		case <-ctx.Done():
-			return ended(ctx)
+			err = ended(ctx)
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
 
-// checkBehind finds out why a watch speaks of a revision below one that was seen: its member may lag behind, which passes, or
-// the whole store went back, which is ErrCompacted.
-func (s *Store) checkBehind(ctx context.Context, key string, seen int64) error {
-	ctx, cancel := call(ctx)
-	defer cancel()
-	resp, err := s.client.Get(ctx, key, clientv3.WithKeysOnly())
-	if err != nil {
-		return translate(ctx, err)
+// watch is one running watch; only its caller's goroutine touches it.
+type watch struct {
+	store    *Store
+	prefix   string
+	fn       func(store.Batch) error
+	watchdog *time.Timer
+	fold     fold
+	unheard  int // times progress was asked for since there were news
+}
+
+// take passes on a response and those that wait behind it.
+func (w *watch) take(ctx context.Context, resp clientv3.WatchResponse, ok bool, more <-chan clientv3.WatchResponse) error {
+	batch, end := w.fold.take(ctx, resp, ok, more)
+	if w.fold.news {
+		if err := w.tell(batch); err != nil {
+			return err
+		}
 	}
-	if resp.Header.Revision < seen {
-		return fmt.Errorf("%w: the store is at revision %d, behind %d", store.ErrCompacted, resp.Header.Revision, seen)
+	if end == nil && w.fold.behind {
+		return w.probe(ctx)
+	}
+	return end
+}
+
+func (w *watch) tell(batch store.Batch) error {
+	w.watchdog.Stop() // fn may take its time
+	w.unheard, w.fold.revision = 0, batch.Revision
+	if err := w.fn(batch); err != nil {
+		return &fnError{err}
+	}
+	w.watchdog.Reset(w.store.silence)
+	return nil
+}
+
+// ask asks for progress with the watch's own context, which names its stream. A failure to ask shows as silence.
+func (w *watch) ask(ctx context.Context) error {
+	_ = w.store.client.RequestProgress(ctx)
+	if w.unheard++; w.unheard < probeAfter || w.fold.cluster == 0 {
+		return nil
+	}
+	return w.probe(ctx)
+}
+
+// probe finds out why a watch hears nothing, or of a revision below one that was seen. After a reconnection etcd's client begins
+// again with the next revision, and until there is one etcd reports no progress: then a read says that nothing has changed. Or
+// the member lags behind the others, which passes. Or the store itself went back, or is another one: ErrCompacted.
+func (w *watch) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	resp, err := w.store.client.Get(ctx, w.prefix, clientv3.WithKeysOnly())
+	if err != nil {
+		return nil // the watchdog's business
+	}
+	switch head, seen := resp.Header, w.fold.revision; {
+	case head.ClusterId != w.fold.cluster:
+		return otherCluster(head.ClusterId, w.fold.cluster)
+	case head.Revision < seen:
+		return fmt.Errorf("%w: the store is at revision %d, behind %d", store.ErrCompacted, head.Revision, seen)
+	case head.Revision == seen:
+		return w.tell(store.Batch{Revision: seen, Cluster: w.fold.cluster})
 	}
 	return nil
+}
+
+func otherCluster(now, before uint64) error {
+	return fmt.Errorf("%w: another cluster answers (%x, before %x)", store.ErrCompacted, now, before)
 }
 
 // ownStream marks a context so that etcd's client opens a stream for this watch alone: progress is only reported when all
@@ -155,7 +199,7 @@ func (f *fold) add(ctx context.Context, batch *store.Batch, resp clientv3.WatchR
 		f.cluster = resp.Header.ClusterId
 	}
 	if f.cluster != resp.Header.ClusterId {
-		return fmt.Errorf("%w: another cluster answers (%x, before %x)", store.ErrCompacted, resp.Header.ClusterId, f.cluster)
+		return otherCluster(resp.Header.ClusterId, f.cluster)
 	}
 	events := slices.DeleteFunc(resp.Events, func(ev *clientv3.Event) bool { return ev.Kv.ModRevision <= f.begin })
 	for i, ev := range events {
