@@ -2,7 +2,7 @@ package policy
 
 import (
 	"fmt"
-	"reflect"
+	"slices"
 
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 )
@@ -15,8 +15,9 @@ type Conflict struct {
 }
 
 // Conflicts lists the conflicts in which a policy of changed (nil: any) takes part. Callers and services are those of the
-// catalogue; those that policies merely name count too.
+// catalogue; those that policies merely name, or describe by a selector, count too.
 func Conflicts(all []*Compiled, services []Service, callers []Caller, changed map[manifest.Key]bool) []Conflict {
+	services, callers = withNamedServices(services, all), withNamed(callers, all)
 	var found []Conflict
 	byRank := make(map[rank][]*Compiled)
 	for _, c := range all {
@@ -124,25 +125,14 @@ func meet(a, b *Compiled, services []Service, callers []Caller) bool {
 }
 
 func meetTo(a, b *Compiled, services []Service) bool {
-	x, y := a.Policy.Spec.To, b.Policy.Spec.To
-	if a.rank.to == toEveryNamespace && x.Selector == nil && y.Selector == nil {
-		return true
-	}
 	if a.toNamespace != b.toNamespace {
-		return false
+		return false // of one rank: both are "*", or both name one
 	}
-	if x.Selector == nil && y.Selector == nil {
-		return x.Service == y.Service
+	x, y := a.Policy.Spec.To, b.Policy.Spec.To
+	if x.Selector == nil || y.Selector == nil {
+		return x.Service == y.Service || a.rank.to == toEveryNamespace
 	}
-	if reflect.DeepEqual(x.Selector, y.Selector) {
-		return true
-	}
-	for i := range services {
-		if a.matches(&services[i]) && b.matches(&services[i]) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(services, func(s Service) bool { return a.matches(&s) && b.matches(&s) })
 }
 
 func meetFrom(a, b *Compiled, callers []Caller) bool {
@@ -153,13 +143,11 @@ func meetFrom(a, b *Compiled, callers []Caller) bool {
 	if x == nil || y == nil {
 		return true
 	}
-	if x.Selector == nil && y.Selector == nil {
-		return a.fromNamespace == b.fromNamespace && x.Service == y.Service
+	if a.fromNamespace != b.fromNamespace && a.fromNamespace != Every && b.fromNamespace != Every {
+		return false
 	}
-	for i := range callers {
-		if a.covers(&callers[i]) && b.covers(&callers[i]) {
-			return true
-		}
+	if x.Selector == nil || y.Selector == nil {
+		return x.Service == y.Service
 	}
-	return false
+	return slices.ContainsFunc(callers, func(caller Caller) bool { return a.covers(&caller) && b.covers(&caller) })
 }

@@ -327,18 +327,22 @@ func TestCheckAgainstEveryPair(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		all := compileAll(drawPolicies(t, 5))
 		services, callers := drawServices()
-		everyone := slices.Clone(callers)
+		everyone, everything := slices.Clone(callers), slices.Clone(services)
 		for _, ns := range []string{"", "shop", "bank", manifest.SystemNamespace} {
-			everyone = append(everyone, Caller{Key: manifest.Key{Namespace: ns}})
-		}
-		for _, c := range all {
-			if from := c.Policy.Spec.From; from != nil && from.Selector == nil && c.fromNamespace == manifest.SystemNamespace {
-				everyone = append(everyone, Caller{Key: manifest.Key{Namespace: c.fromNamespace, Name: from.Service}})
+			everyone, everything = append(everyone, Caller{Key: manifest.Key{Namespace: ns}}), append(everything, Service{Key: manifest.Key{Namespace: ns}})
+			for _, c := range all {
+				if labels := c.Policy.Spec.To.Selector; c.toNamespace == ns || c.toNamespace == Every {
+					everything = append(everything, Service{Key: manifest.Key{Namespace: ns}, Labels: labels})
+				}
+				if from := c.Policy.Spec.From; from != nil && (c.fromNamespace == ns || c.fromNamespace == Every) {
+					everyone = append(everyone, Caller{Key: manifest.Key{Namespace: ns, Name: from.Service}, Labels: from.Selector})
+				}
 			}
-		}
-		everything := slices.Clone(services)
-		for _, name := range someNames {
-			everything = append(everything, Service{Key: manifest.Key{Namespace: manifest.SystemNamespace, Name: name}})
+			for _, name := range someNames {
+				if ns == "" || ns == manifest.SystemNamespace {
+					everything = append(everything, Service{Key: manifest.Key{Namespace: ns, Name: name}})
+				}
+			}
 		}
 		want, wantConflicts := make(map[string]bool), make(map[string]bool)
 		for _, svc := range everything {

@@ -11,8 +11,8 @@ import (
 // Violation is a merge that came out invalid.
 type Violation struct {
 	Problem
-	Service manifest.Key
-	Caller  manifest.Key // one of those it concerns; zero: any other caller
+	Service manifest.Key // one of those it concerns; without a name: any other of its namespace, zero: any other at all
+	Caller  manifest.Key // likewise
 	// Refused: the write is at fault, since all whose values clash belong to the namespace of a written policy or to the root.
 	// Otherwise the section falls back, and the condition is the only sign.
 	Refused bool
@@ -21,14 +21,11 @@ type Violation struct {
 }
 
 // Check merges what applies to every service and caller that a policy of written (nil: any) covers, and lists what comes out
-// invalid. Callers are those of the catalogue; those that policies merely name, and any other, are added. Callers to whom
-// the same policies apply are judged once.
+// invalid. Services and callers are those of the catalogue; those that policies merely name, and any other, are added. Callers
+// to whom the same policies apply are judged once.
 func Check(services []Service, callers []Caller, all []*Compiled, written map[manifest.Key]bool) []Violation {
 	c := newChecker(callers, all, written)
-	for i := range services {
-		c.service(&services[i])
-	}
-	for _, svc := range c.merelyNamed(services) {
+	for _, svc := range withNamedServices(services, c.all) {
 		c.service(&svc)
 	}
 	return c.found
@@ -79,26 +76,78 @@ func newChecker(callers []Caller, all []*Compiled, written map[manifest.Key]bool
 	return c
 }
 
-// withNamed adds the callers that only policies name, and for every namespace with a consumer's policy any other caller of it.
+// parties are the services or callers to judge. Someone without a name is any other of its namespace with these labels.
+type parties struct {
+	namespaces []string // all there are, and none
+	known      map[string]bool
+	list       []Caller
+}
+
+func newParties(catalogued []Caller, all []*Compiled) *parties {
+	p := &parties{namespaces: []string{""}, known: make(map[string]bool)}
+	see := func(namespace string) {
+		if namespace != Every && !slices.Contains(p.namespaces, namespace) {
+			p.namespaces = append(p.namespaces, namespace)
+		}
+	}
+	for _, who := range catalogued {
+		see(who.Namespace)
+		p.known[who.String()+"|"] = true
+		p.list = append(p.list, who)
+	}
+	for _, c := range all {
+		see(c.Policy.Metadata.Namespace)
+		see(c.toNamespace)
+	}
+	return p
+}
+
+// add adds whom a policy names or describes; namespace may be Every.
+func (p *parties) add(namespace, name string, labels map[string]string) {
+	namespaces := []string{namespace}
+	if namespace == Every {
+		namespaces = p.namespaces
+	}
+	for _, ns := range namespaces {
+		who := Caller{Key: manifest.Key{Namespace: ns, Name: name}, Labels: labels}
+		if key := who.String() + "|" + labelText(labels); !p.known[key] {
+			p.known[key] = true
+			p.list = append(p.list, who)
+		}
+	}
+}
+
+// withNamed adds the callers that only policies know, and for every namespace with a consumer's policy any other caller of it.
 func withNamed(callers []Caller, all []*Compiled) []Caller {
-	list := slices.Clone(callers)
-	known := make(map[manifest.Key]bool, len(list))
-	for _, caller := range list {
-		known[caller.Key] = true
-	}
-	add := func(key manifest.Key) {
-		if !known[key] {
-			known[key] = true
-			list = append(list, Caller{Key: key})
+	p := newParties(callers, all)
+	for _, c := range all {
+		if from := c.Policy.Spec.From; from != nil {
+			p.add(c.fromNamespace, from.Service, from.Selector)
+		}
+		if c.rank.consumer {
+			p.add(c.Policy.Metadata.Namespace, "", nil)
 		}
 	}
-	for _, p := range all {
-		if p.rank.from == fromService {
-			add(manifest.Key{Namespace: p.fromNamespace, Name: p.Policy.Spec.From.Service})
+	return p.list
+}
+
+// withNamedServices adds the services that only policies know, and any other of each namespace.
+func withNamedServices(services []Service, all []*Compiled) []Service {
+	catalogued := make([]Caller, len(services))
+	for i, s := range services {
+		catalogued[i] = Caller{s.Key, s.Labels}
+	}
+	p := newParties(catalogued, all)
+	for _, c := range all {
+		name := c.Policy.Spec.To.Service
+		if name == Every {
+			name = ""
 		}
-		if p.rank.consumer {
-			add(manifest.Key{Namespace: p.Policy.Metadata.Namespace})
-		}
+		p.add(c.toNamespace, name, c.Policy.Spec.To.Selector)
+	}
+	list := slices.Clone(services)
+	for _, who := range p.list[len(services):] {
+		list = append(list, Service{Key: who.Key, Labels: who.Labels})
 	}
 	return list
 }
@@ -108,23 +157,6 @@ func (c *checker) coveredBy(p *Compiled) []int {
 	for i := range c.callers {
 		if p.covers(&c.callers[i]) {
 			list = append(list, i)
-		}
-	}
-	return list
-}
-
-// merelyNamed are the services that policies name and the catalogue doesn't have.
-func (c *checker) merelyNamed(services []Service) []Service {
-	known := make(map[manifest.Key]bool, len(services))
-	for i := range services {
-		known[services[i].Key] = true
-	}
-	var list []Service
-	for _, p := range c.all {
-		key := manifest.Key{Namespace: p.toNamespace, Name: p.Policy.Spec.To.Service}
-		if p.rank.to == toService && !known[key] {
-			known[key] = true
-			list = append(list, Service{Key: key})
 		}
 	}
 	return list
