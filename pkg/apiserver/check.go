@@ -91,8 +91,8 @@ func check(p *plan) error {
 		return err
 	}
 	problem := &api.Problem{
-		Type: api.InvalidMerge, Title: "Invalid together", Status: http.StatusUnprocessableEntity,
-		Detail: "each policy is valid, but not what they amount to together",
+		Type: api.InvalidMerge, Title: "Invalid merge", Status: http.StatusUnprocessableEntity,
+		Detail: "what would hold in the end is not valid",
 	}
 	seen := make(map[string]bool)
 	for _, v := range policy.Check(services, callers, all, written) {

@@ -48,17 +48,3 @@ func TestCreateUpdateUnchangedDeleteRecreate(t *testing.T) {
 		t.Errorf("re-created: metadata %+v, want generation 4 (after the tombstone) and a new uid", back.Metadata)
 	}
 }
-
-func TestOpenAPI(t *testing.T) {
-	f := newFixture(t)
-	r := f.want(http.StatusOK, "GET", "/openapi.json", "")
-	fmt.Println(len(r.body), r.body[:200])
-	fmt.Println(f.do("GET", policies+"/p/x?foo=1&revision=a", "").body)
-	fmt.Println(f.do("GET", policies+"/p?foo=1&revision=a", "").body)
-	fmt.Println(f.do("POST", policies+"/p?foo=1&revision=a", "").body)
-	fmt.Println(f.do("PUT", policies+"/a%2Fb", "").body)
-	fmt.Println(f.do("GET", policies, "", "Accept: application/yaml").body)
-	f.apply(service("payments", "") + service("orders", "") + policyDoc("p", "  to: {service: payments}\n  timeout: {request: 3s}"))
-	fmt.Println(f.do("GET", policies, "", "Accept: application/yaml").body)
-	fmt.Println(f.do("GET", services+"/payments/effective?from=orders", "", "Accept: application/yaml").body)
-}

@@ -93,7 +93,7 @@ func (w *writer) attempt(ctx context.Context, changes []*change, o options) (*ou
 		if err := s.guard(o); err != nil {
 			return nil, err
 		}
-		if err := s.settle(w.now().UTC(), o.who); err != nil {
+		if err := s.settle(w.now().UTC().Truncate(time.Millisecond), o.who); err != nil {
 			return nil, err
 		}
 	}

@@ -147,9 +147,10 @@ func printable(s string) string {
 
 // outputFlag lets a command print in several formats, the first being the default.
 func (a *app) outputFlag(cmd *cobra.Command, formats ...string) {
-	cmd.Flags().StringVarP(&a.output, "output", "o", formats[0], "format: "+join(formats))
+	output := cmd.Flags().StringP("output", "o", formats[0], "format: "+join(formats))
 	run := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		a.output = *output
 		if !slices.Contains(formats, a.output) {
 			return usagef("--output %s: want %s", a.output, join(formats))
 		}

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"net"
 	"strings"
@@ -73,11 +75,14 @@ func (a *app) printEffective(e *api.EffectiveResponse) error {
 
 // value is JSON as a cell: text without quotes, and off for what a policy switched off.
 func value(raw []byte) string {
-	text := string(raw)
-	if text == "null" {
+	var b bytes.Buffer
+	if err := json.Compact(&b, raw); err != nil {
+		return string(raw)
+	}
+	if b.String() == "null" {
 		return "off"
 	}
-	return strings.Trim(text, `"`)
+	return strings.ReplaceAll(b.String(), `"`, "")
 }
 
 func (a *app) bootstrapCommand() *cobra.Command {
