@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -442,5 +443,63 @@ func TestEnvoyRetryBuffer(t *testing.T) {
 		if tries := int(host.Requests() - before); tries != want {
 			t.Errorf("%d bytes: %s after %d tries, want %d", size, answer.Line, tries, want)
 		}
+	}
+}
+
+// Only the detectors that a policy names eject; and with the panic threshold at 0 an ejected service is cut off.
+func TestEnvoyAbsentDetectorsAreOff(t *testing.T) {
+	host := startHost(t, nil)
+	s := sections(t, catalog.HTTP, policy.Sections{
+		OutlierDetection: &policy.OutlierDetection{ConsecutiveGatewayFailure: new(uint32(3)), MaxEjectionPercent: new(uint32(100))},
+		LoadBalancing:    &policy.LoadBalancing{PanicThreshold: new(uint32(0))},
+	})
+	p := startProxy(t, compiled(t, service("payments", catalog.HTTP), s, host.Address)...)
+	client := harness.NewClient(p.outbound, 10*time.Second)
+	host.Set(harness.Behaviour{Status: 500})
+	for range 10 {
+		client.Get("payments.shop", "/")
+	}
+	for _, name := range []string{"ejections_enforced_total", "ejections_detected_consecutive_5xx"} {
+		if got := p.stat(t, "outlier_detection."+name); got != 0 {
+			t.Errorf("%s = %d after 500s alone, want 0", name, got)
+		}
+	}
+	host.Set(harness.Behaviour{Status: 503})
+	for range 3 {
+		client.Get("payments.shop", "/")
+	}
+	p.eventually(t, "an ejection", func() bool { return p.stat(t, "outlier_detection.ejections_enforced_consecutive_gateway_failure") == 1 })
+	before := host.Requests()
+	if c := client.Get("payments.shop", "/"); c.Status != 503 || !strings.Contains(c.Body, "no healthy upstream") || host.Requests() != before {
+		t.Errorf("with its only host ejected: %+v", c)
+	}
+}
+
+// An endpoint's health and weight reach Envoy.
+func TestEnvoyEndpointHealth(t *testing.T) {
+	good, draining, unhealthy := startHost(t, nil), startHost(t, nil), startHost(t, nil)
+	svc := service("payments", catalog.HTTP)
+	p := startProxy(t, compiled(t, svc, policy.Sections{}, good.Address, draining.Address, unhealthy.Address)...)
+	client := harness.NewClient(p.outbound, 10*time.Second)
+	for range 6 {
+		client.Get("payments.shop", "/")
+	}
+	for _, h := range []*harness.Host{good, draining, unhealthy} {
+		if h.Requests() != 2 {
+			t.Errorf("a host got %d of 6 calls, want 2", h.Requests())
+		}
+	}
+	for i, h := range []*harness.Host{good, draining, unhealthy} {
+		a := netip.MustParseAddrPort(h.Address)
+		spec := catalog.EndpointSpec{Address: a.Addr().String(), Port: new(uint32(a.Port())), Health: []catalog.Health{catalog.Healthy, catalog.Draining, catalog.Unhealthy}[i]}
+		svc.Spec.Endpoints = append(svc.Spec.Endpoints, spec)
+	}
+	p.put(t, must(envoy.Assignment(svc, nil))(t))
+	p.settled(t)
+	for range 6 {
+		client.Get("payments.shop", "/")
+	}
+	if good.Requests() != 8 || draining.Requests() != 2 || unhealthy.Requests() != 2 {
+		t.Errorf("healthy, draining, unhealthy got %d, %d, %d calls; want 8, 2, 2", good.Requests(), draining.Requests(), unhealthy.Requests())
 	}
 }

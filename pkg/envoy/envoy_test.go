@@ -304,3 +304,19 @@ func TestMethodsOfARoute(t *testing.T) {
 		t.Errorf("%d routes for all methods, want 1", len(got))
 	}
 }
+
+func BenchmarkService(b *testing.B) {
+	sections := policy.Sections{
+		Timeout:          &policy.Timeout{Request: new(manifest.Duration("1s"))},
+		Retry:            &policy.Retry{NumRetries: new(uint32(2)), RetryOn: []string{"5xx"}, AvoidPreviousHosts: new(true), Methods: &policy.Methods{Class: policy.MethodsIdempotent}},
+		OutlierDetection: &policy.OutlierDetection{Consecutive5xx: new(uint32(5))},
+		Limits:           &policy.Limits{MaxRequests: new(manifest.Count(100))},
+	}
+	svc, eff := payments(catalog.HTTP), &policy.Effective{Sections: sections}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Service(sidecar, svc, eff); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

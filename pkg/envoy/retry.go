@@ -15,8 +15,8 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/policy"
 )
 
-// unsent are the conditions under which a host can't have begun on the request. "reset-before-request" is not among them: it also
-// retries a try that timed out before the host answered anything.
+// unsent are the conditions under which a host can't have begun on the request, and what implies them. "reset-before-request" is not
+// among them: of what it stands for, these two are what is sure.
 var unsent = [...]struct {
 	token     string
 	impliedBy []string
