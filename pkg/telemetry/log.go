@@ -37,7 +37,7 @@ type zapCore struct {
 
 var zapLevels = map[zapcore.Level]hclog.Level{
 	zapcore.DebugLevel: hclog.Trace,
-	zapcore.InfoLevel:  hclog.Debug, // etcd says at info what is debugging to us
+	zapcore.InfoLevel:  hclog.Trace, // etcd tells its whole life at info
 	zapcore.WarnLevel:  hclog.Warn,
 	zapcore.ErrorLevel: hclog.Error,
 }
