@@ -66,9 +66,10 @@ func TestAProxyThatAnswersNothingIsClosedAndTheOthersAreServed(t *testing.T) {
 		other.node.Id = "orders-2"
 		other.subscribe(view.LDS)
 		other.want("LDS outbound")
+		other.subscribe(view.RTDS, "limits-0")
+		other.want("RTDS limits-0")
 		for rev := range 5 {
 			r.classes.publish(shop{"limits": fmt.Sprint(rev)}.head(int64(rev + 2)))
-			other.subscribe(view.RTDS, "limits-0")
 			other.want("RTDS limits-0")
 		}
 		if d := time.Since(began); d != 0 {

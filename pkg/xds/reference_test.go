@@ -17,6 +17,7 @@ type reference struct {
 	held     [view.NumTypes]map[string]*view.Resource
 	warming  map[string]*view.Resource // clusters that wait for an assignment
 	reported map[string]*view.Resource // clusters of accepted responses: what a reconnect tells
+	empty    map[string]bool           // clusters that went live without hosts
 	withheld []request                 // answers to CDS while anything warms
 	paused   bool                      // the CDS request of a reconnect waits likewise
 	dirty    bool                      // held names may call for other subscriptions
@@ -26,7 +27,7 @@ type reference struct {
 }
 
 func newReference(rng *rand.Rand) *reference {
-	c := &reference{rng: rng, warming: map[string]*view.Resource{}, reported: map[string]*view.Resource{}}
+	c := &reference{rng: rng, warming: map[string]*view.Resource{}, empty: map[string]bool{}, reported: map[string]*view.Resource{}}
 	for t := range view.NumTypes {
 		c.held[t] = map[string]*view.Resource{}
 	}
@@ -63,6 +64,7 @@ func (c *reference) wants(id view.ID) bool {
 // reconnect drops the stream. Every type is asked for at once, but CDS only when nothing warms.
 func (c *reference) reconnect() {
 	c.out, c.withheld, c.paused = nil, nil, false
+	clear(c.empty) // the versions that it tells are right, so no server can know
 	for t := range view.NumTypes {
 		switch {
 		case c.wanted[t] == nil:
@@ -113,6 +115,7 @@ func (c *reference) receive(m *response) {
 	if m.typ == view.EDS && len(wrong) > 0 {
 		for name := range c.warming {
 			c.warm(name)
+			c.empty[name] = true // without hosts until its assignment comes again
 		}
 	}
 	if m.typ == view.CDS {
@@ -154,6 +157,7 @@ func (c *reference) apply(r *view.Resource, accepted bool) {
 			break
 		}
 		c.warm(r.Name)
+		delete(c.empty, r.Name)
 	case view.RDS:
 		for _, need := range r.Needs {
 			if c.held[view.CDS][need.Name] == nil {

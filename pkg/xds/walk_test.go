@@ -333,6 +333,11 @@ func (w *walk) checkEnd(seed uint64) {
 	if len(c.warming) > 0 || w.state.unanswered() > 0 {
 		fail("still warming: %v, unanswered: %d", c.warming, w.state.unanswered())
 	}
+	for name := range c.empty {
+		if r := w.head.Views[view.EDS].Get(name); r != nil && !bad(r) && c.wants(r.ID()) {
+			fail("cluster %s serves without hosts", name)
+		}
+	}
 	for t := range view.NumTypes {
 		clean := true
 		for r := range w.head.Views[t].All() {
