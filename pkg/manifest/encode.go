@@ -131,9 +131,9 @@ func plainText(s string) bool {
 	if s == "" || len(s) > 256 || strings.Trim(s, letters+"0123456789-_./") != "" || slices.Contains(truthy, strings.ToLower(s)) {
 		return false
 	}
-	if strings.IndexByte(letters, s[0]) >= 0 {
+	if strings.IndexByte(letters, s[0]) >= 0 || s == "5xx" {
 		return true
 	}
-	v := &yaml.Node{Kind: yaml.ScalarNode, Value: s}
-	return s[0] >= '0' && s[0] <= '9' && v.ShortTag() == "!!str" && strings.ContainsAny(s, letters) && !strings.HasPrefix(s, "0x") && !strings.HasPrefix(s, "0o")
+	// 250ms and 5xx, but nothing that some reader takes for a number or a date.
+	return s[0] >= '0' && s[0] <= '9' && strings.ContainsAny(s, letters) && !strings.ContainsAny(s, "eExXoO-_:")
 }
