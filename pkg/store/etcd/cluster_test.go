@@ -14,11 +14,21 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/store"
 	"github.com/breakwater-mesh/breakwater/pkg/store/etcd"
 	"github.com/breakwater-mesh/breakwater/pkg/store/storetest"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func open(t *testing.T, endpoints []string) *etcd.Store {
 	t.Helper()
-	s, err := etcd.Open(t.Context(), etcd.Options{Endpoints: endpoints})
+	return openWith(t, etcd.Options{Endpoints: endpoints})
+}
+
+func openWith(t *testing.T, o etcd.Options) *etcd.Store {
+	t.Helper()
+	s, err := etcd.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,10 +89,9 @@ func testLeaderKilled(t *testing.T, c *etcdcluster.Cluster) {
 		l.waitAcked(t, 20)
 	}
 	leader := c.Leader()
-	killed := time.Now()
 	c.Kill(leader)
 	for _, l := range loads {
-		l.finishAfter(killed) // goes on until the cluster has taken writes again
+		l.finish()
 	}
 	wg.Wait()
 	c.Restart(leader)
@@ -160,7 +169,7 @@ type load struct {
 	kv     store.KV
 	prefix string
 	more   int           // acks after the fault, then it ends
-	enough chan struct{} // closed by finishAfter
+	enough chan struct{} // closed by finish
 
 	mu      sync.Mutex
 	acked   map[string]int64 // revisions by key
@@ -223,8 +232,8 @@ func (l *load) waitAcked(t *testing.T, n int) {
 	}
 }
 
-// finishAfter lets the load end once it has had its last acks from now on.
-func (l *load) finishAfter(time.Time) { close(l.enough) }
+// finish lets the load end once the cluster has taken some more writes.
+func (l *load) finish() { close(l.enough) }
 
 // testNoQuorum: with two of three members dead, writes and reads fail within their deadline, and a follower says that it is
 // stale; what it had stays. When a member comes back, all goes on.
@@ -340,6 +349,45 @@ func recreate(t *testing.T, c *etcdcluster.Cluster, token string) {
 		t.Errorf("the new cluster has %d entries, want 2", len(snap.Entries))
 	}
 	mirror.Check(t, snap)
+}
+
+// TestUserAndPassword runs against a member that asks for them.
+func TestUserAndPassword(t *testing.T) {
+	c := etcdcluster.Start(t, 1)
+	admin, err := clientv3.New(clientv3.Config{Endpoints: c.Endpoints(), Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, roleErr := admin.RoleAdd(t.Context(), "breakwater")
+	_, grantErr := admin.RoleGrantPermission(t.Context(), "breakwater", "/breakwater/", "/breakwater0", clientv3.PermissionType(clientv3.PermReadWrite))
+	_, rootErr := admin.UserAdd(t.Context(), "root", "secret")
+	_, rootRoleErr := admin.UserGrantRole(t.Context(), "root", "root")
+	_, userErr := admin.UserAdd(t.Context(), "bw", "right")
+	_, userRoleErr := admin.UserGrantRole(t.Context(), "bw", "breakwater")
+	_, enableErr := admin.AuthEnable(t.Context())
+	if err := errors.Join(roleErr, grantErr, rootErr, rootRoleErr, userErr, userRoleErr, enableErr, admin.Close()); err != nil {
+		t.Fatal(err)
+	}
+
+	s := openWith(t, etcd.Options{Endpoints: c.Endpoints(), User: "bw", Password: "right"})
+	mirror, stop := storetest.Follow(t, s, store.ConfigPrefix)
+	defer stop()
+	mirror.WaitRevision(t, put(t, s, store.PolicyKey("shop", "retries")))
+	_, err = s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: "/elsewhere", Value: []byte("x")}}})
+	if err == nil || errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "permission denied") {
+		t.Errorf("a write outside of the user's keys: got %v, want a refusal for good", err)
+	}
+	for _, o := range []etcd.Options{{User: "bw", Password: "wrong"}, {}} {
+		o.Endpoints = c.Endpoints()
+		begin := time.Now()
+		s, err := etcd.Open(t.Context(), o)
+		if err == nil {
+			t.Errorf("opened with user %q and password %q", o.User, o.Password)
+			_ = s.Close()
+		} else if errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), c.Endpoints()[0]) || time.Since(begin) > 2*time.Second {
+			t.Errorf("user %q, password %q: got %v after %v, want a refusal at once that names the endpoint", o.User, o.Password, err, time.Since(begin))
+		}
+	}
 }
 
 func TestUnreachable(t *testing.T) {
