@@ -269,6 +269,15 @@ func TestNothingInvalidBecomesAResource(t *testing.T) {
 			t.Errorf("%s: became a resource", name)
 		}
 	}
+	d := func(text string) *manifest.Duration { return new(manifest.Duration(text)) }
+	for _, s := range []policy.Sections{
+		{Retry: &policy.Retry{RetryOn: []string{"5xx"}, BackOff: &policy.BackOff{Base: d("2s"), Max: d("1s")}}},
+		{OutlierDetection: &policy.OutlierDetection{BaseEjectionTime: d("2s"), MaxEjectionTime: d("1s")}},
+	} {
+		if _, err := Service(sidecar, payments(catalog.HTTP), &policy.Effective{Sections: s}); err == nil {
+			t.Errorf("%+v: a maximum below its base became a resource", s)
+		}
+	}
 	if _, err := Service(sidecar, &catalog.Service{}, &policy.Effective{Sections: policy.Sections{
 		Timeout: &policy.Timeout{Request: new(manifest.Duration("-1s")), Connect: new(manifest.Duration("2562047h"))},
 	}}); err != nil {

@@ -11,6 +11,9 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
 	"github.com/breakwater-mesh/breakwater/pkg/view"
 )
 
@@ -41,7 +44,7 @@ func validate(m message) error {
 	return errors.Join(m.ValidateAll(), walk(m.ProtoReflect()))
 }
 
-// walk looks for durations and packed messages anywhere below m.
+// walk looks for durations, pairs of them, and packed messages anywhere in m.
 func walk(m protoreflect.Message) error {
 	switch v := m.Interface().(type) {
 	case *durationpb.Duration:
@@ -49,7 +52,7 @@ func walk(m protoreflect.Message) error {
 	case *anypb.Any:
 		return checkAny(v)
 	}
-	var faults []error
+	faults := []error{checkPair(m.Interface())}
 	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		switch {
 		case f.IsMap() && f.MapValue().Message() != nil:
@@ -68,6 +71,21 @@ func walk(m protoreflect.Message) error {
 		return true
 	})
 	return errors.Join(faults...)
+}
+
+// checkPair looks at pairs of times whose order Envoy checks when it builds the thing: it refuses the response, and names no rule.
+func checkPair(m proto.Message) error {
+	switch v := m.(type) {
+	case *routev3.RetryPolicy_RetryBackOff:
+		if v.MaxInterval != nil && v.MaxInterval.AsDuration() < v.BaseInterval.AsDuration() {
+			return errors.New("max_interval is less than base_interval")
+		}
+	case *clusterv3.OutlierDetection:
+		if v.MaxEjectionTime != nil && v.MaxEjectionTime.AsDuration() < v.BaseEjectionTime.AsDuration() {
+			return errors.New("max_ejection_time is less than base_ejection_time")
+		}
+	}
+	return nil
 }
 
 func within(f protoreflect.FieldDescriptor, err error) error {
