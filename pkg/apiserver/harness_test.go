@@ -7,38 +7,54 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/apiserver"
-	"github.com/breakwater-mesh/breakwater/pkg/catalog"
-	"github.com/breakwater-mesh/breakwater/pkg/manifest"
-	"github.com/breakwater-mesh/breakwater/pkg/policy"
+	"github.com/breakwater-mesh/breakwater/pkg/reconcile"
 	"github.com/breakwater-mesh/breakwater/pkg/store"
-	"github.com/breakwater-mesh/breakwater/pkg/world"
 )
 
 // fixture is a server over a store in memory.
 type fixture struct {
 	t       testing.TB
 	kv      *store.Memory
-	worlds  *worlds
+	loop    *reconcile.Loop
 	handler http.Handler
 }
 
 func newFixture(t testing.TB, change ...func(*apiserver.Config)) *fixture {
 	t.Helper()
-	f := &fixture{t: t, kv: store.NewMemory(store.Limits{MaxOps: 4096, MaxBytes: 16 << 20})}
-	f.worlds = &worlds{kv: f.kv}
+	f := &fixture{t: t, kv: store.NewMemory(store.Limits{MaxOps: 4096, MaxBytes: 16 << 20, BytesFlag: "--max-bytes"})}
+	f.loop = reconcile.New(f.kv, hclog.NewNullLogger(), nil)
+	run(t, f.loop.Run)
+	if err := f.loop.Wait(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
 	clock := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	c := apiserver.Config{KV: f.kv, Worlds: f.worlds, Version: "test", Now: func() time.Time { return clock }, ReadWait: 50 * time.Millisecond}
+	c := apiserver.Config{KV: f.kv, Worlds: f.loop, Version: "test", Now: func() time.Time { return clock }, ReadWait: 200 * time.Millisecond}
 	for _, edit := range change {
 		edit(&c)
 	}
 	f.handler = apiserver.New(c)
 	return f
+}
+
+// run runs a part of the program until the test ends.
+func run(t testing.TB, part func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = part(ctx) // it ends with the context
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
 }
 
 // reply is what the server answered.
@@ -112,69 +128,4 @@ func parse[T any](t testing.TB, r reply) T {
 		t.Fatalf("%v in\n%s", err, r.body)
 	}
 	return v
-}
-
-// worlds reads the whole store whenever it is asked for a world.
-type worlds struct {
-	kv *store.Memory
-
-	mu   sync.Mutex
-	last *world.World // guarded by mu
-}
-
-func (w *worlds) World() *world.World {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	snap, err := w.kv.List(context.Background(), store.ConfigPrefix)
-	if err != nil || w.last != nil && w.last.Rev == snap.Revision {
-		return w.last
-	}
-	w.last = (&world.World{}).With(snap.Revision, decodeAll(snap.Entries))
-	return w.last
-}
-
-func (w *worlds) Wait(ctx context.Context, revision int64) error {
-	for {
-		if now := w.World(); now != nil && now.Rev >= revision {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(time.Millisecond):
-		}
-	}
-}
-
-func decodeAll(entries []store.Entry) world.Changes {
-	c := world.Changes{
-		Policies: map[manifest.Key]*policy.Compiled{}, Services: map[manifest.Key]*catalog.Service{},
-		Endpoints: map[world.EndpointKey]*catalog.Endpoint{}, Hosts: map[string]*manifest.Key{},
-	}
-	for _, e := range entries {
-		k, _ := store.ParseConfigKey(e.Key)
-		key := manifest.Key{Namespace: k.Namespace, Name: k.Name}
-		switch k.Kind {
-		case store.Policies:
-			if o, err := manifest.DecodeStored[policy.Spec](e.Value); err == nil {
-				o.Metadata.Revision = e.Revision
-				c.Policies[key] = policy.Compile(o)
-			}
-		case store.Services:
-			if o, err := manifest.DecodeStored[catalog.ServiceSpec](e.Value); err == nil {
-				o.Metadata.Revision = e.Revision
-				c.Services[key] = o
-			}
-		case store.Endpoints:
-			id := world.EndpointKey{Service: key, ID: k.ID}
-			if endpoint, err := world.DecodeEndpoint(id, e.Value); err == nil {
-				c.Endpoints[id] = endpoint
-			}
-		case store.Hosts:
-			if owner, err := world.DecodeHost(e.Value); err == nil {
-				c.Hosts[k.Name] = &owner
-			}
-		}
-	}
-	return c
 }

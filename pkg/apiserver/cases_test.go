@@ -1,0 +1,194 @@
+package apiserver_test
+
+import (
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/breakwater-mesh/breakwater/pkg/api"
+)
+
+// doc is a policy of any namespace.
+func doc(namespace, name, spec string) string {
+	return "apiVersion: breakwater/v1alpha1\nkind: Policy\nmetadata: {namespace: " + namespace + ", name: " + name + "}\nspec: {" + spec + "}\n---\n"
+}
+
+// effective asks what holds and returns the fields by path, as "value < origin".
+func (f *fixture) effective(service, from string) map[string]string {
+	f.t.Helper()
+	namespace, name, _ := strings.Cut(service, "/")
+	e := parse[api.EffectiveResponse](f.t, f.want(http.StatusOK, "GET", api.EffectivePath(namespace, name, from), ""))
+	fields := make(map[string]string)
+	for _, field := range e.Fields {
+		fields[field.Path] = strings.Trim(string(field.Value), `"`) + " < " + field.Origin.String()
+	}
+	return fields
+}
+
+func (f *fixture) wantFields(service, from string, want map[string]string) {
+	f.t.Helper()
+	got := f.effective(service, from)
+	for path, text := range want {
+		if got[path] != text {
+			f.t.Errorf("%s from %s: %s is %q, want %q", service, from, path, got[path], text)
+		}
+	}
+}
+
+// condition is the status and reason of one condition of a policy, such as "False ServiceNotFound".
+func (f *fixture) condition(policy, name string) (string, string) {
+	f.t.Helper()
+	s := parse[api.StatusResponse](f.t, f.want(http.StatusOK, "GET", policies+"/"+policy+"/status", ""))
+	for _, c := range s.Conditions {
+		if c.Type == name {
+			return string(c.Status) + " " + c.Reason, c.Message
+		}
+	}
+	f.t.Fatalf("policy %s has no condition %s: %+v", policy, name, s.Conditions)
+	return "", ""
+}
+
+func TestNamespaceDefaultOptOutAndOverride(t *testing.T) {
+	f := newFixture(t)
+	f.apply(service("payments", "") + service("orders", "") + service("email", "") +
+		doc("shop", "all", `to: {service: "*"}, retry: {numRetries: 2}, timeout: {request: 5s}`) +
+		doc("shop", "email-off", `to: {service: email}, retry: {disabled: true}`) +
+		doc("shop", "orders-to-payments", `to: {service: payments}, from: {service: orders}, timeout: {request: 3s}`))
+	f.wantFields("shop/payments", "web", map[string]string{"timeout.request": "5s < shop/all (timeout.request)", "retry.numRetries": "2 < shop/all (retry.numRetries)"})
+	f.wantFields("shop/payments", "orders", map[string]string{"timeout.request": "3s < shop/orders-to-payments (timeout.request)"})
+	f.wantFields("shop/email", "orders", map[string]string{"retry": "null < shop/email-off (retry.disabled)", "timeout.request": "5s < shop/all (timeout.request)"})
+}
+
+func TestClassicBreakerReplacesOutlierDetectionBelow(t *testing.T) {
+	f := newFixture(t)
+	f.apply(service("payments", "") +
+		doc("shop", "all", `to: {service: "*"}, outlierDetection: {consecutiveGatewayFailure: 9, baseEjectionTime: 1m}`) +
+		doc("shop", "breaker", `to: {service: payments}, circuitBreaker: {failureThreshold: 5, recoveryTimeout: 30s}`))
+	f.wantFields("shop/payments", "", map[string]string{
+		"outlierDetection.consecutive5xx":   "5 < shop/breaker (circuitBreaker.failureThreshold)",
+		"outlierDetection.baseEjectionTime": "30s < shop/breaker (circuitBreaker.recoveryTimeout)",
+	})
+	if got, ok := f.effective("shop/payments", "")["outlierDetection.consecutiveGatewayFailure"]; ok && !strings.HasPrefix(got, "null") {
+		t.Errorf("the breaker left consecutiveGatewayFailure at %q", got)
+	}
+	if status, message := f.condition("all", api.Effective); status != "False Overridden" || !strings.Contains(message, "shop/breaker") {
+		t.Errorf("Effective of the overridden policy is %s (%s), want False Overridden by shop/breaker", status, message)
+	}
+}
+
+func TestSameRankIs409UntilPrecedenceDecides(t *testing.T) {
+	f := newFixture(t)
+	f.apply(service("payments", "") + doc("shop", "a", "to: {service: payments}, timeout: {request: 3s}"))
+	p := f.refused(http.StatusConflict, doc("shop", "b", "to: {service: payments}, timeout: {request: 4s}"))
+	if p.Type != api.PolicyConflict || len(p.Conflicts) != 1 || p.Conflicts[0].Name != "a" || !strings.Contains(p.Conflicts[0].Message, "set precedence") {
+		t.Errorf("problem %+v, want a conflict with policy a that says: set precedence", p)
+	}
+	f.apply(doc("shop", "b", "to: {service: payments}, precedence: 1, timeout: {request: 4s}"))
+	f.wantFields("shop/payments", "", map[string]string{"timeout.request": "4s < shop/b (timeout.request)"})
+	// The final state counts: the same policy without precedence is fine when the other one goes.
+	f.want(http.StatusOK, "POST", api.ApplyPath+"?delete=Policy/shop/a", doc("shop", "b", "to: {service: payments}, timeout: {request: 4s}"))
+	f.want(http.StatusNotFound, "GET", policies+"/a", "")
+}
+
+func TestConsumerPolicyOfAnotherNamespace(t *testing.T) {
+	f := newFixture(t)
+	f.apply(service("payments", "") + doc("shop", "own", "to: {service: payments}, timeout: {request: 3s}") +
+		doc("web", "theirs", "to: {namespace: shop, service: payments}, timeout: {request: 1s}"))
+	f.wantFields("shop/payments", "web/front", map[string]string{"timeout.request": "1s < web/theirs (timeout.request)"})
+	f.wantFields("shop/payments", "shop/orders", map[string]string{"timeout.request": "3s < shop/own (timeout.request)"})
+}
+
+func TestHostBelongsToOneServiceAndMovesInOneApply(t *testing.T) {
+	f := newFixture(t)
+	f.apply(service("a", ", hosts: [pay.example]"))
+	p := f.refused(http.StatusConflict, service("b", ", hosts: [pay.example]"))
+	if p.Type != api.HostConflict || len(p.Conflicts) != 1 || p.Conflicts[0].Name != "a" {
+		t.Errorf("problem %+v, want a host conflict that names a", p)
+	}
+	f.apply(service("b", ", hosts: [pay.example]") + service("a", ""))
+	if owner, ok := f.loop.World().HostOwner("pay.example"); !ok || owner.Name != "b" {
+		t.Errorf("pay.example belongs to %v, want shop/b", owner)
+	}
+	// A freed host can be claimed, and a deleted service frees all of its hosts.
+	f.want(http.StatusOK, "DELETE", services+"/b", "")
+	f.apply(service("c", ", hosts: [pay.example, b.shop]"))
+	f.refused(http.StatusConflict, service("b", ""))
+}
+
+func TestServiceRenamedUnderItsPolicies(t *testing.T) {
+	f := newFixture(t)
+	f.apply(service("payments", "") + doc("shop", "p", "to: {service: payments}, timeout: {request: 3s}"))
+	if status, _ := f.condition("p", api.ResolvedRefs); status != "True Resolved" {
+		t.Errorf("ResolvedRefs is %s, want True", status)
+	}
+	refused := parse[api.Problem](t, f.want(http.StatusConflict, "DELETE", services+"/payments", ""))
+	if refused.Type != api.Referenced || len(refused.Conflicts) != 1 || refused.Conflicts[0].Name != "p" {
+		t.Errorf("problem %+v, want one that names policy p", refused)
+	}
+	f.want(http.StatusOK, "POST", api.ApplyPath+"?force=true&delete=Service/shop/payments", service("payments2", ""))
+	if status, message := f.condition("p", api.ResolvedRefs); status != "False ServiceNotFound" || !strings.Contains(message, "shop/payments") {
+		t.Errorf("ResolvedRefs is %s (%s), want False ServiceNotFound naming shop/payments", status, message)
+	}
+	result := f.apply(doc("shop", "p", "to: {service: payments}, timeout: {request: 4s}"))
+	if len(result.Warnings) != 1 || result.Warnings[0].Message != "there is no Service shop/payments" {
+		t.Errorf("warnings %+v, want one for the missing service", result.Warnings)
+	}
+}
+
+func TestExamplesApply(t *testing.T) {
+	f := newFixture(t)
+	for _, name := range []string{"services", "chain", "article"} {
+		text, err := os.ReadFile("../../examples/" + name + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "article" { // stands alone
+			f = newFixture(t)
+		}
+		if result := f.apply(string(text)); len(result.Results) == 0 {
+			t.Errorf("%s: nothing was applied", name)
+		}
+	}
+}
+
+func TestEndpoints(t *testing.T) {
+	f := newFixture(t)
+	f.apply(service("payments", ", endpoints: [{address: 10.0.0.1}]"))
+	one := services + "/payments/endpoints/one"
+	f.want(http.StatusCreated, "PUT", one, `{"address": "10.0.0.2", "port": 8080}`, "Content-Type: application/json")
+	before := f.revision()
+	f.want(http.StatusOK, "PUT", one, "{address: 10.0.0.2, port: 8080}")
+	if f.revision() != before {
+		t.Error("the same endpoint again was written")
+	}
+	list := parse[api.EndpointList](t, f.want(http.StatusOK, "GET", services+"/payments/endpoints", ""))
+	if len(list.Items) != 2 || list.Items[0].Source != api.SourceStatic || list.Items[1].ID != "one" {
+		t.Errorf("endpoints %+v, want the static one and then one", list.Items)
+	}
+	f.want(http.StatusOK, "DELETE", services+"/payments", "")
+	f.apply(service("payments", ""))
+	if list := parse[api.EndpointList](t, f.want(http.StatusOK, "GET", services+"/payments/endpoints", "")); len(list.Items) != 0 {
+		t.Errorf("the endpoints of the deleted service came back: %+v", list.Items)
+	}
+}
+
+func TestFormats(t *testing.T) {
+	f := newFixture(t)
+	f.apply(service("payments", "") + doc("shop", "p", "to: {service: payments}, timeout: {request: 3s}, limits: {maxRequests: unlimited}"))
+	text := f.want(http.StatusOK, "GET", policies+"/p", "", "Accept: application/yaml")
+	if got := text.header.Get("Content-Type"); got != "application/yaml" {
+		t.Errorf("Content-Type %q, want application/yaml", got)
+	}
+	before := f.revision()
+	f.want(http.StatusOK, "PUT", policies+"/p", text.body, "Content-Type: application/yaml")
+	asJSON := f.want(http.StatusOK, "GET", policies+"/p", "")
+	f.want(http.StatusOK, "PUT", policies+"/p", asJSON.body, "Content-Type: application/json")
+	if after := f.revision(); after != before {
+		t.Errorf("writing back what was read moved the store from %d to %d", before, after)
+	}
+	problem := f.want(http.StatusNotFound, "GET", policies+"/q", "", "Accept: application/yaml")
+	if got := problem.header.Get("Content-Type"); got != "application/problem+yaml" {
+		t.Errorf("Content-Type of a problem in YAML is %q", got)
+	}
+}
