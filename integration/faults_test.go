@@ -46,6 +46,12 @@ func TestControlPlaneKilledAndRestarted(t *testing.T) {
 		}
 		return nil
 	})
+	eventually(t, func() error {
+		if n := results.Len(); n < 100 {
+			return fmt.Errorf("%d requests without a control plane, want 100", n)
+		}
+		return nil
+	})
 	if err := m.cp.Start(within(t, patience)); err != nil {
 		t.Fatal(err)
 	}
@@ -54,8 +60,8 @@ func TestControlPlaneKilledAndRestarted(t *testing.T) {
 	cancel()
 	<-done
 
-	if s := results.Take(); s.Succeeded != s.Calls || s.Calls < 20 {
-		t.Errorf("%d of %d requests succeeded while the control plane was away (%v), want all of at least 20", s.Succeeded, s.Calls, s.Failures)
+	if s := results.Take(); s.Succeeded != s.Calls || s.Calls < 100 {
+		t.Errorf("%d of %d requests succeeded while the control plane was away (%v), want all of at least 100", s.Succeeded, s.Calls, s.Failures)
 	}
 	if sent := m.metric("breakwater_xds_resources_sent_total"); sent != 0 {
 		t.Errorf("the restarted control plane sent %v resources, want 0: nothing had changed", sent)

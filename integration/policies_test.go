@@ -168,7 +168,8 @@ func TestLimitEditCutsOffInPlace(t *testing.T) {
 	if !strings.Contains(call.Body, "reset reason: overflow") {
 		t.Errorf("the sixth request was answered %q, want an overflow", call.Body)
 	}
-	opened := connections(hosts) // the sixth's own among them: all others were busy, and Envoy counts a request once it has a connection
+	// The sixth's own connection is among them: all others were busy, and Envoy counts a request once it has a connection.
+	opened := orders.stat(payments + "upstream_cx_total")
 	if got := orders.stat(overflow); got != 1 {
 		t.Errorf("%s = %d, want 1", overflow, got)
 	}
@@ -186,7 +187,7 @@ func TestLimitEditCutsOffInPlace(t *testing.T) {
 	if got := orders.stat(ejected); got != 1 {
 		t.Errorf("%s = %d after the limit edit, want 1", ejected, got)
 	}
-	if got := connections(hosts); got != opened {
+	if got := orders.stat(payments + "upstream_cx_total"); got != opened {
 		t.Errorf("the limit edit opened %d connections, want none", got-opened)
 	}
 	if got := orders.stat(payments + "upstream_cx_destroy"); got != closed {

@@ -49,6 +49,12 @@ func (c *ControlPlane) Start(ctx context.Context) error {
 	return nil
 }
 
+// Kill ends the program with SIGKILL. Connections to it are forgotten too, so that the next request finds its successor.
+func (c *ControlPlane) Kill() {
+	c.Process.Kill()
+	apiClient.CloseIdleConnections()
+}
+
 func (c *ControlPlane) ready() error {
 	select {
 	case <-c.done:

@@ -71,6 +71,13 @@ func (r *Results) add(c Call) {
 	r.calls = append(r.calls, c)
 }
 
+// Len is how many calls there are since the last Take.
+func (r *Results) Len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.calls)
+}
+
 // Take returns the calls since the last Take.
 func (r *Results) Take() Summary {
 	r.mu.Lock()
