@@ -21,7 +21,7 @@ type HalfOpen struct {
 
 // NotYet answers for what people look for here: Envoy's circuit breakers are limits.
 func (CircuitBreaker) NotYet() map[string]string {
-	m := make(map[string]string)
+	m := later("observe")
 	for _, name := range []string{"maxConnections", "maxPendingRequests", "maxRequests", "maxRetries", "maxConnectionPools"} {
 		m[name] = "belongs to another section: use limits." + name
 	}
@@ -79,7 +79,7 @@ func (b *CircuitBreaker) expand(e *expansion, lb *LoadBalancing) {
 
 // validate checks one author's section, beside the outlier detection of the same policy.
 func (b *CircuitBreaker) validate(f *faults, o *OutlierDetection) {
-	if o != nil {
+	if o != nil && !isTrue(b.Disabled) {
 		f.add("circuitBreaker", "can't stand beside outlierDetection, to which it expands: write one of the two")
 	}
 }

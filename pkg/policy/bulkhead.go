@@ -9,6 +9,9 @@ type Bulkhead struct {
 	MaxWaiting    *manifest.Count `json:"maxWaiting,omitempty" doc:"Calls that wait for a connection, per proxy; becomes limits.maxPendingRequests, never below maxConcurrent. HTTP/1.1 only." unit:"requests" scope:"cluster" effect:"in place" bwdefault:"maxConcurrent (Breakwater)"`
 }
 
+// NotYet answers for the fields that later versions of the language have.
+func (Bulkhead) NotYet() map[string]string { return later("observe") }
+
 // expand writes the bulkhead as limits. A bulkhead never waits less than it runs: a call needs a place in the queue to get its
 // connection, even where it doesn't wait.
 func (b *Bulkhead) expand(e *expansion) {

@@ -15,6 +15,9 @@ type Limits struct {
 	High               *HighLimits     `json:"high,omitempty" doc:"Limits for requests of high priority, counted apart." scope:"cluster" effect:"in place" bwdefault:"unlimited (Breakwater)"`
 }
 
+// NotYet answers for the fields that later versions of the language have.
+func (Limits) NotYet() map[string]string { return later("observe") }
+
 // PerHostLimits hold for one host of the service.
 type PerHostLimits struct {
 	MaxConnections *manifest.Count `json:"maxConnections,omitempty" doc:"Open connections to one host, per proxy." minimum:"1" unit:"connections" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"unlimited (Envoy)"`

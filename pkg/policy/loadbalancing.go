@@ -9,7 +9,7 @@ type LoadBalancing struct {
 
 // NotYet answers for the fields that later versions of the language have.
 func (LoadBalancing) NotYet() map[string]string {
-	return later("hashOn", "failTrafficOnPanic", "slowStart", "localityWeighted")
+	return later("hashOn", "failTrafficOnPanic", "slowStart", "localityWeighted", "observe")
 }
 
 const (

@@ -53,7 +53,7 @@ type EnforcingPercent struct {
 }
 
 // NotYet answers for the fields that later versions of the language have.
-func (OutlierDetection) NotYet() map[string]string { return later("useFailureCriteria") }
+func (OutlierDetection) NotYet() map[string]string { return later("useFailureCriteria", "observe") }
 
 const (
 	defaultInterval         = manifest.Duration("10s")

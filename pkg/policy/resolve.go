@@ -275,6 +275,9 @@ func Warnings(p *Policy) []Warning {
 	var list []Warning
 	add := func(field, message string) { list = append(list, Warning{"spec." + field, message}) }
 	s := &p.Spec.Sections
+	if *s == (Sections{}) {
+		list = append(list, Warning{"spec", "sets nothing: write at least one section"})
+	}
 	if b := s.CircuitBreaker; b != nil {
 		if b.HalfOpen != nil {
 			add("circuitBreaker.halfOpen", "unsupported on Envoy, which closes when the time is over: only the agent tries first")

@@ -31,6 +31,9 @@ type Retry struct {
 	Budget *Budget `json:"budget,omitempty" doc:"Limits retries to a share of the active requests; limits.maxRetries then counts for nothing." scope:"cluster" effect:"in place; interval rebuilds the cluster" bwdefault:"20 %, at least 3, unless limits.maxRetries is set (Breakwater)"`
 }
 
+// NotYet answers for the fields that later versions of the language have.
+func (Retry) NotYet() map[string]string { return later("observe") }
+
 // HeaderMatch matches a response header by exact value or presence.
 type HeaderMatch struct {
 	Name    string  `json:"name" doc:"The header, in lower case." scope:"route" effect:"in place" bwdefault:"required"`

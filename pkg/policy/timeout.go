@@ -15,7 +15,7 @@ type Timeout struct {
 }
 
 // NotYet answers for the fields that later versions of the language have.
-func (Timeout) NotYet() map[string]string { return later("deadline") }
+func (Timeout) NotYet() map[string]string { return later("deadline", "observe") }
 
 const defaultConnect manifest.Duration = "5s"
 

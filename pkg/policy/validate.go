@@ -19,7 +19,7 @@ func (Spec) NotYet() map[string]string {
 // NotYet answers for the fields that later versions of the language have.
 func (Target) NotYet() map[string]string { return later("route", "subset") }
 
-// Validate is everything that is wrong with one policy alone. The faults carry field paths; Document.Locate adds positions.
+// Validate is everything that is wrong with one policy alone, whose namespace must be filled in. The faults carry field paths; Document.Locate adds positions.
 func Validate(p *Policy) manifest.FieldErrors {
 	f := &faults{prefix: "spec."}
 	f.errs = append(f.errs, manifest.CheckMeta(&p.Metadata)...)

@@ -1,0 +1,224 @@
+package policy
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+)
+
+// read is all that is wrong with a policy of namespace shop whose spec is given as YAML, one fault a line.
+func read(t *testing.T, namespace, spec string) (Policy, string) {
+	t.Helper()
+	text := "apiVersion: breakwater/v1alpha1\nkind: Policy\nmetadata: {namespace: " + namespace + ", name: p}\nspec: " + spec + "\n"
+	docs, errs := manifest.Decode("", []byte(text), manifest.YAML, manifest.Limits{})
+	if len(docs) != 1 {
+		t.Fatalf("%d documents: %v", len(docs), errs)
+	}
+	p, more := manifest.Into[Spec](docs[0])
+	errs = append(append(errs, more...), docs[0].Locate(Validate(&p))...)
+	var lines []string
+	for _, e := range errs.Sorted() {
+		lines = append(lines, strings.TrimPrefix(e.Field, "spec.")+": "+e.Message)
+	}
+	return p, strings.Join(lines, "\n")
+}
+
+func TestSectionFaults(t *testing.T) {
+	for _, tt := range []struct{ sections, want string }{
+		{"timeout: {request: 3s, perTry: 900ms}", ""},
+		{"timeout: {request: none, maxStream: 1h}", ""},
+		{"timeout: {request: 1s, perTry: 1s}", "timeout.perTry: must be less than timeout.request (1s)"},
+		{"timeout: {request: 1s, perTry: 2s, perTryIdle: 3s}", "timeout.perTry: must be less than timeout.request (1s)\n" +
+			"timeout.perTryIdle: must be less than timeout.request (1s)\ntimeout.perTryIdle: must be less than timeout.perTry (2s)"},
+		{"timeout: {request: 1s, maxStream: 1h}", "timeout.maxStream: can't hold beside timeout.request (1s)"},
+		{"timeout: {request: 5}", "timeout.request: write a unit, such as 5s or 5ms"},
+		{"timeout: {request: -5s}", "timeout.request: must not be negative"},
+		{"timeout: {request: 0s}", "timeout.request: must be at least 1ms"},
+		{"timeout: {request: 100h}", "timeout.request: must be at most 24h"},
+		{"timeout: {connect: none}", "timeout.connect: can't be \"none\": write a duration, such as 5s"},
+		{"timeout: {deadline: {keepPercent: 90}}", "timeout.deadline: not supported yet"},
+		{"timeout: {}", "timeout: is empty: set a field or leave it out"},
+		{"timeout: {disabled: true}", ""},
+		{"timeout: {disabled: true, request: 1s}", "timeout.request: can't stand beside timeout.disabled: true"},
+		{"timeout: {disabled: false, request: 1s}", "timeout.disabled: is only ever true: leave it out"},
+		{"timeout: {observe: true}", "timeout.observe: not supported yet"},
+		{"retry: {numRetries: 0}", "retry.numRetries: must be at least 1: to switch retries off write disabled: true"},
+		{"retry: {numRetries: 1000000000}", "retry.numRetries: must be at most 100"},
+		{"retry: {NUMRETRIES: 1}", "retry.NUMRETRIES: unknown field: did you mean numRetries?"},
+		{"retry: {retryOn: [5xx, conect-failure]}", "retry.retryOn[1]: \"conect-failure\" is unknown: did you mean connect-failure?"},
+		{"retry: {retryOn: [5xx, 5xx]}", "retry.retryOn[1]: \"5xx\" is there twice"},
+		{"retry: {retryOn: [failure-criteria]}", "retry.retryOn[0]: failure-criteria: not supported yet"},
+		{"retry: {retryOn: [503]}", "retry.retryOn[0]: must be text, not a number: put it in quotes"},
+		{"retry: {retryOn: [retriable-status-codes]}", "retry.retryOn: has retriable-status-codes, which needs retry.retriableStatusCodes"},
+		{"retry: {retriableStatusCodes: [503]}", "retry.retriableStatusCodes: needs retriable-status-codes in retry.retryOn"},
+		{"retry: {retryOn: [retriable-status-codes], retriableStatusCodes: [99, 600]}", "retry.retriableStatusCodes[0]: must be at least 100\nretry.retriableStatusCodes[1]: must be at most 599"},
+		{"retry: {retriableHeaders: [{name: x}]}", "retry.retriableHeaders: needs retriable-headers in retry.retryOn\nretry.retriableHeaders[0]: needs exact or present"},
+		{"retry: {retryOn: [retriable-headers], retriableHeaders: [{name: X-Retry, present: true}]}", "retry.retriableHeaders[0].name: must be in lower case: x-retry"},
+		{"retry: {retryOn: [retriable-headers], retriableHeaders: [{name: ':status', exact: '500'}]}", ""},
+		{"retry: {retryOn: [retriable-headers], retriableHeaders: [{name: ':path', exact: '500'}]}", "retry.retriableHeaders[0].name: the only pseudo header of a response is :status"},
+		{"retry: {retryOn: [retriable-headers], retriableHeaders: [{name: 'a b', exact: x, present: true}]}", "retry.retriableHeaders[0]: takes exact or present, not both\nretry.retriableHeaders[0].name: \"a b\" can't be the name of a header"},
+		{"retry: {methods: idempotent}", ""},
+		{"retry: {methods: [GET, POST]}", ""},
+		{"retry: {methods: idempotant}", "retry.methods: \"idempotant\" is unknown: did you mean idempotent?"},
+		{"retry: {methods: [get]}", "retry.methods[0]: \"get\" is unknown: did you mean GET?"},
+		{"retry: {methods: 3}", "retry.methods: must be safe, idempotent, all, or a list of methods such as [GET, PUT]"},
+		{"retry: {methods: []}", "retry.methods: must be safe, idempotent, all, or a list of methods such as [GET, PUT]"},
+		{"retry: {backOff: {base: 1s, max: 100ms}}", "retry.backOff.base: must be at most retry.backOff.max (100ms)"},
+		{"retry: {backOff: 25ms}", "retry.backOff: must be an object with fields, not \"25ms\""},
+		{"retry: {rateLimitedBackOff: {max: 1m}}", "retry.rateLimitedBackOff.resetHeaders: is required: name at least one header, such as retry-after"},
+		{"retry: {rateLimitedBackOff: {resetHeaders: [{name: retry-after, format: minutes}]}}", "retry.rateLimitedBackOff.resetHeaders[0].format: \"minutes\" is unknown: must be one of seconds, unix-timestamp"},
+		{"retry: {bufferBytes: 0}", "retry.bufferBytes: must be at least 1"},
+		{"retry: {budget: {percent: 101}}", "retry.budget.percent: must be at most 100"},
+		{"limits: {maxRequests: 0, maxPendingRequests: unlimited}", ""},
+		{"limits: {maxConnections: 0}", "limits.maxConnections: must be at least 1"},
+		{"limits: {maxRequests: lots}", "limits.maxRequests: must be a number or \"unlimited\", not \"lots\""},
+		{"limits: {maxRequests: -1}", "limits.maxRequests: must not be negative"},
+		{"limits: {perHost: {}}", "limits.perHost: is empty: set a field or leave it out"},
+		{"bulkhead: {maxConcurrent: 20}", ""},
+		{"bulkhead: {maxWaiting: 20}", "bulkhead.maxConcurrent: is required"},
+		{"bulkhead: {maxConcurrent: 0}", "bulkhead.maxConcurrent: must be at least 1"},
+		{"bulkhead: {maxConcurrent: 20}, limits: {maxRequests: 10, maxPendingRequests: 5}", "limits.maxRequests: can't stand beside bulkhead, which sets it: write one of the two\nlimits.maxPendingRequests: can't stand beside bulkhead, which sets it: use bulkhead.maxWaiting"},
+		{"bulkhead: {disabled: true}, limits: {maxRequests: 10}", ""},
+		{"outlierDetection: {consecutive5xx: 0}", "outlierDetection.consecutive5xx: must be at least 1: to switch the detector off set outlierDetection.enforcingPercent.consecutive5xx: 0"},
+		{"outlierDetection: {maxEjectionPercent: 101}", "outlierDetection.maxEjectionPercent: must be at most 100"},
+		{"outlierDetection: {baseEjectionTime: 1m, maxEjectionTime: 30s}", "outlierDetection.baseEjectionTime: must be at most outlierDetection.maxEjectionTime (30s)"},
+		{"outlierDetection: {consecutiveLocalOriginFailure: 3}", "outlierDetection.consecutiveLocalOriginFailure: needs true for outlierDetection.splitLocalOriginErrors"},
+		{"outlierDetection: {successRate: {}}", "outlierDetection.successRate: is empty: set a field or leave it out"},
+		{"outlierDetection: {useFailureCriteria: true}", "outlierDetection.useFailureCriteria: not supported yet"},
+		{"outlierDetection: {interval: 3s}", ""}, // tunes an inherited detector
+		{"circuitBreaker: {failureThreshold: 0}", "circuitBreaker.failureThreshold: must be at least 1: to switch the breaker off write circuitBreaker.disabled: true"},
+		{"circuitBreaker: {maxConnections: 5}", "circuitBreaker.maxConnections: belongs to another section: use limits.maxConnections"},
+		{"circuitBreaker: {scope: region}", "circuitBreaker.scope: \"region\" is unknown: must be one of host, service"},
+		{"circuitBreaker: {failureThreshold: 5}, outlierDetection: {interval: 1s}", "circuitBreaker: can't stand beside outlierDetection, to which it expands: write one of the two"},
+		{"circuitBreaker: {disabled: true}, outlierDetection: {consecutive5xx: 3}", ""},
+		{"loadBalancing: {algorithm: ring-hash}", "loadBalancing.algorithm: ring-hash: not supported yet"},
+		{"loadBalancing: {algorithm: rand}", "loadBalancing.algorithm: \"rand\" is unknown: did you mean random?"},
+		{"loadBalancing: {panicThreshold: 101}", "loadBalancing.panicThreshold: must be at most 100"},
+		{"loadBalancing: {slowStart: {window: 1m}}", "loadBalancing.slowStart: not supported yet"},
+		{"hedge: {onPerTryTimeout: true}", "hedge: not supported yet"},
+		{"expiresAt: 2030-01-01T00:00:00Z", "expiresAt: not supported yet"},
+		{"retrys: {numRetries: 1}", "retrys: unknown field: did you mean retry?"},
+		{"numRetries: 3", "numRetries: unknown field: did you mean retry.numRetries?"},
+		{"precedence: 1.5", "precedence: must be a whole number, in digits"},
+		{"precedence: -7, retry: {numRetries: 1}", ""},
+		{"retry: {numRetries: many, retryOn: [nope]}, timeout: {request: 5}, limits: null", "retry.numRetries: must be a whole number, not \"many\"\n" +
+			"retry.retryOn[0]: \"nope\" is unknown: must be one of " + strings.Join(retryTokens, ", ") + "\ntimeout.request: write a unit, such as 5s or 5ms\nlimits: null is no value: leave the field out"},
+	} {
+		if _, got := read(t, "shop", "{to: {service: payments}, "+tt.sections+"}"); got != tt.want {
+			t.Errorf("%s\n got %s\nwant %s", tt.sections, got, tt.want)
+		}
+	}
+}
+
+func TestTargetFaults(t *testing.T) {
+	const root = manifest.SystemNamespace
+	for _, tt := range []struct{ namespace, sides, want string }{
+		{"shop", "to: {service: payments}", ""},
+		{"shop", "to: {service: '*'}, from: {selector: {tier: web}}", ""},
+		{"shop", "to: {namespace: bank, service: ledger}, from: {service: orders}", ""},
+		{"shop", "to: {service: payments}, from: {namespace: bank, service: ledger}", ""},
+		{root, "to: {namespace: '*', service: '*'}, from: {namespace: '*', selector: {tier: web}}", ""},
+		{root, "to: {namespace: shop, service: orders}, from: {namespace: bank, service: ledger}", ""},
+		{"shop", "from: {service: orders}", "to: needs service or selector: name a service, or write service: \"*\" for every one of the namespace"},
+		{"shop", "to: {namespace: bank}", "to: needs service or selector: name a service, or write service: \"*\" for every one of the namespace"},
+		{"shop", "to: {service: a, selector: {x: y}}", "to: takes service or selector, not both"},
+		{"shop", "to: {selector: {}}", "to.selector: is empty: name at least one label"},
+		{"shop", "to: {selector: {a b: c}}", "to.selector[\"a b\"]: the key must have 1 to 63 characters of a-z, A-Z, 0-9, '-', '_', '.' and begin and end with a letter or digit"},
+		{"shop", "to: {service: Payments}", "to.service: \"Payments\" must consist of a-z, 0-9 and '-' only"},
+		{"shop", "to: {service: shop/payments}", "to.service: \"shop/payments\" must consist of a-z, 0-9 and '-' only"},
+		{"shop", "to: {namespace: '*', service: '*'}", "to.namespace: \"*\" is for policies in breakwater-system only"},
+		{root, "to: {namespace: '*', service: orders}", "to.service: must be \"*\", or a selector, where to.namespace is \"*\""},
+		{"shop", "to: {service: a}, from: {namespace: '*', selector: {x: y}}", "from.namespace: \"*\" is for policies in breakwater-system only"},
+		{"shop", "to: {service: a}, from: {service: '*'}", "from.service: leave from out to cover every caller"},
+		{"shop", "to: {service: a}, from: {namespace: bank}", "from: needs service or selector; leave from out to cover every caller"},
+		{"shop", "to: {namespace: bank, service: ledger}, from: {namespace: bank, service: web}", "from.namespace: must be the policy's own (shop) where the called service is another namespace's"},
+		{"shop", "to: {service: a, route: checkout}", "to.route: not supported yet"},
+		{"shop", "to: {service: a, subset: v1}", "to.subset: not supported yet"},
+		{"shop", "to: payments", "to: must be an object with fields, not \"payments\""},
+	} {
+		if _, got := read(t, tt.namespace, "{"+tt.sides+", retry: {numRetries: 1}}"); got != tt.want {
+			t.Errorf("%s\n got %s\nwant %s", tt.sides, got, tt.want)
+		}
+	}
+}
+
+func TestEveryFieldIsDocumented(t *testing.T) {
+	effects := []string{"in place", "new connections only", "rebuilds the cluster", "in place; interval rebuilds the cluster"}
+	fields := manifest.Describe[Spec]("spec")
+	if len(fields) < 90 {
+		t.Fatalf("%d fields found, want all", len(fields))
+	}
+	for _, f := range fields {
+		if f.Doc == "" || f.Default == "" {
+			t.Errorf("%s lacks doc or bwdefault", f.Path)
+		}
+		if strings.Count(f.Path, ".") < 2 || strings.HasPrefix(f.Path, "spec.to.") || strings.HasPrefix(f.Path, "spec.from.") {
+			continue
+		}
+		if f.Scope != "route" && f.Scope != "cluster" {
+			t.Errorf("%s: scope %q", f.Path, f.Scope)
+		}
+		if !strings.Contains(strings.Join(effects, "|"), f.Effect) || f.Effect == "" {
+			t.Errorf("%s: effect %q", f.Path, f.Effect)
+		}
+		if (f.Type == "number" || f.Type == "count" || f.Type == "duration") && f.Unit == "" {
+			t.Errorf("%s is a %s without a unit", f.Path, f.Type)
+		}
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	for sections, want := range map[string]string{
+		"retry: {numRetries: 1}":                                    "",
+		"circuitBreaker: {halfOpen: {probe: true}, scope: service}": "spec.circuitBreaker.halfOpen spec.circuitBreaker.scope",
+		"bulkhead: {maxConcurrent: 5, maxWaiting: 9}":               "spec.bulkhead.maxWaiting",
+		"retry: {budget: {percent: 9}}, limits: {maxRetries: 3}":    "spec.limits.maxRetries",
+		"precedence: 1": "spec",
+	} {
+		p, faults := read(t, "shop", "{to: {service: a}, "+sections+"}")
+		if faults != "" {
+			t.Fatal(faults)
+		}
+		var got []string
+		for _, w := range Warnings(&p) {
+			got = append(got, w.Field)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: warnings for %v, want %s", sections, got, want)
+		}
+	}
+}
+
+// FuzzPolicy feeds the whole way from text to an effective policy.
+func FuzzPolicy(f *testing.F) {
+	f.Add("{to: {service: a}, retry: {numRetries: 1}}", "{to: {service: '*'}, timeout: {request: 1s}}")
+	f.Add("{to: {selector: {a: b}}, circuitBreaker: {scope: host}}", "{to: {service: a}, outlierDetection: {disabled: true}}")
+	f.Add("{to: {service: a}, retry: {methods: [GET], rateLimitedBackOff: {resetHeaders: [{name: a}]}}}", "{to: {service: a}, bulkhead: {maxConcurrent: 1}}")
+	if data, err := os.ReadFile("testdata/article.txtar"); err == nil {
+		f.Add(string(data), "")
+	}
+	f.Fuzz(func(t *testing.T, a, b string) {
+		var all []*Compiled
+		for i, spec := range []string{a, b} {
+			text := "apiVersion: breakwater/v1alpha1\nkind: Policy\nmetadata: {namespace: shop, name: " + string(rune('a'+i)) + "}\nspec: " + spec + "\n"
+			docs, errs := manifest.Decode("", []byte(text), manifest.YAML, manifest.Limits{})
+			for _, d := range docs {
+				p, more := manifest.Into[Spec](d)
+				if more = append(more, Validate(&p)...); len(errs)+len(more) == 0 && i < 2 {
+					all = append(all, Compile(&p))
+				}
+			}
+		}
+		for _, c := range all {
+			Warnings(c.Policy)
+		}
+		Conflicts(all, nil, nil, nil)
+		Check(nil, nil, all, nil)
+		e, _ := Merge(Service{Protocol: "grpc"}, all)
+		if found := e.check(); len(found) > 0 {
+			t.Errorf("invalid result: %v", found)
+		}
+	})
+}
