@@ -52,15 +52,13 @@ func (s *sub) accept(items []item) {
 		if !it.echo {
 			delete(s.rejected, it.name)
 		}
-		if _, more := s.force[it.name]; !more {
-			delete(s.unclean, it.name)
-		}
 	}
 	s.acked = s.acked.With(changes)
 }
 
 // reject finds out whom a rejection is about and has everything else said again: what a proxy applied of a rejected response is
-// not known.
+// not known. An EDS rejection ends the warming of all clusters, so that each needs its assignment once more: since one EDS response
+// is under way at a time, the assignment of a cluster that warms is either in the rejected one or still to be sent.
 func (s *state) reject(q request, f flight, later []flight, now time.Time) {
 	sub := &s.subs[q.typ]
 	culprit := suspect(f.items, q.text)
@@ -80,15 +78,10 @@ func (s *state) reject(q request, f flight, later []flight, now time.Time) {
 			sub.urge(it.name, again)
 		}
 	}
-	// An EDS rejection ends the warming of all clusters: each needs its assignment once more.
-	for name := range sub.unclean {
-		sub.urge(name, again)
-	}
 }
 
 // blame books a rejection of exactly this version, which counts also where the name was subscribed anew meanwhile.
 func (s *sub) blame(it item, text string, now time.Time) {
-	delete(s.unclean, it.name)
 	if it.echo || it.res == nil || !s.has(it.name) {
 		return
 	}

@@ -122,7 +122,7 @@ func (st *stream) snapshot() *snapshot {
 	snap.head = st.class.Head()
 	for t := range snap.subs {
 		sub := st.state.subs[t]
-		sub.force, sub.rejected, sub.held, sub.unclean = maps.Clone(sub.force), maps.Clone(sub.rejected), nil, nil
+		sub.force, sub.rejected, sub.held = maps.Clone(sub.force), maps.Clone(sub.rejected), nil
 		sub.flights = slices.Clone(sub.flights)
 		for i := range sub.flights {
 			sub.flights[i].items = slices.Clone(sub.flights[i].items)

@@ -81,7 +81,6 @@ func (s *state) pending(t view.Type, head *view.View, now time.Time) (ready []it
 			ready = append(ready, it)
 		default:
 			delete(sub.force, name)
-			delete(sub.unclean, name)
 			if sub.has(name) && sub.sent.Get(name) != nil && head.Get(name) == nil {
 				// Its removal comes by itself. Should it come back before, then it is sent whatever its version: what the proxy
 				// has of it is not known.

@@ -189,14 +189,7 @@ func (s *state) fly(t view.Type, items []item, rev int64, now time.Time) *respon
 // an assignment comes that was sent later, and only then answers CDS. Where it is not subscribed yet, the subscription will ask.
 func (s *state) accompany(t view.Type, it item) {
 	eds := &s.subs[view.EDS]
-	if t != view.CDS && t != view.EDS || it.res == nil || !eds.open || !eds.has(it.name) {
-		return
-	}
-	if eds.unclean == nil {
-		eds.unclean = make(map[string]struct{})
-	}
-	eds.unclean[it.name] = struct{}{}
-	if t == view.CDS {
+	if t == view.CDS && it.res != nil && eds.open && eds.has(it.name) {
 		eds.urge(it.name, follow)
 	}
 }

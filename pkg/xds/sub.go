@@ -77,7 +77,6 @@ type sub struct {
 	force    map[string]urge
 	rejected map[string]rejection
 	held     map[string]time.Time // scopes that wait for their route configuration, since when
-	unclean  map[string]struct{}  // assignments that an EDS rejection would leave half applied
 }
 
 func (s *sub) has(name string) bool { return s.wild || s.names.Get(name) != nil }
@@ -94,7 +93,6 @@ func (s *sub) forget(name string) {
 	delete(s.force, name)
 	delete(s.rejected, name)
 	delete(s.held, name)
-	delete(s.unclean, name)
 }
 
 // void makes the answers in flight say nothing of name.
@@ -210,9 +208,6 @@ func (s *sub) rest(head *view.View) {
 	s.loaded, s.limit, s.force, s.held = true, 0, nil, nil
 	if len(s.rejected) == 0 {
 		s.acked, s.rejected = head, nil
-	}
-	if len(s.unclean) == 0 {
-		s.unclean = nil
 	}
 	if s.names == head || s.names.Len() != head.Len() {
 		return
