@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -142,42 +144,36 @@ func TestSurvivesKill(t *testing.T) {
 	}
 	m := newMesh(t)
 	m.service("payments", 0)
-	acked := 0
+	held := 0 // what the policy held after the last kill
 	for round := range times {
-		stop := make(chan struct{})
-		done := make(chan int)
-		go func(next int) {
-			defer func() { done <- next - 1 }()
-			for {
-				if err := m.cp.Apply(numbered(next)); err != nil {
-					return // killed
-				}
-				next++
-				select {
-				case <-stop:
-					return
-				default:
-				}
+		var acked atomic.Int64
+		acked.Store(int64(held))
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for next := held + 1; m.cp.Apply(numbered(next)) == nil; next++ { // until it is killed
+				acked.Store(int64(next))
 			}
-		}(acked + 1)
-		time.Sleep(time.Duration(20+round%7*10) * time.Millisecond) // the kill must fall anywhere between writes
+		}()
+		eventually(t, func() error {
+			if acked.Load() == int64(held) {
+				return errors.New("nothing was written yet")
+			}
+			return nil
+		})
+		time.Sleep(time.Duration(round%10) * 3 * time.Millisecond) // the kill must fall anywhere between and within writes
 		m.cp.Kill()
-		close(stop)
-		last := <-done
-		if last <= acked {
-			t.Fatalf("round %d: nothing was written before the kill", round)
-		}
-		acked = last
+		<-done
 		if err := m.cp.Start(within(t, patience)); err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
-		if got := m.number(); got != acked && got != acked+1 { // the write that was cut off may have happened
-			t.Fatalf("round %d: after the kill the policy holds write %d, acked was %d", round, got, acked)
-		} else {
-			acked = got
+		last := int(acked.Load())
+		held = m.number()
+		if held != last && held != last+1 { // the write that was cut off may have happened
+			t.Fatalf("round %d: after the kill the policy holds write %d, the last acked was %d", round, held, last)
 		}
 	}
-	t.Logf("%d acked writes over %d kills, none lost", acked, times)
+	t.Logf("%d writes over %d kills, no acked one lost", held, times)
 }
 
 func numbered(n int) string {
