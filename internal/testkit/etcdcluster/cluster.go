@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 )
@@ -27,8 +28,13 @@ type Cluster struct {
 	binary  string
 	dir     string
 	token   string
+	tls     TLS
 	members []*member
 }
+
+// TLS are the files of members that take only clients with a certificate of CA. ClientCert and ClientKey are for the cluster's
+// own questions.
+type TLS struct{ CA, Cert, Key, ClientCert, ClientKey string }
 
 type member struct {
 	name         string
@@ -42,11 +48,21 @@ type member struct {
 // their logs are shown when it failed.
 func Start(t testing.TB, n int) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t, binary: build(t), dir: t.TempDir(), token: "first"}
+	return StartTLS(t, n, TLS{})
+}
+
+// StartTLS is Start with TLS towards clients, unless files is empty.
+func StartTLS(t testing.TB, n int, files TLS) *Cluster {
+	t.Helper()
+	c := &Cluster{t: t, binary: build(t), dir: t.TempDir(), token: "first", tls: files}
+	scheme := "http://"
+	if files.CA != "" {
+		scheme = "https://"
+	}
 	for i := range n {
 		c.members = append(c.members, &member{
 			name:   fmt.Sprintf("m%d", i),
-			client: "http://" + freeAddress(t),
+			client: scheme + freeAddress(t),
 			peer:   "http://" + freeAddress(t),
 			log:    new(tail),
 		})
@@ -172,7 +188,16 @@ func (c *Cluster) status(ctx context.Context, i int) (status *clientv3.StatusRes
 
 // with calls fn with a client of member i alone.
 func (c *Cluster) with(i int, fn func(*clientv3.Client) error) error {
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{c.members[i].client}, Logger: zap.NewNop()})
+	config := clientv3.Config{Endpoints: []string{c.members[i].client}, Logger: zap.NewNop()}
+	if c.tls.CA != "" {
+		info := transport.TLSInfo{TrustedCAFile: c.tls.CA, CertFile: c.tls.ClientCert, KeyFile: c.tls.ClientKey}
+		tlsConfig, err := info.ClientConfig()
+		if err != nil {
+			return err
+		}
+		config.TLS = tlsConfig
+	}
+	client, err := clientv3.New(config)
 	if err != nil {
 		return err
 	}
@@ -207,13 +232,17 @@ func (c *Cluster) launch(i int) {
 	for _, peer := range c.members {
 		initial = append(initial, peer.name+"="+peer.peer)
 	}
-	m.process = exec.Command(c.binary,
+	args := []string{
 		"--name", m.name, "--data-dir", filepath.Join(c.dir, m.name),
 		"--listen-client-urls", m.client, "--advertise-client-urls", m.client,
 		"--listen-peer-urls", m.peer, "--initial-advertise-peer-urls", m.peer,
 		"--initial-cluster", strings.Join(initial, ","), "--initial-cluster-token", c.token,
 		"--heartbeat-interval", "50", "--election-timeout", "500", "--log-level", "warn",
-	)
+	}
+	if c.tls.CA != "" {
+		args = append(args, "--client-cert-auth", "--trusted-ca-file", c.tls.CA, "--cert-file", c.tls.Cert, "--key-file", c.tls.Key)
+	}
+	m.process = exec.Command(c.binary, args...)
 	m.process.Stdout, m.process.Stderr = m.log, m.log
 	m.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // no member outlives a test that was killed
 	if err := m.process.Start(); err != nil {

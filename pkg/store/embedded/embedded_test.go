@@ -124,6 +124,14 @@ func TestUnusableDirectory(t *testing.T) {
 	}
 }
 
+func TestOddPath(t *testing.T) {
+	s := start(t, embedded.Config{Dir: filepath.Join(t.TempDir(), "a b%20c?d#e"), UnsafeNoFsync: true})
+	put(t, s.KV(), "/k", "x")
+	if _, err := os.Stat(s.Socket()); err != nil {
+		t.Errorf("socket: %v", err)
+	}
+}
+
 // TestDamagedDirectory looks for no goroutines: etcd leaves some when it refuses its data.
 func TestDamagedDirectory(t *testing.T) {
 	dir := t.TempDir()

@@ -49,7 +49,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.reach(ctx); err != nil {
+	if err := o.reach(ctx, tlsConfig); err != nil {
 		return nil, err
 	}
 	client, err := clientv3.New(clientv3.Config{
@@ -95,14 +95,14 @@ func (o Options) withDefaults() Options {
 func (o Options) where() string { return strings.Join(o.Endpoints, ", ") }
 
 // reach returns nil as soon as one endpoint takes a connection. etcd's client would wait for its whole time and then not say
-// why: a wrong port or name should be told at once.
-func (o Options) reach(ctx context.Context) error {
+// why: a wrong port, name or certificate should be told at once.
+func (o Options) reach(ctx context.Context, tlsConfig *tls.Config) error {
 	if len(o.Endpoints) == 0 {
 		return errors.New("etcd: no endpoints")
 	}
 	results := make(chan error, len(o.Endpoints))
 	for _, endpoint := range o.Endpoints {
-		go func() { results <- knock(ctx, endpoint) }()
+		go func() { results <- knock(ctx, endpoint, tlsConfig) }()
 	}
 	var errs []error
 	for range o.Endpoints {
@@ -119,20 +119,56 @@ func (o Options) reach(ctx context.Context) error {
 	return fmt.Errorf("%w: etcd can't be reached: %s", store.ErrUnavailable, strings.Join(texts, "; "))
 }
 
-func knock(ctx context.Context, endpoint string) error {
-	network, address := "tcp", endpoint
+func knock(ctx context.Context, endpoint string, tlsConfig *tls.Config) error {
+	network, address, secure := "tcp", endpoint, tlsConfig != nil
 	if u, err := url.Parse(endpoint); err == nil && u.Scheme != "" && (u.Host != "" || u.Path != "") {
 		address = u.Host
 		if strings.HasPrefix(u.Scheme, "unix") {
 			network, address = "unix", u.Host+u.Path
 		}
+		secure = secure && u.Scheme != "http" && u.Scheme != "unix"
 	}
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, network, address)
+	if err == nil && secure {
+		err = handshake(ctx, conn, address, tlsConfig)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", endpoint, err)
 	}
 	return conn.Close()
+}
+
+// preface is how an HTTP/2 client begins: the fixed text and an empty SETTINGS frame.
+const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+
+// handshake closes conn when it fails. It waits for the server's first byte: a server of TLS 1.3 refuses a client's certificate
+// only after the handshake.
+func handshake(ctx context.Context, conn net.Conn, address string, config *tls.Config) (err error) {
+	defer func() {
+		if err != nil {
+			_ = conn.Close()
+		}
+	}()
+	config = config.Clone()
+	config.NextProtos = []string{"h2"}
+	if config.ServerName, _, err = net.SplitHostPort(address); err != nil {
+		config.ServerName = address
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	if _, err := secure.Write([]byte(preface)); err != nil {
+		return err
+	}
+	_, err = secure.Read(make([]byte, 1))
+	return err
 }
 
 // tls is nil when neither a file nor an endpoint asks for it.
