@@ -70,8 +70,8 @@ func aliasTypes(r huma.Registry) {
 
 // documentBody says what an operation reads. The framework must not know it before: bodies are decoded by pkg/manifest, which reports
 // every fault with its place.
-func documentBody(_ huma.API, op *huma.Operation, schema *huma.Schema) {
-	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+func documentBody(op *huma.Operation, schema *huma.Schema, required bool) {
+	op.RequestBody = &huma.RequestBody{Required: required, Content: map[string]*huma.MediaType{
 		"application/json": {Schema: schema},
 		"application/yaml": {Schema: schema},
 	}}
@@ -89,6 +89,9 @@ func finishDocument(doc *huma.OpenAPI) {
 					"application/problem+json": {Schema: problem},
 				}}
 				bothFormats(op)
+				for _, p := range op.Parameters {
+					neverNull(p.Schema)
+				}
 			}
 		}
 	}

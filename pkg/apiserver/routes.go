@@ -54,7 +54,11 @@ func get[I, O any](h huma.API, id, path, summary string, handler func(context.Co
 func put[I, O any](h huma.API, id, path, summary string, handler func(context.Context, *I) (*O, error), body schemaType) {
 	op := huma.Operation{OperationID: id, Method: http.MethodPut, Path: path, Summary: summary}
 	huma.Register(h, op, handler)
-	documentBody(h, h.OpenAPI().Paths[path].Put, schemaOf(h, body))
+	doc := h.OpenAPI().Paths[path].Put
+	documentBody(doc, schemaOf(h, body), true)
+	created := *doc.Responses["200"]
+	created.Description = "Created"
+	doc.Responses["201"] = &created
 }
 
 func del[I, O any](h huma.API, id, path, summary string, handler func(context.Context, *I) (*O, error)) {
@@ -65,5 +69,5 @@ func post[I, O any](h huma.API, id, path, summary string, handler func(context.C
 	op := huma.Operation{OperationID: id, Method: http.MethodPost, Path: path, Summary: summary}
 	huma.Register(h, op, handler)
 	either := &huma.Schema{OneOf: []*huma.Schema{schemaOf(h, typeOf[policy.Policy]()), schemaOf(h, typeOf[catalog.Service]())}}
-	documentBody(h, h.OpenAPI().Paths[path].Post, either)
+	documentBody(h.OpenAPI().Paths[path].Post, either, false) // deletions alone need none
 }

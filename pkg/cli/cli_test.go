@@ -1,0 +1,100 @@
+package cli_test
+
+import (
+	"context"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/breakwater-mesh/breakwater/pkg/api"
+	"github.com/breakwater-mesh/breakwater/pkg/apiserver"
+	"github.com/breakwater-mesh/breakwater/pkg/cli"
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/reconcile"
+	"github.com/breakwater-mesh/breakwater/pkg/store"
+)
+
+// TestMain lets scripts call bwctl: the test binary is it.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"bwctl": func() {
+		os.Exit(cli.Run(context.Background(), cli.Env{
+			Args: os.Args[1:], In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Version: "v0.0.0-test",
+		}))
+	}})
+}
+
+// TestScripts runs each script against a server of its own. "exit N bwctl ..." wants that exit code.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			server := startServer(env)
+			env.Setenv("BREAKWATER_SERVER", server)
+			env.Setenv("USER", "tester")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exit": wantExit},
+	})
+}
+
+func startServer(env *testscript.Env) string {
+	kv := store.NewMemory(store.Limits{})
+	loop := reconcile.New(kv, hclog.NewNullLogger(), nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = loop.Run(ctx) // it ends with the context
+	}()
+	clock := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	server := httptest.NewServer(apiserver.New(apiserver.Config{
+		KV: kv, Worlds: loop, Book: book{}, Version: "v0.0.0-server", Now: func() time.Time { return clock },
+	}))
+	env.Defer(func() {
+		server.Close()
+		cancel()
+		<-done
+	})
+	return server.URL
+}
+
+// book has one proxy that rejected something.
+type book struct{}
+
+func (book) Proxies() []api.Proxy {
+	return []api.Proxy{{
+		ID: "orders-1", Namespace: "shop", Service: "orders", Dialect: "envoy", Version: "1.40.0", Profile: "sidecar", Address: "127.0.0.1:4711",
+		Connected: time.Date(2026, 11, 23, 11, 0, 0, 0, time.UTC),
+		Types: []api.ProxyType{
+			{Type: "CDS", Subscribed: 3, Acked: 2, Pending: 1, Rejected: []api.Rejection{{Name: "shop/payments", Version: "ab", Message: "no such thing"}}},
+			{Type: "RDS", Subscribed: 3, Acked: 3},
+		},
+	}}
+}
+
+func (book) Programmed(manifest.Key) api.Condition {
+	return api.Condition{Status: api.True, Reason: "Acked"}
+}
+
+// wantExit runs a command that must end with an exit code.
+func wantExit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exit CODE COMMAND...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if exit, ok := err.(*exec.ExitError); ok {
+		got = strings.TrimPrefix(exit.String(), "exit status ")
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if got != args[0] {
+		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
+}
