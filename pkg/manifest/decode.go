@@ -38,7 +38,7 @@ type Document struct {
 	File       string
 	APIVersion string
 	Kind       string
-	Metadata   Meta // the author's part; empty where it has faults
+	Metadata   Meta // the author's part; what has faults is left out
 
 	tree *tree
 }
@@ -212,7 +212,11 @@ func (d Document) Locate(errs FieldErrors) FieldErrors {
 		e.Line, e.Column = d.tree.position(e.Field)
 		kept = append(kept, e)
 	}
-	return kept.Sorted()
+	if more := len(kept.Sorted()) - maxFaults; more > 0 {
+		line, column := d.tree.position("")
+		kept = append(kept[:maxFaults], &FieldError{File: d.File, Line: line, Column: column, Message: fmt.Sprintf("there are %d more faults", more)})
+	}
+	return kept
 }
 
 // envelope reads everything but spec.

@@ -23,12 +23,13 @@ type faults struct {
 	errs   FieldErrors
 	more   int
 	faulty map[string]bool // paths with a fault
+	above  map[string]bool // paths of what a faulty field is in
 }
 
 // newTree looks over a whole object and reports what no object may have, whatever its kind.
 func newTree(root *yaml.Node, depth int) *tree {
 	t := &tree{root: root, where: make(map[string]*yaml.Node), keys: make(map[string]*yaml.Node), bad: make(map[*yaml.Node]bool)}
-	t.faulty = make(map[string]bool)
+	t.faulty, t.above = make(map[string]bool), make(map[string]bool)
 	t.look(root, "", depth)
 	return t
 }
@@ -37,6 +38,9 @@ func newTree(root *yaml.Node, depth int) *tree {
 func (t *tree) fault(path string, n *yaml.Node, msg string) {
 	t.bad[n] = true
 	t.faulty[path] = true
+	for at := parent(path); at != "" && !t.above[at]; at = parent(at) {
+		t.above[at] = true
+	}
 	if len(t.errs) >= maxFaults {
 		t.more++
 		return
@@ -145,10 +149,5 @@ func (t *tree) faultyAround(path string) bool {
 			return true
 		}
 	}
-	for f := range t.faulty {
-		if rest, ok := strings.CutPrefix(f, path); ok && rest != "" && (rest[0] == '.' || rest[0] == '[') {
-			return true
-		}
-	}
-	return false
+	return t.above[path]
 }

@@ -134,6 +134,7 @@ func (m *merging) effective() *Effective {
 	for _, c := range m.applied {
 		e.Policies = append(e.Policies, c.Policy.Key())
 	}
+	e.Fields = make([]Field, 0, len(units)/2)
 	v := reflect.ValueOf(&e.Sections).Elem()
 	for u := range m.slots {
 		var value reflect.Value
@@ -147,23 +148,22 @@ func (m *merging) effective() *Effective {
 			e.Fields = append(e.Fields, Field{Path: sectionNames[i], Origin: off.origin("")})
 		}
 	}
-	slices.SortStableFunc(e.Fields, func(a, b Field) int { return cmp.Compare(a.Path, b.Path) })
+	slices.SortFunc(e.Fields, func(a, b Field) int { return cmp.Compare(a.Path, b.Path) })
 	return e
 }
 
 // appendFields appends the fields of one unit whose complete value is given: what is set, what is a default, and what was lost.
 func (s *slot) appendFields(fields []Field, path string, complete reflect.Value) []Field {
-	written := make(map[string]bool)
-	if s.value.IsValid() {
-		for _, l := range leaves(s.value) {
-			written[l.suffix] = true
-		}
+	if isNil(complete) && len(s.losers) == 0 {
+		return fields
 	}
 	lost := s.lost()
 	for _, l := range leaves(complete) {
-		f := Field{Path: path + l.suffix, Value: shown(l.value), Origin: Origin{Default: true, Path: path + l.suffix}, Losers: lost[l.suffix]}
-		if written[l.suffix] {
+		f := Field{Path: path + l.suffix, Value: shown(l.value), Losers: lost[l.suffix]}
+		if s.wrote(l) {
 			f.Origin = s.origin(l.suffix)
+		} else {
+			f.Origin = Origin{Default: true, Path: f.Path}
 		}
 		delete(lost, l.suffix)
 		fields = append(fields, f)
@@ -173,6 +173,15 @@ func (s *slot) appendFields(fields []Field, path string, complete reflect.Value)
 		fields = append(fields, Field{Path: path + suffix, Losers: losers, Origin: s.origin("")})
 	}
 	return fields
+}
+
+// wrote reports whether a leaf of the complete unit was written by its author, not filled in.
+func (h held) wrote(l leaf) bool {
+	if isNil(h.value) {
+		return false
+	}
+	written, ok := nested(h.value)
+	return !ok || !isNil(written.Field(l.field))
 }
 
 // lost are the losing values by leaf, the most specific first.

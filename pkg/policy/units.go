@@ -93,6 +93,7 @@ func nested(v reflect.Value) (reflect.Value, bool) {
 // leaf is a scalar or list within a unit.
 type leaf struct {
 	suffix string // ".base"; empty for a unit without fields of its own
+	field  int    // of the unit; 0 for a unit without
 	value  reflect.Value
 }
 
@@ -103,12 +104,12 @@ func leaves(v reflect.Value) []leaf {
 	}
 	s, ok := nested(v)
 	if !ok {
-		return []leaf{{"", v}}
+		return []leaf{{value: v}}
 	}
 	var list []leaf
 	for i := range s.NumField() {
 		if field := s.Field(i); !isNil(field) {
-			list = append(list, leaf{"." + jsonName(s.Type().Field(i)), field})
+			list = append(list, leaf{"." + jsonName(s.Type().Field(i)), i, field})
 		}
 	}
 	return list
