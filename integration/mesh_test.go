@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -41,8 +42,7 @@ func newMesh(t *testing.T, extra ...string) *mesh {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	cp, err := harness.StartControlPlane(within(t, patience), path, dir, extra...)
+	cp, err := harness.StartControlPlane(within(t, patience), path, filepath.Join(t.TempDir(), "data"), extra...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,14 @@ type openedStore struct {
 	failed <-chan error // nil where the store has no process of its own
 }
 
+// expected are warnings of an embedded etcd that say nothing to us: it listens on a unix socket in its own directory, has no users, and
+// begins without a schema.
+var expected = []string{
+	"Running http and grpc server on single port. This is not recommended for production.",
+	"simple token is not cryptographically signed",
+	"Failed to detect schema version",
+}
+
 // openStore connects to the external etcd or starts the embedded one.
 func openStore(ctx context.Context, c Config, log hclog.Logger) (openedStore, error) {
 	if len(c.EtcdEndpoints) > 0 {
@@ -30,7 +38,7 @@ func openStore(ctx context.Context, c Config, log hclog.Logger) (openedStore, er
 	var closing atomic.Bool
 	server, err := embedded.Start(ctx, embedded.Config{
 		Dir:           c.DataDir,
-		Logger:        telemetry.Zap(log.Named("etcd"), &closing),
+		Logger:        telemetry.Zap(log.Named("etcd"), &closing, expected...),
 		OnClosing:     func() { closing.Store(true) },
 		UnsafeNoFsync: c.EtcdUnsafeNoFsync,
 	})

@@ -4,6 +4,7 @@ package telemetry
 import (
 	"fmt"
 	"io"
+	"slices"
 	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
@@ -25,14 +26,15 @@ func NewLogger(name, level string, json bool, w io.Writer) (hclog.Logger, error)
 }
 
 // Zap routes a zap logger, such as etcd's, into log. Quiet, when set and true, drops everything below panic: etcd reports its
-// own orderly stop as errors.
-func Zap(log hclog.Logger, quiet *atomic.Bool) *zap.Logger {
-	return zap.New(&zapCore{log: log, quiet: quiet})
+// own orderly stop as errors. Messages that are expected, word by word, go to trace whatever their level.
+func Zap(log hclog.Logger, quiet *atomic.Bool, expected ...string) *zap.Logger {
+	return zap.New(&zapCore{log: log, quiet: quiet, expected: expected})
 }
 
 type zapCore struct {
-	log   hclog.Logger
-	quiet *atomic.Bool
+	log      hclog.Logger
+	quiet    *atomic.Bool
+	expected []string
 }
 
 var zapLevels = map[zapcore.Level]hclog.Level{
@@ -57,7 +59,7 @@ func (c *zapCore) Enabled(l zapcore.Level) bool {
 }
 
 func (c *zapCore) With(fields []zapcore.Field) zapcore.Core {
-	return &zapCore{log: c.log.With(pairs(fields)...), quiet: c.quiet}
+	return &zapCore{log: c.log.With(pairs(fields)...), quiet: c.quiet, expected: c.expected}
 }
 
 func (c *zapCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
@@ -68,7 +70,11 @@ func (c *zapCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore
 }
 
 func (c *zapCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	c.log.Log(toHclog(e.Level), e.Message, pairs(fields)...)
+	level := toHclog(e.Level)
+	if slices.Contains(c.expected, e.Message) {
+		level = hclog.Trace
+	}
+	c.log.Log(level, e.Message, pairs(fields)...)
 	return nil
 }
 
