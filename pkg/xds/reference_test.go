@@ -63,6 +63,9 @@ func (c *reference) wants(id view.ID) bool {
 
 // reconnect drops the stream. Every type is asked for at once, but CDS only when nothing warms.
 func (c *reference) reconnect() {
+	if c.dirty {
+		c.settle() // a proxy acts on a response at once; an unsubscription that crosses a response would be no server's fault
+	}
 	c.out, c.withheld, c.paused = nil, nil, false
 	clear(c.empty) // the versions that it tells are right, so no server can know
 	for t := range view.NumTypes {
