@@ -164,11 +164,13 @@ func handshake(ctx context.Context, conn net.Conn, address string, config *tls.C
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return err
 	}
-	if _, err := secure.Write([]byte(preface)); err != nil {
-		return err
+	if _, err = secure.Write([]byte(preface)); err == nil {
+		_, err = secure.Read(make([]byte, 1))
 	}
-	_, err = secure.Read(make([]byte, 1))
-	return err
+	if err != nil {
+		return fmt.Errorf("refused after the tls handshake: %w", err)
+	}
+	return nil
 }
 
 // tls is nil when neither a file nor an endpoint asks for it.
