@@ -72,6 +72,7 @@ func (m *merging) fallBack(section string, all []clash) {
 	for _, set := range winner.sets {
 		if s := &m.slots[set.unit]; units[set.unit].section == index && !s.value.IsValid() {
 			s.held = held{set.value, winner, set.path}
+			s.losers = slices.DeleteFunc(s.losers, func(h held) bool { return h.by == winner })
 		}
 	}
 }
