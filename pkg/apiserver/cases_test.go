@@ -1,10 +1,12 @@
 package apiserver_test
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 )
@@ -191,4 +193,42 @@ func TestFormats(t *testing.T) {
 	if got := problem.header.Get("Content-Type"); got != "application/problem+yaml" {
 		t.Errorf("Content-Type of a problem in YAML is %q", got)
 	}
+}
+
+func TestValidateWritesNothing(t *testing.T) {
+	f := newFixture(t)
+	f.apply(service("payments", ""))
+	before := f.revision()
+	v := parse[api.ValidateResult](t, f.want(http.StatusOK, "POST", api.ValidatePath, service("payments", ", hosts: [pay.example]")+doc("shop", "p", "to: {service: nobody}, timeout: {request: 3s}")))
+	if !v.Valid || len(v.Results) != 2 || v.Results[0].Action != api.Updated || v.Results[1].Action != api.Created || len(v.Warnings) != 1 {
+		t.Errorf("validate says %+v, want one update, one creation and one warning", v)
+	}
+	if after := f.revision(); after != before {
+		t.Errorf("validate moved the store from %d to %d", before, after)
+	}
+}
+
+// TestLargeCatalogue bounds what a write may cost: every effective result it touches is checked.
+func TestLargeCatalogue(t *testing.T) {
+	f := newFixture(t)
+	const many = 1000
+	for batch := range 4 {
+		var text strings.Builder
+		for i := batch * many / 4; i < (batch+1)*many/4; i++ {
+			text.WriteString(service(fmt.Sprintf("s%d", i), ", dependsOn: []"))
+			if i%2 == 0 {
+				text.WriteString(doc("shop", fmt.Sprintf("p%d", i), fmt.Sprintf("to: {service: s%d}, from: {service: s%d}, timeout: {request: 3s}", i, i+1)))
+			}
+		}
+		f.apply(text.String())
+	}
+	begun := time.Now()
+	f.apply(doc("shop", "all", `to: {service: "*"}, timeout: {request: 9s}, retry: {numRetries: 2}`))
+	if took := time.Since(begun); took > 3*time.Second { // 1 s, and the race detector
+		t.Errorf("a policy for %d services took %v", many, took)
+	}
+	t.Logf("a policy for %d services took %v", many, time.Since(begun))
+	begun = time.Now()
+	f.want(http.StatusOK, "GET", policies, "")
+	t.Logf("listing its policies took %v", time.Since(begun))
 }
