@@ -2,14 +2,15 @@
 GO ?= go
 export GOFLAGS ?= -buildvcs=false
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-LDFLAGS = -X github.com/breakwater-mesh/breakwater/pkg/telemetry.Version=$(VERSION)
+LDFLAGS = -X github.com/breakwater-mesh/breakwater/pkg/telemetry.Version=$(VERSION) -X main.version=$(VERSION)
 
 .PHONY: all build tools test test-long check bench demo fuzz clean
 
 all: build
 
 build: ## the programs, into bin/
-	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
+	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/breakwater ./cmd/controlplane
+	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/bwctl ./cmd/bwctl
 
 tools: ## the pinned Envoy, into .cache/envoy; ENVOY=/path uses another
 	tools/fetch-envoy.sh
