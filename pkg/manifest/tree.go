@@ -14,7 +14,6 @@ const maxFaults = 100
 type tree struct {
 	root  *yaml.Node
 	where map[string]*yaml.Node // by field path: the value
-	keys  map[string]*yaml.Node // by field path: the key
 	bad   map[*yaml.Node]bool   // not to be read: reported already
 	faults
 }
@@ -28,7 +27,7 @@ type faults struct {
 
 // newTree looks over a whole object and reports what no object may have, whatever its kind.
 func newTree(root *yaml.Node, depth int) *tree {
-	t := &tree{root: root, where: make(map[string]*yaml.Node), keys: make(map[string]*yaml.Node), bad: make(map[*yaml.Node]bool)}
+	t := &tree{root: root, where: make(map[string]*yaml.Node), bad: make(map[*yaml.Node]bool)}
 	t.faulty, t.above = make(map[string]bool), make(map[string]bool)
 	t.look(root, "", depth)
 	return t
@@ -102,7 +101,6 @@ func (t *tree) lookMapping(n *yaml.Node, path string, depth int) {
 			continue
 		}
 		seen[key.Value] = key.Line
-		t.keys[at] = key
 		if path == "" && key.Value == "status" {
 			continue // the server's
 		}
