@@ -28,15 +28,8 @@ func readBody(ctx context.Context, limit int64) (body []byte, format manifest.Fo
 		return nil, 0, tooLarge(fmt.Sprintf("the body is over the limit of %d bytes", limit))
 	case err != nil:
 		return nil, 0, invalidField("body", "can't be read to its end")
-	case len(body) == 0:
-		return nil, 0, invalidField("body", "is empty")
 	}
 	return body, format, nil
-}
-
-// hasBody reports whether the request brings a body; an apply of deletions needs none.
-func hasBody(ctx context.Context) bool {
-	return exchangeOf(ctx).request.ContentLength != 0
 }
 
 // bodyFormat is the format that a Content-Type names. Without one a body is read as YAML, of which JSON is a part.

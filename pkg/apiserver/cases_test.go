@@ -91,6 +91,7 @@ func TestSameRankIs409UntilPrecedenceDecides(t *testing.T) {
 	// The final state counts: the same policy without precedence is fine when the other one goes.
 	f.want(http.StatusOK, "POST", api.ApplyPath+"?delete=Policy/shop/a", doc("shop", "b", "to: {service: payments}, timeout: {request: 4s}"))
 	f.want(http.StatusNotFound, "GET", policies+"/a", "")
+	f.want(http.StatusOK, "POST", api.ApplyPath+"?delete=Policy/shop/b", "") // deletions alone need no body
 }
 
 func TestConsumerPolicyOfAnotherNamespace(t *testing.T) {

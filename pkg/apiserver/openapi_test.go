@@ -8,9 +8,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/apiserver"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/store"
 )
 
 const openapiGolden = "testdata/openapi.json"
@@ -90,5 +93,22 @@ func TestPanicBecomesAProblem(t *testing.T) {
 	p := parse[api.Problem](t, f.want(http.StatusInternalServerError, "GET", api.ProxiesPath, ""))
 	if p.Type != api.Internal || strings.Contains(p.Error(), "torn") || p.RequestID == "" {
 		t.Errorf("problem %+v, want %s with a request id and without the panic's text", p, api.Internal)
+	}
+}
+
+// TestUnexpectedErrorIsLoggedNotShown stores what nobody can read: the answer keeps quiet, the log does not.
+func TestUnexpectedErrorIsLoggedNotShown(t *testing.T) {
+	var log bytes.Buffer
+	f := newFixture(t, func(c *apiserver.Config) { c.Log = hclog.New(&hclog.LoggerOptions{Output: &log}) })
+	f.apply(service("payments", ""))
+	if _, err := f.kv.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: store.PolicyKey("shop", "p"), Value: []byte("{torn")}}}); err != nil {
+		t.Fatal(err)
+	}
+	p := parse[api.Problem](t, f.want(http.StatusInternalServerError, "PUT", policies+"/p", doc("shop", "p", simple)))
+	if p.Type != api.Internal || strings.Contains(p.Error(), "torn") || len(p.Errors) > 0 {
+		t.Errorf("problem %+v, want %s without details", p, api.Internal)
+	}
+	if !strings.Contains(log.String(), p.RequestID) || !strings.Contains(log.String(), "policies/shop/p") {
+		t.Errorf("the log names neither the request nor the key:\n%s", log.String())
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
@@ -88,18 +89,32 @@ func storeFailed(err error) error {
 }
 
 // asProblem is a transformer that gives the framework's own errors the shape of ours, and every problem its request's id.
-func asProblem(ctx huma.Context, _ string, v any) (any, error) {
-	p, ok := v.(*api.Problem)
-	if foreign, is := v.(*huma.ErrorModel); is {
-		p, ok = translate(foreign), true
+func asProblem(log hclog.Logger) huma.Transformer {
+	return func(ctx huma.Context, _ string, v any) (any, error) {
+		p, ok := v.(*api.Problem)
+		if foreign, is := v.(*huma.ErrorModel); is {
+			p, ok = translate(foreign), true
+		}
+		if !ok {
+			return v, nil
+		}
+		if x := exchangeOf(ctx.Context()); x != nil {
+			p.RequestID = x.id
+		}
+		if foreign, is := v.(*huma.ErrorModel); is && p.Status >= http.StatusInternalServerError {
+			log.Error("request failed", "request", p.RequestID, "method", ctx.Method(), "path", ctx.URL().Path, "error", joined(foreign))
+		}
+		return p, nil
 	}
-	if !ok {
-		return v, nil
+}
+
+// joined is everything that an error of the framework says.
+func joined(e *huma.ErrorModel) error {
+	var all []error
+	for _, d := range e.Errors {
+		all = append(all, errors.New(d.Message))
 	}
-	if x := exchangeOf(ctx.Context()); x != nil {
-		p.RequestID = x.id
-	}
-	return p, nil
+	return errors.Join(all...)
 }
 
 func translate(e *huma.ErrorModel) *api.Problem {

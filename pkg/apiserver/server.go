@@ -98,25 +98,25 @@ func New(c Config) http.Handler {
 	c = c.withDefaults()
 	s := &server{Config: c, writer: newWriter(c)}
 	mux := http.NewServeMux()
-	h := humago.New(mux, humaConfig(c.Version))
+	h := humago.New(mux, humaConfig(c))
 	s.routes(h)
 	finishDocument(h.OpenAPI())
 	return s.guard(mux)
 }
 
-func humaConfig(version string) huma.Config {
+func humaConfig(c Config) huma.Config {
 	registry := huma.NewMapRegistry("#/components/schemas/", schemaName)
 	aliasTypes(registry)
 	return huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI:    "3.1.0",
-			Info:       &huma.Info{Title: "Breakwater", Version: or(version, "devel"), Description: "Resilience policies, pushed over xDS."},
+			Info:       &huma.Info{Title: "Breakwater", Version: or(c.Version, "devel"), Description: "Resilience policies, pushed over xDS."},
 			Components: &huma.Components{Schemas: registry},
 		},
 		OpenAPIPath:                  "/openapi",
 		Formats:                      map[string]huma.Format{"application/json": jsonFormat(), "json": jsonFormat(), "application/yaml": yamlFormat(), "yaml": yamlFormat()},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
-		Transformers:                 []huma.Transformer{asProblem},
+		Transformers:                 []huma.Transformer{asProblem(c.Log)},
 	}
 }

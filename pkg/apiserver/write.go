@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -254,11 +255,11 @@ func (s *server) applyOrTry(ctx context.Context, in *applyInput, dryRun bool) (*
 	if err != nil {
 		return nil, err
 	}
-	if len(changes) == 0 || hasBody(ctx) {
-		body, format, err := readBody(ctx, api.MaxApplyBytes)
-		if err != nil {
-			return nil, err
-		}
+	body, format, err := readBody(ctx, api.MaxApplyBytes)
+	if err != nil {
+		return nil, err
+	}
+	if len(changes) == 0 || len(bytes.TrimSpace(body)) > 0 { // an apply of deletions alone needs no body
 		documents, err := decodeMany(body, format)
 		if err != nil {
 			return nil, err
