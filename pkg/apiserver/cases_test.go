@@ -137,6 +137,10 @@ func TestServiceRenamedUnderItsPolicies(t *testing.T) {
 	if len(result.Warnings) != 1 || result.Warnings[0].Message != "there is no Service shop/payments" {
 		t.Errorf("warnings %+v, want one for the missing service", result.Warnings)
 	}
+	put := f.want(http.StatusOK, "PUT", policies+"/p", doc("shop", "p", "to: {service: payments}, timeout: {request: 5s}"))
+	if got := put.header.Values("X-Breakwater-Warning"); len(got) != 1 || got[0] != "Policy shop/p: spec.to.service: there is no Service shop/payments" {
+		t.Errorf("warnings of a PUT: %q", got)
+	}
 }
 
 func TestExamplesApply(t *testing.T) {
