@@ -66,6 +66,9 @@ func (v *View) With(changes []Change) *View {
 		return nil
 	}
 	next.share(v, &fresh)
+	if v != nil && next.b == v.b { // the changes cancelled each other out
+		return v
+	}
 	return next
 }
 
