@@ -37,6 +37,7 @@ func TestScripts(t *testing.T) {
 			server := startServer(env)
 			env.Setenv("BREAKWATER_SERVER", server)
 			env.Setenv("USER", "tester")
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // else every bwctl under the race detector ends with a nap of a second
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exit": wantExit},
