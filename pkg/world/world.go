@@ -3,6 +3,7 @@ package world
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
@@ -58,16 +59,6 @@ func (w *World) With(rev int64, c Changes) *World {
 	return &next
 }
 
-func byRank(a, b *policy.Compiled) int {
-	switch {
-	case a.Less(b):
-		return -1
-	case b.Less(a):
-		return 1
-	}
-	return 0
-}
-
 func overlay[K comparable, V any](old map[K]*V, changes map[K]*V) map[K]*V {
 	if len(changes) == 0 {
 		return old
@@ -110,7 +101,7 @@ func withEndpoints(old map[manifest.Key][]catalog.Endpoint, changes map[Endpoint
 		if !fresh[key.Service] {
 			list, fresh[key.Service] = slices.Clone(list), true
 		}
-		i, found := slices.BinarySearchFunc(list, key.ID, func(e catalog.Endpoint, id string) int { return compare(e.ID, id) })
+		i, found := slices.BinarySearchFunc(list, key.ID, func(e catalog.Endpoint, id string) int { return strings.Compare(e.ID, id) })
 		switch {
 		case e == nil && found:
 			list = slices.Delete(list, i, i+1)
@@ -127,16 +118,6 @@ func withEndpoints(old map[manifest.Key][]catalog.Endpoint, changes map[Endpoint
 		}
 	}
 	return next
-}
-
-func compare(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // Policy is the policy of that key.
@@ -169,11 +150,16 @@ func sorted[V any](m map[manifest.Key]*V) []*V {
 	return list
 }
 
-func byKey(a, b manifest.Key) int {
+func byKey(a, b manifest.Key) int { return order(a, b, manifest.Key.Less) }
+
+func byRank(a, b *policy.Compiled) int { return order(a, b, (*policy.Compiled).Less) }
+
+// order makes a comparison of a total order's less.
+func order[T any](a, b T, less func(a, b T) bool) int {
 	switch {
-	case a.Less(b):
+	case less(a, b):
 		return -1
-	case b.Less(a):
+	case less(b, a):
 		return 1
 	}
 	return 0
@@ -208,11 +194,7 @@ func (w *World) Called(key manifest.Key) policy.Service {
 }
 
 func calledService(s *catalog.Service) policy.Service {
-	protocol := s.Spec.Protocol
-	if protocol == "" {
-		protocol = catalog.HTTP
-	}
-	return policy.Service{Key: s.Key(), Labels: s.Metadata.Labels, Protocol: string(protocol)}
+	return policy.Service{Key: s.Key(), Labels: s.Metadata.Labels, Protocol: string(catalog.ProtocolOf(s))}
 }
 
 // Matching are the policies whose target covers svc, least specific first.
