@@ -1,0 +1,140 @@
+// Package dataplane turns xDS resources into the agent's Table, and says by field what of them the agent can't enforce.
+package dataplane
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/pkg/resilience"
+)
+
+// Table is everything the data plane enforces at one moment. It is immutable, and replaced as a whole.
+type Table struct {
+	Listeners map[string]*Listener
+	Clusters  map[string]*Cluster
+	Routes    map[string]*RouteConfig // by name
+	Scopes    map[string]*RouteConfig // by scope key, of the scoped listener
+}
+
+// Listener accepts connections at one address. Exactly one of HTTP and TCP is set.
+type Listener struct {
+	Name    string
+	Address netip.AddrPort
+	HTTP    *HTTP
+	TCP     *TCP
+}
+
+// HTTP is an HTTP connection manager. Exactly one of Routes and Scoped says where routes come from.
+type HTTP struct {
+	StatPrefix        string
+	Routes            *RouteConfig // inline or by RDS; nil where it has not come yet
+	Scoped            bool         // routes are Table.Scopes, by :authority without its port
+	StreamIdleTimeout time.Duration
+	RequestTimeout    time.Duration
+	MaxStreamDuration time.Duration
+	Websocket         bool
+	SuppressEnvoy     bool   // no x-envoy-* headers are added
+	ServerHeader      string // "" passes the upstream's through
+	StripEnvoyHeaders bool   // the application's x-envoy-* request headers are dropped
+}
+
+// TCP is a TCP proxy to one cluster.
+type TCP struct {
+	StatPrefix  string
+	Cluster     string
+	IdleTimeout time.Duration
+}
+
+// RouteConfig is a route configuration.
+type RouteConfig struct {
+	Name       string
+	IgnorePort bool
+	Hosts      []*VirtualHost
+}
+
+// VirtualHost is a set of routes for some domains.
+type VirtualHost struct {
+	Name    string
+	Domains []string // lower case; "*", "*.suffix", "prefix.*" or exact
+	Routes  []*Route
+	Retry   *resilience.Retry // for routes without their own
+}
+
+// Route is a match and what becomes of a request that matches. First match wins.
+type Route struct {
+	Name    string
+	Path    PathMatch
+	Headers []resilience.HeaderMatch
+	GRPC    bool // matches gRPC requests only
+
+	Cluster  string // "" where Direct or Weighted is set
+	Weighted []WeightedCluster
+	Direct   *DirectResponse
+
+	Timeout              time.Duration  // of the whole call, from the complete request; 0: none
+	MaxStreamDuration    *time.Duration // set: replaces Timeout, 0: none
+	GRPCTimeoutHeaderMax *time.Duration
+	IdleTimeout          *time.Duration // nil: the listener's
+	Retry                *resilience.Retry
+	HedgeOnPerTryTimeout bool
+	Priority             resilience.Priority
+	BufferLimit          uint32 // of a request's body kept for retries; 0: the default
+	HostRewrite          string
+}
+
+// PathMatch matches a path. Exactly one field is set; Prefix "/" matches every path.
+type PathMatch struct {
+	Prefix, Exact string
+	Regex         func(string) bool // of the path without its query, anchored
+}
+
+// WeightedCluster takes Weight of the sum of all weights.
+type WeightedCluster struct {
+	Cluster string
+	Weight  uint32
+}
+
+// DirectResponse answers without an upstream.
+type DirectResponse struct {
+	Status int
+	Body   string
+}
+
+// Cluster is an upstream service.
+type Cluster struct {
+	Name    string
+	Members []string // of a composite, in the order of attempts; nil: it has hosts
+	Hosts   []Host   // by priority, locality, address
+
+	HTTP2                 bool
+	ConnectTimeout        time.Duration
+	IdleTimeout           time.Duration                                // of an upstream connection without requests; 0: none
+	MaxStream             time.Duration                                // of one attempt
+	Thresholds            [resilience.Priorities]resilience.Thresholds // runtime layers applied
+	PerHostMaxConnections uint32
+	Outlier               *resilience.Outlier // nil: off
+	Balancing             resilience.Balancing
+	Retry                 *resilience.Retry // replaces the route's
+	Maintenance           uint32            // percent of requests refused
+	DropPercent           float64           // drop_overloads
+}
+
+// Host is one endpoint of a cluster.
+type Host struct {
+	Address  netip.AddrPort
+	Priority uint32
+	Weight   uint32 // at least 1
+	Locality string // region/zone/subZone
+	Health   Health
+}
+
+// Health is what the control plane says of a host.
+type Health uint8
+
+// The healths.
+const (
+	Healthy Health = iota
+	Degraded
+	Unhealthy
+	Draining // unhealthy, and left out of the panic count
+)

@@ -1,0 +1,152 @@
+package resilience
+
+import "time"
+
+// Unlimited is the threshold that is never reached.
+const Unlimited = 1<<32 - 1
+
+// Priority chooses a set of thresholds.
+type Priority uint8
+
+// The priorities.
+const (
+	Default Priority = iota
+	High
+	Priorities
+)
+
+// Outlier is the configuration of outlier detection, Envoy's defaults filled in. Percentages are 0-100.
+type Outlier struct {
+	Consecutive5xx, ConsecutiveGatewayFailure, ConsecutiveLocalOriginFailure Consecutive
+	SplitLocalOriginErrors                                                   bool
+
+	SuccessRate            SuccessRate
+	FailurePercentage      FailurePercentage
+	EnforcingLocalOriginSR uint32 // with split
+	EnforcingLocalOriginFP uint32
+
+	Interval, BaseEjectionTime, MaxEjectionTime, MaxEjectionTimeJitter time.Duration
+	MaxEjectionPercent                                                 uint32
+	AlwaysEjectOneHost                                                 bool
+	UnejectOnHealthCheck                                               bool
+	DetectDegradedHosts                                                bool
+}
+
+// Consecutive is a detector that fires when Threshold failures in a row are reached; 0 never fires.
+type Consecutive struct{ Threshold, Enforcing uint32 }
+
+// SuccessRate is the detector that compares hosts with their mean. StdevFactor is in thousandths.
+type SuccessRate struct{ MinimumHosts, RequestVolume, StdevFactor, Enforcing uint32 }
+
+// FailurePercentage is the detector with a fixed bound.
+type FailurePercentage struct{ Threshold, MinimumHosts, RequestVolume, Enforcing uint32 }
+
+// Thresholds are the limits of one priority of a cluster.
+type Thresholds struct {
+	MaxConnections, MaxPendingRequests, MaxRequests, MaxRetries, MaxConnectionPools uint32
+	Budget                                                                          *Budget // replaces MaxRetries
+}
+
+// Budget allows retries as a share of what is active or pending.
+type Budget struct {
+	Percent       float64
+	MinConcurrent uint32
+	Interval      time.Duration
+}
+
+// RetryOn is a set of retry conditions.
+type RetryOn uint32
+
+// The conditions, named as Envoy's retry_on.
+const (
+	On5xx RetryOn = 1 << iota
+	OnGatewayError
+	OnReset
+	OnResetBeforeRequest
+	OnConnectFailure
+	OnRefusedStream
+	OnRetriable4xx
+	OnRetriableStatusCodes
+	OnRetriableHeaders
+	OnEnvoyRateLimited
+	OnGRPCCancelled
+	OnGRPCDeadlineExceeded
+	OnGRPCInternal
+	OnGRPCResourceExhausted
+	OnGRPCUnavailable
+)
+
+// HeaderMatch matches one header. A name that is absent matches only where Invert says so, or TreatMissingAsEmpty.
+type HeaderMatch struct {
+	Name                string // lower case; ":method" and the like are pseudo headers
+	Kind                MatchKind
+	Value               string
+	Match               func(string) bool // for Regex: anchored at both ends
+	IgnoreCase          bool
+	Invert              bool
+	TreatMissingAsEmpty bool
+}
+
+// MatchKind is how a HeaderMatch compares.
+type MatchKind uint8
+
+// The kinds of matches.
+const (
+	Exact MatchKind = iota
+	Prefix
+	Suffix
+	Contains
+	Regex
+	Present
+	Absent
+)
+
+// Retry is a retry policy, Envoy's defaults filled in.
+type Retry struct {
+	On                      RetryOn
+	NumRetries              uint32
+	RetriableStatusCodes    []uint32
+	RetriableHeaders        []HeaderMatch // of the response
+	RetriableRequestHeaders []HeaderMatch // empty: every request may be retried
+	PerTryTimeout           time.Duration // 0: none
+	PerTryIdleTimeout       time.Duration
+	BackOff                 BackOff
+	RateLimited             *RateLimitedBackOff
+	AvoidPreviousHosts      bool
+	AvoidPreviousPriorities bool
+	UpdateFrequency         uint32 // of AvoidPreviousPriorities
+	HostSelectionAttempts   uint32 // further picks after one that was refused
+}
+
+// BackOff waits uniformly in [0, min(Base*2^(n-1), Max)) before retry n.
+type BackOff struct{ Base, Max time.Duration }
+
+// RateLimitedBackOff takes the wait from a response header.
+type RateLimitedBackOff struct {
+	Headers []ResetHeader
+	Max     time.Duration
+}
+
+// ResetHeader names a header that says when to come back: in seconds from now, or as a Unix time.
+type ResetHeader struct {
+	Name string
+	Unix bool
+}
+
+// Balancing chooses hosts.
+type Balancing struct {
+	Algorithm          Algorithm
+	ChoiceCount        uint32 // of LeastRequest
+	PanicThreshold     uint32 // percent; 0: never panic
+	FailTrafficOnPanic bool
+}
+
+// Algorithm is how one of several hosts is chosen.
+type Algorithm uint8
+
+// The algorithms.
+const (
+	RoundRobin Algorithm = iota
+	LeastRequest
+	Random
+)
