@@ -137,6 +137,7 @@ type sidecar struct {
 // envoy starts the sidecar of shop/service and waits until it serves.
 func (m *mesh) envoy(service string) *sidecar {
 	m.t.Helper()
+	needEnvoy(m.t)
 	ports, err := harness.FreePorts(2)
 	if err != nil {
 		m.t.Fatal(err)
@@ -148,7 +149,6 @@ func (m *mesh) envoy(service string) *sidecar {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	requireEnvoy(m.t)
 	e, err := harness.StartEnvoy(within(m.t, patience), m.t.TempDir(), text, admin)
 	if err != nil {
 		m.t.Fatal(err)
@@ -163,17 +163,6 @@ func (m *mesh) envoy(service string) *sidecar {
 		m.t.Fatal(err)
 	}
 	return &sidecar{Envoy: e, Client: harness.NewClient(outbound, 30*time.Second), t: m.t}
-}
-
-// requireEnvoy fails a test that has no Envoy to run; ALLOW_SKIP=1 skips it instead.
-func requireEnvoy(t *testing.T) {
-	t.Helper()
-	if _, err := harness.EnvoyPath(); err != nil {
-		if os.Getenv("ALLOW_SKIP") == "1" {
-			t.Skip(err)
-		}
-		t.Fatal(err)
-	}
 }
 
 // eventually polls f until it returns nil.

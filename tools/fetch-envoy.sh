@@ -6,7 +6,7 @@ version=1.40.0
 dir=.cache/envoy
 mkdir -p "$dir"
 if [ -n "${ENVOY:-}" ]; then
-  "$ENVOY" --version >/dev/null || { echo "ENVOY=$ENVOY does not run" >&2; exit 1; }
+  "$ENVOY" --version >/dev/null 2>&1 || { echo "ENVOY=$ENVOY does not run" >&2; exit 1; }
   exit 0
 fi
 if [ -x "$dir/envoy" ] && [ "$(cat "$dir/version" 2>/dev/null)" = "$version" ]; then

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,6 +18,9 @@ import (
 // EnvoyPath finds the Envoy binary: ENVOY, else the pinned one that `make tools` fetches.
 func EnvoyPath() (string, error) {
 	if path := os.Getenv("ENVOY"); path != "" {
+		if _, err := exec.LookPath(path); err != nil {
+			return "", fmt.Errorf("no Envoy: ENVOY: %w", err)
+		}
 		return path, nil
 	}
 	root, err := Root()
