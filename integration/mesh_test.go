@@ -20,13 +20,22 @@ import (
 // patience is how long a test waits for what should take milliseconds: long enough for a loaded machine, short enough to end.
 const patience = 20 * time.Second
 
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "breakwater-integration-*")
-	if err != nil {
-		return "", err
+// programs is where the tests build what they run.
+var programs string
+
+// binary is the control plane, built once.
+var binary = sync.OnceValues(func() (string, error) { return harness.Build(programs, "./cmd/controlplane") })
+
+func TestMain(m *testing.M) {
+	var err error
+	if programs, err = os.MkdirTemp("", "breakwater-integration-*"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
-	return harness.Build(dir, "./cmd/controlplane")
-})
+	code := m.Run()
+	_ = os.RemoveAll(programs)
+	os.Exit(code)
+}
 
 // mesh is a control plane, upstream hosts and the Envoys of some callers.
 type mesh struct {
