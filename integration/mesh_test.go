@@ -171,6 +171,7 @@ func (m *mesh) envoy(service string) *sidecar {
 	if err := e.WaitReady(within(m.t, patience)); err != nil {
 		m.t.Fatal(err)
 	}
+	e.Outbound = outbound
 	return &sidecar{Envoy: e, Client: harness.NewClient(outbound, 30*time.Second), t: m.t}
 }
 
