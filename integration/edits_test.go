@@ -66,6 +66,7 @@ type editor struct {
 
 	targets map[string]*target // by host
 	asserts atomic.Int64
+	watches sync.WaitGroup
 }
 
 // town is what exists, as far as it decides who is reachable.
@@ -112,7 +113,7 @@ func (c town) reachable() map[string]bool {
 
 var (
 	permanent = []string{"payments", "billing", "email", "ledger", "search", "queue"}
-	passing   = []string{"tmp-a", "tmp-b", "tmp-c"}
+	passing   = []string{"tmp-a", "tmp-b", "tmp-c", "tmp-d", "tmp-e"}
 	hostNames = []string{"pay.example.com", "bill.example.com", "mail.example.com", "find.example.com"}
 )
 
@@ -205,8 +206,16 @@ func (e *editor) change(what string, next town, write func() error, reborn ...st
 			e.targets[host].withdraw()
 		}
 	}
+	written := make(chan struct{})
+	for alias, owner := range next.owner {
+		if before[alias] && after[alias] && e.town.owner[alias] != owner {
+			e.watch(alias, written)
+		}
+	}
 	e.note(what)
-	if err := write(); err != nil {
+	err := write()
+	close(written)
+	if err != nil {
 		e.t.Errorf("%s: %v", what, err)
 		return
 	}
@@ -215,6 +224,31 @@ func (e *editor) change(what string, next town, write func() error, reborn ...st
 		if !before[host] || slices.Contains(reborn, host) {
 			e.settle(host)
 		}
+	}
+}
+
+// watch calls a host that moves as fast as it answers, until the move has been delivered or a second after it was written: what goes
+// wrong in a move does so for a few milliseconds.
+func (e *editor) watch(host string, written <-chan struct{}) {
+	over := make(chan struct{})
+	e.watches.Go(func() {
+		defer close(over)
+		<-written
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = harness.Poll(ctx, e.delivered) // its end is what counts
+	})
+	for range 2 {
+		e.watches.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+					e.call(e.targets[host])
+				}
+			}
+		})
 	}
 }
 
@@ -333,7 +367,11 @@ func (e *editor) load(rate int) (stop func()) {
 		defer close(done)
 		harness.Load(ctx, rate, 50, &results, func() harness.Call { return e.call(all[int(turn.Add(1))%len(all)]) })
 	}()
-	return func() { cancel(); <-done }
+	return func() {
+		e.watches.Wait()
+		cancel()
+		<-done
+	}
 }
 
 // call sends a request to g if it must be answered, and fails the test where it is not.
@@ -356,19 +394,19 @@ func (e *editor) call(g *target) harness.Call {
 func (e *editor) step() {
 	e.retire()
 	switch n := e.rng.IntN(100); {
-	case n < 38:
+	case n < 33:
 		e.putPolicies(1)
-	case n < 43:
+	case n < 38:
 		e.putPolicies(2 + e.rng.IntN(5))
-	case n < 53:
+	case n < 46:
 		e.dropPolicy()
-	case n < 63:
+	case n < 54:
 		e.addEndpoint()
-	case n < 70:
+	case n < 60:
 		e.dropEndpoint()
-	case n < 80:
+	case n < 78:
 		e.moveAlias()
-	case n < 90:
+	case n < 88:
 		e.passService()
 	case n < 97:
 		e.changeDepends()
@@ -500,26 +538,42 @@ func (e *editor) retire() {
 	}
 }
 
-// moveAlias gives a host to another service, at times one that comes into being with it, or leaves the scene without it.
+// moveAlias gives a host to another service, at times one that comes into being with it, while the old owner leaves the scene: that
+// is where requests could be lost.
 func (e *editor) moveAlias() {
 	alias := e.some(hostNames)
 	next, from := e.town.clone(), e.town.owner[alias]
-	to := e.some(append(slices.Clone(permanent), passing...))
-	put := []string{from, to}
-	_, exists := next.services[to]
-	if to == from || !exists && next.depends != nil && !slices.Contains(next.depends, to) {
+	to := e.some(append(slices.Clone(permanent), e.absent()...))
+	if to == from {
 		return
 	}
+	put := []string{from, to}
+	_, exists := next.services[to]
 	if !exists {
 		next.services[to] = e.fresh(1 + e.rng.IntN(2))
 	}
+	if next.depends != nil && !slices.Contains(next.depends, to) {
+		next.depends = append(next.depends, to)
+		put = append(put, "orders")
+	}
 	next.owner[alias] = to
 	var gone []string
-	if slices.Contains(passing, from) && e.rng.IntN(2) == 0 && !slices.Contains(slices.Collect(maps.Values(next.owner)), from) {
-		gone, put = []string{from}, []string{to}
+	if slices.Contains(passing, from) && e.rng.IntN(4) > 0 && !slices.Contains(slices.Collect(maps.Values(next.owner)), from) {
+		gone, put = []string{from}, put[1:]
 		delete(next.services, from)
 	}
 	e.change(fmt.Sprintf("alias: %s from %s to %s (existed: %v), deleted %v", alias, from, to, exists, gone), next, e.writes(next, put, gone...))
+}
+
+// absent are the passing services that do not exist.
+func (e *editor) absent() []string {
+	var names []string
+	for _, name := range passing {
+		if _, exists := e.town.services[name]; !exists {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // passService creates or deletes a service that comes and goes, or deletes it and creates it again at once.
