@@ -14,6 +14,8 @@ type Table struct {
 	Clusters  map[string]*Cluster
 	Routes    map[string]*RouteConfig // by name
 	Scopes    map[string]*RouteConfig // by scope key, of the scoped listener
+
+	from Resources // what it was compiled from, so that the next compilation keeps what has not changed
 }
 
 // Listener accepts connections at one address. Exactly one of HTTP and TCP is set.
@@ -36,6 +38,15 @@ type HTTP struct {
 	SuppressEnvoy     bool   // no x-envoy-* headers are added
 	ServerHeader      string // "" passes the upstream's through
 	StripEnvoyHeaders bool   // the application's x-envoy-* request headers are dropped
+
+	DropHeaders          []string      // request headers that are dropped on arrival, lower case
+	AddForwardedProto    bool          // a request without x-forwarded-proto gets one
+	AddRequestID         bool          // a request gets an x-request-id of its own
+	IdleTimeout          time.Duration // of a connection without requests; 0: none
+	MaxHeadersKiB        uint32        // of a request's headers
+	MaxHeaders           uint32        // their number
+	MaxConcurrentStreams uint32        // of one HTTP/2 connection
+	BufferLimit          uint32        // for routes without their own; 0: the default
 }
 
 // TCP is a TCP proxy to one cluster.
@@ -115,6 +126,8 @@ type Cluster struct {
 	Outlier               *resilience.Outlier // nil: off
 	Balancing             resilience.Balancing
 	Retry                 *resilience.Retry // replaces the route's
+	MaxHeadersKiB         uint32            // of a response's headers
+	MaxHeaders            uint32            // their number
 	Maintenance           uint32            // percent of requests refused
 	DropPercent           float64           // drop_overloads
 }

@@ -1,0 +1,121 @@
+package dataplane
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+)
+
+const (
+	overprovisioning = 140 // percent; the agent's balancing has no other
+	maxPriority      = 128
+)
+
+// assignment is the hosts of a cluster.
+type assignment struct {
+	hosts []Host // by priority, locality, address
+	drop  float64
+}
+
+func (r *reader) assignment(path string, a *endpointv3.ClusterLoadAssignment) *assignment {
+	if a.GetClusterName() != r.id.Name {
+		r.fault(path+".cluster_name", "is %q, and the resource's name is %q", a.GetClusterName(), r.id.Name)
+	}
+	return r.hosts(path, a)
+}
+
+// hosts reads a, which may be nil. An address that comes twice counts once, as in Envoy.
+func (r *reader) hosts(path string, a *endpointv3.ClusterLoadAssignment) *assignment {
+	out := &assignment{drop: r.drop(path+".policy", a.GetPolicy())}
+	seen := make(map[netip.AddrPort]bool)
+	for i, group := range a.GetEndpoints() {
+		at := fmt.Sprintf("%s.endpoints[%d]", path, i)
+		if group.GetPriority() > maxPriority {
+			r.fault(at+".priority", "is more than %d", maxPriority)
+		}
+		l := group.GetLocality()
+		locality := ""
+		if l.GetRegion() != "" || l.GetZone() != "" || l.GetSubZone() != "" {
+			locality = l.GetRegion() + "/" + l.GetZone() + "/" + l.GetSubZone()
+		}
+		for j, e := range group.GetLbEndpoints() {
+			at := fmt.Sprintf("%s.lb_endpoints[%d]", at, j)
+			h := Host{Priority: group.GetPriority(), Locality: locality, Weight: orValue(e.GetLoadBalancingWeight(), 1)}
+			h.Address = r.address(at+".endpoint.address", e.GetEndpoint().GetAddress())
+			h.Health = r.health(at+".health_status", e.GetHealthStatus())
+			if !seen[h.Address] {
+				seen[h.Address] = true
+				out.hosts = append(out.hosts, h)
+			}
+		}
+	}
+	slices.SortFunc(out.hosts, func(a, b Host) int {
+		return cmp.Or(cmp.Compare(a.Priority, b.Priority), strings.Compare(a.Locality, b.Locality), a.Address.Compare(b.Address))
+	})
+	return out
+}
+
+func (r *reader) address(path string, a *corev3.Address) netip.AddrPort {
+	s := a.GetSocketAddress()
+	path += ".socket_address"
+	if s.GetProtocol() != corev3.SocketAddress_TCP {
+		r.fault(path+".protocol", "%v is not enforced by this agent", s.GetProtocol())
+	}
+	ip, err := netip.ParseAddr(s.GetAddress())
+	if err != nil {
+		r.fault(path+".address", "%q is no IP address", s.GetAddress())
+		return netip.AddrPort{}
+	}
+	port := s.GetPortValue()
+	if port == 0 || port > 65535 {
+		r.fault(path+".port_value", "is not between 1 and 65535")
+	}
+	return netip.AddrPortFrom(ip.Unmap(), uint16(port))
+}
+
+func (r *reader) health(path string, s corev3.HealthStatus) Health {
+	switch s {
+	case corev3.HealthStatus_UNKNOWN, corev3.HealthStatus_HEALTHY:
+		return Healthy
+	case corev3.HealthStatus_DEGRADED:
+		return Degraded
+	case corev3.HealthStatus_UNHEALTHY, corev3.HealthStatus_TIMEOUT:
+		return Unhealthy
+	case corev3.HealthStatus_DRAINING:
+		return Draining
+	}
+	r.fault(path, "is not known")
+	return Unhealthy
+}
+
+// drop is the percentage of requests to drop.
+func (r *reader) drop(path string, p *endpointv3.ClusterLoadAssignment_Policy) float64 {
+	if f := p.GetOverprovisioningFactor(); f != nil && f.GetValue() != overprovisioning {
+		r.fault(path+".overprovisioning_factor", "other than %d is not enforced by this agent", overprovisioning)
+	}
+	drops := p.GetDropOverloads()
+	if len(drops) > 1 {
+		r.fault(path+".drop_overloads", "more than one is not enforced")
+	}
+	if len(drops) != 1 {
+		return 0
+	}
+	f := drops[0].GetDropPercentage()
+	per := 100.0
+	switch f.GetDenominator() {
+	case typev3.FractionalPercent_HUNDRED:
+	case typev3.FractionalPercent_TEN_THOUSAND:
+		per = 10_000
+	case typev3.FractionalPercent_MILLION:
+		per = 1_000_000
+	default:
+		r.fault(path+".drop_overloads[0].drop_percentage.denominator", "is not known")
+	}
+	return min(100, float64(f.GetNumerator())*100/per)
+}

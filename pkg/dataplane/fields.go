@@ -1,0 +1,256 @@
+package dataplane
+
+// fields are what the agent enforces of a message, or knows to change nothing: by field name, by key of a map, or, in an Any, by
+// "@" and the name of the packed message. A nil entry is read as a whole. Whatever else is set is refused, so that nothing is
+// dropped in silence.
+type fields map[string]fields
+
+// and is f with harmless entries, which are what an agent may leave out: names for statistics, metadata for others, tuning.
+func (f fields) and(harmless ...string) fields {
+	for _, name := range harmless {
+		f[name] = nil
+	}
+	return f
+}
+
+// ads is a source of the same stream.
+func ads() fields {
+	// The agent has waiting times of its own.
+	return fields{"ads": nil, "self": nil, "resource_api_version": nil}.and("initial_fetch_timeout")
+}
+
+func address() fields {
+	return fields{"socket_address": {"protocol": nil, "address": nil, "port_value": nil}}
+}
+
+func clusterFields() fields {
+	thresholds := fields{
+		"priority": nil, "max_connections": nil, "max_pending_requests": nil, "max_requests": nil, "max_retries": nil,
+		"max_connection_pools": nil,
+		"retry_budget":         {"budget_percent": nil, "min_retry_concurrency": nil, "budget_interval": nil},
+	}.and("track_remaining") // what remains is always told
+	return fields{
+		"name": nil, "type": nil,
+		"cluster_type": {"name": nil, "typed_config": {
+			"@envoy.extensions.clusters.composite.v3.ClusterConfig": {"clusters": {"name": nil}},
+		}},
+		"eds_cluster_config": {"eds_config": ads(), "service_name": nil},
+		"load_assignment":    assignmentFields(),
+		"connect_timeout":    nil,
+		"lb_policy":          nil, "least_request_lb_config": {"choice_count": nil}, "round_robin_lb_config": {},
+		"load_balancing_policy": loadBalancingFields(),
+		"circuit_breakers": {
+			"thresholds":          thresholds,
+			"per_host_thresholds": fields{"max_connections": nil}.and("priority", "track_remaining"),
+		},
+		"outlier_detection": outlierFields(),
+		"common_lb_config": fields{
+			"healthy_panic_threshold": nil,
+			"zone_aware_lb_config":    {"fail_traffic_on_panic": nil},
+		}.and("update_merge_window"), // the agent merges no updates
+		"typed_extension_protocol_options": {httpProtocolOptions: {"@" + httpProtocolOptions: {
+			"common_http_protocol_options": {
+				"idle_timeout": nil, "max_stream_duration": nil, "max_headers_count": nil, "max_response_headers_kb": nil,
+			},
+			"explicit_http_config": {"http_protocol_options": http1Fields(), "http2_protocol_options": http2Fields()},
+			"retry_policy":         retryFields(),
+			"http_filters": {"name": nil, "typed_config": {
+				"@envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec": {},
+			}},
+		}}},
+		"http2_protocol_options": http2Fields(), // the old way to say it
+	}.and(
+		"alt_stat_name", "metadata", "track_cluster_stats", "wait_for_warm_on_init", "cleanup_interval",
+		"per_connection_buffer_limit_bytes",
+		"ignore_health_on_host_removal",                                                        // for active health checks, which are refused
+		"dns_lookup_family", "respect_dns_ttl", "dns_refresh_rate", "dns_failure_refresh_rate", // for names, which are refused
+	)
+}
+
+const httpProtocolOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+func loadBalancingFields() fields {
+	const prefix = "@envoy.extensions.load_balancing_policies."
+	return fields{"policies": {"typed_extension_config": {"name": nil, "typed_config": {
+		prefix + "round_robin.v3.RoundRobin":     {},
+		prefix + "least_request.v3.LeastRequest": {"choice_count": nil},
+		prefix + "random.v3.Random":              {},
+	}}}}
+}
+
+// http1Fields are harmless: the agent's HTTP/1 takes absolute URLs, HTTP/1.0 and trailers.
+func http1Fields() fields {
+	return fields{}.and("allow_absolute_url", "accept_http_10", "enable_trailers")
+}
+
+// http2Fields: windows and bounds of tables are tuning.
+func http2Fields() fields {
+	return fields{"max_concurrent_streams": nil}.and("hpack_table_size", "initial_stream_window_size", "initial_connection_window_size")
+}
+
+func outlierFields() fields {
+	return fields{
+		"consecutive_5xx": nil, "enforcing_consecutive_5xx": nil,
+		"consecutive_gateway_failure": nil, "enforcing_consecutive_gateway_failure": nil,
+		"consecutive_local_origin_failure": nil, "enforcing_consecutive_local_origin_failure": nil,
+		"split_external_local_origin_errors": nil,
+		"interval":                           nil, "base_ejection_time": nil, "max_ejection_time": nil, "max_ejection_time_jitter": nil,
+		"max_ejection_percent": nil, "always_eject_one_host": nil,
+		"enforcing_success_rate": nil, "enforcing_local_origin_success_rate": nil,
+		"success_rate_minimum_hosts": nil, "success_rate_request_volume": nil, "success_rate_stdev_factor": nil,
+		"failure_percentage_threshold": nil, "enforcing_failure_percentage": nil, "enforcing_failure_percentage_local_origin": nil,
+		"failure_percentage_minimum_hosts": nil, "failure_percentage_request_volume": nil,
+		"successful_active_health_check_uneject_host": nil, "detect_degraded_hosts": nil,
+	}
+}
+
+func assignmentFields() fields {
+	endpoint := fields{"address": address()}.and(
+		"hostname",            // for a host rewrite that is refused
+		"health_check_config", // for active health checks, which are refused
+		"observability_name",
+	)
+	return fields{
+		"cluster_name": nil,
+		"endpoints": fields{
+			"locality": nil, "priority": nil,
+			"lb_endpoints": fields{"endpoint": endpoint, "health_status": nil, "load_balancing_weight": nil}.and("metadata"),
+		}.and("load_balancing_weight", "proximity", "metadata"), // without locality-weighted balancing, which is refused
+		"policy": {"drop_overloads": {"category": nil, "drop_percentage": nil}, "overprovisioning_factor": nil},
+	}
+}
+
+func listenerFields() fields {
+	chain := fields{
+		"filters": {"name": nil, "typed_config": {
+			"@envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": connectionManagerFields(),
+			"@envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy":                            {"stat_prefix": nil, "cluster": nil, "idle_timeout": nil, "max_connect_attempts": nil},
+		}},
+		"filter_chain_match": {},
+	}.and("name", "metadata")
+	return fields{
+		"name": nil, "address": address(), "filter_chains": chain, "default_filter_chain": chain,
+		"per_connection_buffer_limit_bytes": nil,
+		"bind_to_port":                      nil,
+		"listener_filters": fields{"name": nil, "typed_config": {
+			// The agent looks at the first bytes anyhow.
+			"@envoy.extensions.filters.listener.http_inspector.v3.HttpInspector": nil,
+		}},
+	}.and(
+		"stat_prefix", "metadata", "traffic_direction", "drain_type", "enable_reuse_port", "reuse_port", "connection_balance_config",
+		"tcp_backlog_size", "max_connections_to_accept_per_socket_event", "listener_filters_timeout",
+		"continue_on_listener_filters_timeout", "ignore_global_conn_limit", "bypass_overload_manager",
+	)
+}
+
+func connectionManagerFields() fields {
+	mutation := fields{
+		"remove":          nil,
+		"append":          {"header": {"key": nil, "value": nil}, "append_action": nil},
+		"remove_on_match": {"key_matcher": stringMatcherFields()},
+	}
+	return fields{
+		"stat_prefix":  nil,
+		"rds":          {"config_source": ads(), "route_config_name": nil},
+		"route_config": routeConfigurationFields(),
+		"scoped_routes": {
+			"name": nil, "rds_config_source": ads(),
+			"scope_key_builder": {"fragments": {"header_value_extractor": {"name": nil, "element_separator": nil, "index": nil}}},
+			"scoped_rds":        fields{"scoped_rds_config_source": ads()},
+		},
+		"http_filters": fields{"name": nil, "typed_config": {
+			"@envoy.extensions.filters.http.header_mutation.v3.HeaderMutation": {"mutations": {"request_mutations": mutation}},
+			"@envoy.extensions.filters.http.router.v3.Router": fields{"suppress_envoy_headers": nil}.and(
+				"dynamic_stats", "start_child_span", "suppress_grpc_request_failure_code_stats"),
+		}}.and("is_optional"),
+		"early_header_mutation_extensions": {"name": nil, "typed_config": {
+			"@envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation": {"mutations": mutation},
+		}},
+		"use_remote_address": nil, "internal_address_config": {"cidr_ranges": nil},
+		"generate_request_id": nil, "forward_client_cert_details": nil,
+		"server_name": nil, "server_header_transformation": nil,
+		"normalize_path": nil, "merge_slashes": nil, "path_with_escaped_slashes_action": nil,
+		"stream_idle_timeout": nil, "request_timeout": nil,
+		"max_request_headers_kb":       nil,
+		"common_http_protocol_options": {"idle_timeout": nil, "max_headers_count": nil, "max_stream_duration": nil},
+		"http_protocol_options":        http1Fields(),
+		"http2_protocol_options":       http2Fields(),
+		"upgrade_configs":              {"upgrade_type": nil, "enabled": nil},
+		"codec_type":                   nil,
+	}.and(
+		"proxy_100_continue",           // an expectation is always passed on
+		"delayed_close_timeout",        // of half-closed connections
+		"drain_timeout",                // the agent has one of its own
+		"skip_xff_append",              // nothing is appended without use_remote_address, which is refused
+		"preserve_external_request_id", // likewise
+	)
+}
+
+func scopeFields() fields {
+	return fields{
+		"name": nil, "route_configuration_name": nil, "key": {"fragments": {"string_key": nil}},
+	}.and("on_demand") // every scope is ready before it is asked for
+}
+
+func routeConfigurationFields() fields {
+	route := fields{
+		"name": nil,
+		"match": {
+			"prefix": nil, "path": nil, "safe_regex": regexFields(), "case_sensitive": nil, "headers": headerMatcherFields(), "grpc": {},
+		},
+		"route":                          routeActionFields(),
+		"direct_response":                {"status": nil, "body": {"inline_string": nil, "inline_bytes": nil}},
+		"request_body_buffer_limit":      nil,
+		"per_request_buffer_limit_bytes": nil,
+	}.and("metadata", "stat_prefix", "decorator") // nothing is traced
+	return fields{
+		"name": nil, "ignore_port_in_host_matching": nil,
+		"virtual_hosts": fields{
+			"name": nil, "domains": nil, "routes": route, "retry_policy": retryFields(), "hedge_policy": hedgeFields(),
+			"request_body_buffer_limit": nil, "per_request_buffer_limit_bytes": nil,
+		}.and("metadata"),
+	}.and("metadata", "validate_clusters", "max_direct_response_body_size_bytes", "most_specific_header_mutations_wins")
+}
+
+func routeActionFields() fields {
+	return fields{
+		"cluster": nil, "weighted_clusters": {"clusters": {"name": nil, "weight": nil}, "total_weight": nil},
+		"timeout": nil, "idle_timeout": nil,
+		"max_stream_duration": {"max_stream_duration": nil, "grpc_timeout_header_max": nil},
+		"retry_policy":        retryFields(), "hedge_policy": hedgeFields(), "priority": nil, "host_rewrite_literal": nil,
+	}
+}
+
+func hedgeFields() fields { return fields{"hedge_on_per_try_timeout": nil} }
+
+func retryFields() fields {
+	return fields{
+		"retry_on": nil, "num_retries": nil, "per_try_timeout": nil, "per_try_idle_timeout": nil,
+		"retry_back_off":              {"base_interval": nil, "max_interval": nil},
+		"rate_limited_retry_back_off": {"reset_headers": {"name": nil, "format": nil}, "max_interval": nil},
+		"retriable_status_codes":      nil,
+		"retriable_headers":           headerMatcherFields(), "retriable_request_headers": headerMatcherFields(),
+		"host_selection_retry_max_attempts": nil,
+		"retry_host_predicate": {"name": nil, "typed_config": {
+			"@envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate": {},
+		}},
+		"retry_priority": {"name": nil, "typed_config": {
+			"@envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig": {"update_frequency": nil},
+		}},
+	}
+}
+
+func headerMatcherFields() fields {
+	return fields{
+		"name": nil, "string_match": stringMatcherFields(), "present_match": nil, "invert_match": nil,
+		"treat_missing_header_as_empty": nil,
+		"exact_match":                   nil, "prefix_match": nil, "suffix_match": nil, "contains_match": nil, "safe_regex_match": regexFields(),
+	}
+}
+
+func stringMatcherFields() fields {
+	return fields{"exact": nil, "prefix": nil, "suffix": nil, "contains": nil, "safe_regex": regexFields(), "ignore_case": nil}
+}
+
+// regexFields: Go's expressions are RE2's, and the old way to ask for RE2 says nothing more.
+func regexFields() fields { return fields{"regex": nil}.and("google_re2") }

@@ -1,0 +1,190 @@
+package dataplane
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/breakwater-mesh/breakwater/pkg/view"
+)
+
+const defaultRouteTimeout = 15 * time.Second
+
+// scope leads a key to a route configuration.
+type scope struct{ key, routes string }
+
+func (r *reader) scope(path string, s *routev3.ScopedRouteConfiguration) *scope {
+	fragments := s.GetKey().GetFragments()
+	if len(fragments) != 1 {
+		r.fault(path+".key.fragments", "more than one is not enforced by this agent")
+	}
+	if s.GetRouteConfigurationName() == "" {
+		r.fault(path+".route_configuration_name", "is empty")
+	}
+	r.need(view.RDS, s.GetRouteConfigurationName())
+	if len(fragments) == 0 {
+		return &scope{}
+	}
+	return &scope{key: fragments[0].GetStringKey(), routes: s.GetRouteConfigurationName()}
+}
+
+func (r *reader) routeConfiguration(path string, c *routev3.RouteConfiguration) *RouteConfig {
+	out := &RouteConfig{Name: c.GetName(), IgnorePort: c.GetIgnorePortInHostMatching()}
+	domains := make(map[string]bool)
+	for i, h := range c.GetVirtualHosts() {
+		at := fmt.Sprintf("%s.virtual_hosts[%d]", path, i)
+		host := &VirtualHost{Name: h.GetName(), Retry: r.retry(at+".retry_policy", h.GetRetryPolicy())}
+		for j, d := range h.GetDomains() {
+			d = strings.ToLower(d)
+			if domains[d] {
+				r.fault(fmt.Sprintf("%s.domains[%d]", at, j), "%q is there twice", d)
+			}
+			if domains[d] = true; !validDomain(d) {
+				r.fault(fmt.Sprintf("%s.domains[%d]", at, j), "%q has its * neither first nor last", d)
+			}
+			host.Domains = append(host.Domains, d)
+		}
+		for j, route := range h.GetRoutes() {
+			host.Routes = append(host.Routes, r.route(fmt.Sprintf("%s.routes[%d]", at, j), route, h))
+		}
+		out.Hosts = append(out.Hosts, host)
+	}
+	return out
+}
+
+// validDomain: a star stands alone, first, or last.
+func validDomain(d string) bool {
+	i := strings.IndexByte(d, '*')
+	return i < 0 || strings.Count(d, "*") == 1 && (i == 0 || i == len(d)-1)
+}
+
+func (r *reader) route(path string, route *routev3.Route, host *routev3.VirtualHost) *Route {
+	out := &Route{Name: route.GetName()}
+	r.match(path+".match", route.GetMatch(), out)
+	out.BufferLimit = r.bufferLimit(path, host, route)
+	switch a := route.GetAction().(type) {
+	case *routev3.Route_Route:
+		r.action(path+".route", a.Route, host, out)
+	case *routev3.Route_DirectResponse:
+		out.Direct = direct(a.DirectResponse)
+	default:
+		r.fault(path, "has no action that this agent enforces")
+	}
+	return out
+}
+
+func (r *reader) match(path string, m *routev3.RouteMatch, out *Route) {
+	switch p := m.GetPathSpecifier().(type) {
+	case *routev3.RouteMatch_Prefix:
+		if out.Path.Prefix = p.Prefix; p.Prefix == "" {
+			out.Path.Prefix = "/" // every path begins so
+		}
+	case *routev3.RouteMatch_Path:
+		if out.Path.Exact = p.Path; p.Path == "" {
+			r.fault(path+".path", "is empty")
+		}
+	case *routev3.RouteMatch_SafeRegex:
+		out.Path.Regex = r.regex(path+".safe_regex", p.SafeRegex)
+	default:
+		r.fault(path, "has no path that this agent matches")
+	}
+	if c := m.GetCaseSensitive(); c != nil && !c.GetValue() {
+		r.fault(path+".case_sensitive", "false is not enforced by this agent")
+	}
+	out.Headers = r.headerMatches(path+".headers", m.GetHeaders())
+	out.GRPC = m.GetGrpc() != nil
+}
+
+// bufferLimit is the route's or else the virtual host's; 0: the listener's.
+func (r *reader) bufferLimit(path string, host *routev3.VirtualHost, route *routev3.Route) uint32 {
+	//nolint:staticcheck // other servers still use the older field
+	small := []*wrapperspb.UInt32Value{route.GetPerRequestBufferLimitBytes(), host.GetPerRequestBufferLimitBytes()}
+	for i, limit := range []*wrapperspb.UInt64Value{route.GetRequestBodyBufferLimit(), host.GetRequestBodyBufferLimit()} {
+		if limit == nil && small[i] != nil {
+			limit = wrapperspb.UInt64(uint64(small[i].GetValue()))
+		}
+		if limit == nil {
+			continue
+		}
+		if limit.GetValue() == 0 {
+			r.fault(path+".request_body_buffer_limit", "0 is not enforced by this agent")
+		}
+		return clamp32(limit.GetValue())
+	}
+	return 0
+}
+
+func (r *reader) action(path string, a *routev3.RouteAction, host *routev3.VirtualHost, out *Route) {
+	r.destination(path, a, out)
+	out.Timeout = orDuration(a.GetTimeout(), defaultRouteTimeout)
+	if m := a.GetMaxStreamDuration(); m != nil {
+		out.Timeout = 0 // Envoy ignores it beside a max_stream_duration, were that empty
+		if m.GetMaxStreamDuration() != nil {
+			out.MaxStreamDuration = new(m.GetMaxStreamDuration().AsDuration())
+		}
+		if m.GetGrpcTimeoutHeaderMax() != nil {
+			out.GRPCTimeoutHeaderMax = new(m.GetGrpcTimeoutHeaderMax().AsDuration())
+		}
+	}
+	if a.GetIdleTimeout() != nil {
+		out.IdleTimeout = new(a.GetIdleTimeout().AsDuration())
+	}
+	out.Retry = r.retry(path+".retry_policy", a.GetRetryPolicy())
+	hedge := a.GetHedgePolicy()
+	if hedge == nil {
+		hedge = host.GetHedgePolicy()
+	}
+	out.HedgeOnPerTryTimeout = hedge.GetHedgeOnPerTryTimeout()
+	out.HostRewrite = a.GetHostRewriteLiteral()
+	var ok bool
+	if out.Priority, ok = priority(a.GetPriority()); !ok {
+		r.fault(path+".priority", "is not known")
+	}
+}
+
+func (r *reader) destination(path string, a *routev3.RouteAction, out *Route) {
+	switch c := a.GetClusterSpecifier().(type) {
+	case *routev3.RouteAction_Cluster:
+		out.Cluster = c.Cluster
+		r.need(view.CDS, c.Cluster)
+	case *routev3.RouteAction_WeightedClusters:
+		r.weighted(path+".weighted_clusters", c.WeightedClusters, out)
+	default:
+		r.fault(path, "has no cluster that this agent finds")
+	}
+}
+
+func (r *reader) weighted(path string, w *routev3.WeightedCluster, out *Route) {
+	var sum uint64
+	for i, c := range w.GetClusters() {
+		if c.GetName() == "" {
+			r.fault(fmt.Sprintf("%s.clusters[%d].name", path, i), "is empty")
+		}
+		weight := c.GetWeight().GetValue()
+		sum += uint64(weight)
+		out.Weighted = append(out.Weighted, WeightedCluster{Cluster: c.GetName(), Weight: weight})
+		r.need(view.CDS, c.GetName())
+	}
+	//nolint:staticcheck // other servers still say it
+	if total := w.GetTotalWeight(); total != nil && uint64(total.GetValue()) != sum {
+		r.fault(path+".total_weight", "is %d, and the weights make %d", total.GetValue(), sum)
+	}
+	if sum == 0 || sum != uint64(clamp32(sum)) {
+		r.fault(path+".clusters", "their weights make %d", sum)
+	}
+}
+
+func direct(d *routev3.DirectResponseAction) *DirectResponse {
+	out := &DirectResponse{Status: int(d.GetStatus())}
+	switch b := d.GetBody().GetSpecifier().(type) {
+	case *corev3.DataSource_InlineString:
+		out.Body = b.InlineString
+	case *corev3.DataSource_InlineBytes:
+		out.Body = string(b.InlineBytes)
+	}
+	return out
+}
