@@ -74,7 +74,10 @@ func (s *state) reject(q request, f flight, later []flight, now time.Time) {
 		case it.void || i == culprit:
 		case it.res == nil:
 			sub.accept(f.items[i : i+1]) // a removal is said once
-		case sub.has(it.name) && !mentions(later, it.name):
+		case !sub.has(it.name) || mentions(later, it.name):
+		case it.anew:
+			sub.urge(it.name, answer)
+		default:
 			sub.urge(it.name, again)
 		}
 	}

@@ -285,3 +285,15 @@ func (c *reference) fidget() {
 	}
 	c.out = append(c.out, request{typ: t, subscribe: []string{name}})
 }
+
+// lose drops a route configuration and takes it again in one go. Envoy asks for such a one without a word of the drop, and has
+// nothing until the answer comes.
+func (c *reference) lose() {
+	all := slices.Sorted(maps.Keys(c.wanted[view.RDS]))
+	if len(all) == 0 {
+		return
+	}
+	name := all[c.rng.IntN(len(all))]
+	delete(c.held[view.RDS], name)
+	c.out = append(c.out, request{typ: view.RDS, subscribe: []string{name}})
+}

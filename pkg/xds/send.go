@@ -85,6 +85,9 @@ func (s *state) pending(t view.Type, head *view.View, now time.Time) (ready []it
 				// Its removal comes by itself. Should it come back before, then it is sent whatever its version: what the proxy
 				// has of it is not known.
 				sub.sent = sub.sent.With([]view.Change{view.Put(stranger(t, name, ""))})
+				if t == view.RDS {
+					sub.acked = sub.acked.With([]view.Change{{Name: name}}) // so that nothing is said: that would be the answer
+				}
 				waiting = true
 			}
 		}

@@ -158,10 +158,11 @@ func (s *state) next(head *world.Head, now time.Time) *response {
 func (s *state) fly(t view.Type, items []item, rev int64, now time.Time) *response {
 	s.last++
 	r := &response{typ: t, nonce: strconv.FormatUint(s.last, 10), rev: rev}
-	f := flight{nonce: r.nonce, at: now, items: items}
 	sub := &s.subs[t]
+	f := flight{nonce: r.nonce, at: now, items: items}
 	var changes []view.Change
-	for _, it := range items {
+	for i, it := range items {
+		items[i].anew = sub.force[it.name] == answer
 		switch {
 		case it.res == nil:
 			f.removals = true

@@ -33,6 +33,7 @@ type item struct {
 	echo bool           // an older version that the proxy accepted is said again
 	told *view.Resource // of an echo: the version that was rejected, which counts as sent
 	void bool           // its subscription changed meanwhile: an ACK says nothing of it, but it was sent
+	anew bool           // the proxy asked for it although it was subscribed: it may not have had it since
 }
 
 // flight is a response that is not answered yet.
@@ -133,9 +134,25 @@ func (s *sub) leaving(name string) bool {
 	return false
 }
 
-// surely reports whether the proxy holds a version of name and nothing under way takes it away.
+// surely reports whether the proxy holds a version of name and nothing under way takes it away. One that asks for the name anew may
+// have dropped it: Envoy does not tell of a subscription that ends and begins again in one go.
 func (s *sub) surely(name string) bool {
-	return s.open && s.has(name) && s.acked.Get(name) != nil && s.sent.Get(name) != nil && !s.leaving(name)
+	return s.open && s.has(name) && s.acked.Get(name) != nil && s.sent.Get(name) != nil && !s.leaving(name) && !s.lost(name)
+}
+
+// lost reports whether the proxy asked for name anew, and has not accepted the answer yet.
+func (s *sub) lost(name string) bool {
+	if s.force[name] == answer {
+		return true
+	}
+	for _, f := range s.flights {
+		for _, it := range f.items {
+			if it.name == name && it.anew && !it.void {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // holds is the version of name that the proxy works with, as far as was said; nil if none.

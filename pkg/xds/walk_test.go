@@ -254,7 +254,14 @@ func (w *walk) step() {
 		w.head = w.town.head()
 	case n < 92:
 		w.proxy.fidget()
-	case n < 94:
+	case n < 93:
+		if len(w.in) > 0 {
+			return // a response that crosses the request would be no server's fault
+		}
+		w.proxy.lose()
+		for w.hear() {
+		}
+	case n < 95:
 		w.trace("reconnect")
 		w.in = nil
 		w.connect()
@@ -395,6 +402,11 @@ func (w *walk) keeps(r *view.Resource) bool {
 	}
 	if r.Type == view.CDS && w.proxy.reported[r.Name] == nil {
 		return true // the good part of a rejected response: after a reconnect the proxy does not tell of it
+	}
+	for name := range w.proxy.wanted[view.RDS] {
+		if w.proxy.held[view.RDS][name] == nil {
+			return true // it lost that one, and has not got it again: the new one waits
+		}
 	}
 	for _, t := range [...]view.Type{view.SRDS, view.RDS} {
 		for name, old := range w.proxy.held[t] {
