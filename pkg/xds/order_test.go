@@ -98,13 +98,15 @@ func TestAnUnsubscribedRouteNeedsNoRemoval(t *testing.T) {
 }
 
 // A moving alias must never point at a route configuration that is not there.
+// withPay is h with an alias that leads to a service.
+func withPay(h *world.Head, to string) *world.Head {
+	h.Views[view.SRDS] = h.Views[view.SRDS].With([]view.Change{view.Put(
+		view.New(view.SRDS, "pay", cluster("pay", to), []view.ID{{Type: view.RDS, Name: to}}))})
+	return h
+}
+
 func TestAMovingAliasWaitsForItsNewRoutes(t *testing.T) {
-	with := func(h *world.Head, to string) *world.Head {
-		h.Views[view.SRDS] = h.Views[view.SRDS].With([]view.Change{view.Put(
-			view.New(view.SRDS, "pay", cluster("pay", to), []view.ID{{Type: view.RDS, Name: to}}))})
-		return h
-	}
-	r := newRig(t, with(shop{"shop/billing": "gone"}.head(1), "shop/payments"), Config{})
+	r := newRig(t, withPay(shop{"shop/billing": "gone"}.head(1), "shop/payments"), Config{})
 	c := r.connect()
 	c.subscribe(view.CDS)
 	c.want("CDS shop/payments")
@@ -112,11 +114,30 @@ func TestAMovingAliasWaitsForItsNewRoutes(t *testing.T) {
 	c.want("SRDS pay payments.shop")
 	c.subscribe(view.RDS, "shop/payments")
 	c.want("RDS shop/payments")
-	r.classes.publish(with(shop{}.head(2), "shop/billing"))
+	r.classes.publish(withPay(shop{}.head(2), "shop/billing"))
 	c.want("CDS shop/billing")
 	c.want("SRDS billing.shop")
 	c.subscribe(view.RDS, "shop/billing")
 	m := c.expect("RDS shop/billing")
+	c.quiet()
+	c.ack(m)
+	c.want("SRDS pay")
+	c.quiet()
+}
+
+// A proxy that asks for a route configuration again has dropped it, and has none until the answer is accepted.
+func TestAMovingAliasWaitsForRoutesThatAreAskedForAnew(t *testing.T) {
+	r := newRig(t, withPay(shop{}.head(1), "shop/payments"), Config{})
+	c := r.connect()
+	c.subscribe(view.CDS)
+	c.want("CDS shop/billing shop/payments")
+	c.subscribe(view.SRDS)
+	c.want("SRDS billing.shop pay payments.shop")
+	c.subscribe(view.RDS, "shop/billing", "shop/payments")
+	c.want("RDS shop/billing shop/payments")
+	c.subscribe(view.RDS, "shop/billing")
+	m := c.expect("RDS shop/billing")
+	r.classes.publish(withPay(shop{}.head(2), "shop/billing"))
 	c.quiet()
 	c.ack(m)
 	c.want("SRDS pay")
