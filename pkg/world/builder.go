@@ -1,6 +1,7 @@
 package world
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -20,6 +21,7 @@ type Builder struct {
 	services map[manifest.Key]*serviceState
 	classes  map[ClassKey]*classState
 	problems map[manifest.Key]error // services whose last build failed: what was built before stays in force
+	strays   map[manifest.Key]error // services of whose endpoints no assignment can be made: likewise
 }
 
 // serviceState is what the builder knows of one service in the present world.
@@ -53,6 +55,7 @@ func NewBuilder() *Builder {
 		services: map[manifest.Key]*serviceState{},
 		classes:  map[ClassKey]*classState{},
 		problems: map[manifest.Key]error{},
+		strays:   map[manifest.Key]error{},
 	}
 }
 
@@ -60,7 +63,13 @@ func NewBuilder() *Builder {
 func (b *Builder) World() *World { return b.world }
 
 // Problems are the services whose last build failed, with the reason.
-func (b *Builder) Problems() map[manifest.Key]error { return maps.Clone(b.problems) }
+func (b *Builder) Problems() map[manifest.Key]error {
+	all := maps.Clone(b.problems)
+	for key, err := range b.strays {
+		all[key] = errors.Join(all[key], err)
+	}
+	return all
+}
 
 // Update moves every class from the present world to next, which came about by c, and publishes the new heads.
 func (b *Builder) Update(next *World, c Changes) {
@@ -111,6 +120,7 @@ func (b *Builder) refreshServices(t touched) {
 		} else {
 			delete(b.services, key)
 			delete(b.problems, key)
+			delete(b.strays, key)
 		}
 	}
 	for key := range t.endpoints {
@@ -120,16 +130,37 @@ func (b *Builder) refreshServices(t touched) {
 	}
 }
 
+// assign makes the assignment of a service. Where an endpoint can't be built, what was built before stays in force, and at a start
+// the others go without it.
 func (b *Builder) assign(state *serviceState) {
 	key := state.service.Key()
-	r, err := envoy.Assignment(state.service, b.world.Endpoints(key))
+	endpoints := b.world.Endpoints(key)
+	r, err := envoy.Assignment(state.service, endpoints)
 	if err != nil {
-		b.problems[key] = fmt.Errorf("endpoints of %s: %w", key, err)
-		return
+		b.strays[key] = fmt.Errorf("endpoints of %s: %w", key, err)
+		if state.assignment != nil {
+			return
+		}
+		if r, err = envoy.Assignment(state.service, sound(state.service, endpoints)); err != nil {
+			return
+		}
+	} else {
+		delete(b.strays, key)
 	}
 	if state.assignment == nil || state.assignment.Version != r.Version {
 		state.assignment = r
 	}
+}
+
+// sound are the endpoints of svc that can be built.
+func sound(svc *catalog.Service, endpoints []catalog.Endpoint) []catalog.Endpoint {
+	var list []catalog.Endpoint
+	for _, e := range endpoints {
+		if _, err := envoy.Assignment(svc, []catalog.Endpoint{e}); err == nil {
+			list = append(list, e)
+		}
+	}
+	return list
 }
 
 // classChanges is what one batch changes in one class.
@@ -174,7 +205,7 @@ func (b *Builder) updateClass(cs *classState, t touched) {
 		}
 	}
 	for key := range t.endpoints {
-		if _, ok := cs.holds[key]; ok {
+		if _, ok := cs.holds[key]; ok && b.services[key].assignment != nil {
 			c.put(b.services[key].assignment)
 		}
 	}

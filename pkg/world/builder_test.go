@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/policy"
 	"github.com/breakwater-mesh/breakwater/pkg/view"
@@ -266,4 +267,48 @@ func (g *generator) policy(k manifest.Key) *policy.Compiled {
 		policy.Sections{Retry: &policy.Retry{NumRetries: ptr(uint32(1 + g.rng.IntN(3)))}},
 	)
 	return compiled(g.t, k, spec)
+}
+
+// An endpoint that has lost its port, since its service dropped the default, must cost nobody but itself: after a restart the
+// service keeps its other endpoints, and a further edit is no end of the program.
+func TestAnEndpointThatCannotBeBuilt(t *testing.T) {
+	payments := key("shop", "payments")
+	endpoint := func(id, address string, port *uint32) (EndpointKey, *catalog.Endpoint) {
+		return EndpointKey{Service: payments, ID: id}, &catalog.Endpoint{Service: payments, ID: id, Spec: catalog.EndpointSpec{Address: address, Port: port}}
+	}
+	_, c := newWorld(service(key("shop", "orders")), service(payments))
+	bad, broken := endpoint("bad", "10.0.0.1", nil)
+	good, whole := endpoint("good", "10.0.0.2", ptr(uint32(80)))
+	c.Endpoints[bad], c.Endpoints[good] = broken, whole
+	b := NewBuilder()
+	b.Update((&World{}).With(1, c), c)
+	class := b.Join(orders())
+	step := func(rev int64, k EndpointKey, e *catalog.Endpoint) string {
+		change := Changes{Endpoints: map[EndpointKey]*catalog.Endpoint{k: e}}
+		b.Update(b.World().With(rev, change), change)
+		return version(class.Head().Views[view.EDS].Get(payments.String()))
+	}
+	want := func(endpoints ...catalog.Endpoint) string {
+		r, err := envoy.Assignment(service(payments), endpoints)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return version(r)
+	}
+	if got, want := version(class.Head().Views[view.EDS].Get(payments.String())), want(*whole); got != want {
+		t.Errorf("at the start the assignment is %s, want %s: the good endpoint alone", got, want)
+	}
+	more, another := endpoint("more", "10.0.0.3", ptr(uint32(80)))
+	if got, want := step(2, more, another), want(*whole); got != want {
+		t.Errorf("after another endpoint the assignment is %s, want %s still", got, want)
+	}
+	if b.Problems()[payments] == nil {
+		t.Error("the service has no problem")
+	}
+	if got, want := step(3, bad, nil), want(*whole, *another); got != want {
+		t.Errorf("without the bad endpoint the assignment is %s, want %s", got, want)
+	}
+	if err := b.Problems()[payments]; err != nil {
+		t.Errorf("without the bad endpoint the service has a problem: %v", err)
+	}
 }
