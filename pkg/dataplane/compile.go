@@ -83,14 +83,14 @@ func (l *linker) clusters() {
 		l.out.Clusters = l.old.Clusters
 		return
 	}
-	same := l.kept(view.RTDS)
+	unmoved := l.kept(view.RTDS)
 	l.out.Clusters = make(map[string]*Cluster, len(l.in.of(view.CDS)))
 	for name, res := range l.in.of(view.CDS) {
 		p := res.piece.(*clusterPiece)
 		eds := l.in.Get(view.ID{Type: view.EDS, Name: p.eds})
 		old := l.old.Clusters[name]
-		if old != nil && l.old.from.of(view.CDS)[name] == res && l.old.from.Get(view.ID{Type: view.EDS, Name: p.eds}) == eds {
-			if same || l.overlay(l.in, name) == l.overlay(l.old.from, name) {
+		if old != nil && same(l.old.from.of(view.CDS)[name], res) && same(l.old.from.Get(view.ID{Type: view.EDS, Name: p.eds}), eds) {
+			if unmoved || l.overlay(l.in, name) == l.overlay(l.old.from, name) {
 				l.out.Clusters[name] = old
 				continue
 			}
@@ -140,7 +140,7 @@ func (l *linker) listeners() {
 		old := l.old.Listeners[name]
 		if p.rds == "" {
 			l.out.Listeners[name] = &p.listener
-		} else if old != nil && l.old.from.of(view.LDS)[name] == res && old.HTTP.Routes == routes {
+		} else if old != nil && same(l.old.from.of(view.LDS)[name], res) && old.HTTP.Routes == routes {
 			l.out.Listeners[name] = old
 		} else {
 			l.out.Listeners[name] = p.with(routes)

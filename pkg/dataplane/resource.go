@@ -58,6 +58,19 @@ func Decode(id view.ID, version string, body []byte) (*Resource, []Fault) {
 	return res, nil
 }
 
+// As is r under another version, which shares all else. It is how a server says the same again.
+func (r *Resource) As(version string) *Resource {
+	if r.Version == version {
+		return r
+	}
+	again := *r
+	again.Version = version
+	return &again
+}
+
+// same reports whether two resources of a type whose pieces are pointers, either of which may be nil, were compiled once.
+func same(a, b *Resource) bool { return a == b || a != nil && b != nil && a.piece == b.piece }
+
 // read unmarshals res into m, checks it against the API's rules and against what is known, and compiles it.
 func read[M proto.Message, P any](r *reader, res *Resource, path string, known fields, m M, compile func(path string, m M) P) {
 	if err := proto.Unmarshal(res.Body, m); err != nil {
@@ -112,6 +125,13 @@ func (r Resources) of(t view.Type) map[string]*Resource {
 	}
 	return nil
 }
+
+// Same reports whether r and o hold the very same resources, type by type. It is cheap, and may say no of two that were made
+// separately.
+func (r Resources) Same(o Resources) bool { return r.sets == o.sets }
+
+// SameType is Same for one type.
+func (r Resources) SameType(o Resources, t view.Type) bool { return r.sets[t] == o.sets[t] }
 
 // Change puts a resource, or removes it where Now is nil.
 type Change struct {

@@ -26,7 +26,7 @@ type limits struct {
 // lock. request takes what the proxy says; next is what to say to it.
 type state struct {
 	limits  limits
-	gates   bool // the proxy subscribes to all clusters: routes wait for them
+	gates   bool // the proxy subscribes to all clusters, as Envoy and our agent do: routes wait for them
 	resumed bool // it came with resources of an earlier stream
 	opened  time.Time
 	last    uint64 // nonce

@@ -246,7 +246,7 @@ func (st *stream) join(ctx context.Context, m *discoveryv3.DeltaDiscoveryRequest
 		return status.Errorf(codes.Unavailable, "not ready: %v", err)
 	}
 	st.id, st.class, st.connected = id, class, time.Now()
-	st.state = newState(st.server.limits, id.key.Dialect == dialectEnvoy, st.connected)
+	st.state = newState(st.server.limits, id.key.Dialect != dialectGRPC, st.connected)
 	return nil
 }
 

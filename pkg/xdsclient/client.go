@@ -1,0 +1,325 @@
+package xdsclient
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
+	"github.com/breakwater-mesh/breakwater/pkg/view"
+)
+
+// UserAgent is the name by which servers know the agent.
+const UserAgent = "breakwater-agent"
+
+const (
+	pingInterval   = 10 * time.Second
+	pingTimeout    = 5 * time.Second
+	connectTimeout = 5 * time.Second
+	maxResponse    = 64 << 20
+	quiet          = 15 * time.Second // a new stream without any answer for so long is given up
+	saveDelay      = 200 * time.Millisecond
+)
+
+// Apply takes everything that is to be in force. It returns the faults of what it can't enforce, and has changed nothing then. It is
+// called by one goroutine, which waits for it before a server gets its answer.
+type Apply func(dataplane.Resources) []dataplane.Fault
+
+// Node is who the agent is.
+type Node struct {
+	ID       string
+	Cluster  string // the calling service and its namespace, such as "orders.shop"
+	Version  string // of the agent, such as "0.1.0"
+	Outbound string // ip:port of the outbound listener; "" for the server's default
+}
+
+// Config is what a Client is made of. Servers, Node.ID, Node.Cluster and Apply are required.
+type Config struct {
+	Servers  []string // host:port, tried in turn
+	Node     Node
+	Layers   []string    // names of the runtime layers, the later winning; nil: none is asked for
+	TLS      *tls.Config // nil: plaintext
+	StateDir string      // where the last known good configuration is kept; "": nowhere
+	Apply    Apply
+	Logger   hclog.Logger // nil: silent
+
+	dial func(context.Context, string) (net.Conn, error) // for tests; nil: TCP
+}
+
+// Status is how the client is doing.
+type Status struct {
+	Server    string    // of the present attempt
+	Connected bool      // that server has answered on the present stream
+	Since     time.Time // Connected is as it is
+	Applied   time.Time // when the configuration in force last changed; zero: there is none yet
+	Saved     time.Time // the configuration in force is from disk, as of then; zero: a server has confirmed it
+	Waiting   int       // resources that wait for others
+	LastNACK  string    // text of the last rejection
+	LastError string    // of the last stream that ended
+	Resources int       // in force
+}
+
+// Client is an agent's side of the conversation. New starts nothing; Run does all the work. Its other methods may be called by any
+// goroutine.
+type Client struct {
+	cfg   Config
+	log   hclog.Logger
+	state *state // only Run's goroutine touches it
+	cache *Cache // nil: none
+	saves chan dataplane.Resources
+
+	mu     sync.Mutex
+	status Status // guarded by mu
+}
+
+// New checks cfg. Its error names every field that is wrong.
+func New(cfg Config) (*Client, error) {
+	var faults []error
+	if len(cfg.Servers) == 0 {
+		faults = append(faults, errors.New("no servers"))
+	}
+	for _, s := range cfg.Servers {
+		if _, _, err := net.SplitHostPort(s); err != nil {
+			faults = append(faults, fmt.Errorf("server %q is no HOST:PORT", s))
+		}
+	}
+	if cfg.Node.ID == "" {
+		faults = append(faults, errors.New("the node id is empty"))
+	}
+	if cfg.Node.Cluster == "" {
+		faults = append(faults, errors.New("the node cluster is empty"))
+	}
+	if cfg.Apply == nil {
+		faults = append(faults, errors.New("nothing applies the configuration"))
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = hclog.NewNullLogger()
+	}
+	c := &Client{cfg: cfg, log: cfg.Logger, state: newState(cfg.Layers), saves: make(chan dataplane.Resources, 1)}
+	if cfg.StateDir != "" {
+		c.cache = NewCache(cfg.StateDir, cfg.Node.ID)
+	}
+	return c, nil
+}
+
+// Status is a copy.
+func (c *Client) Status() Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.status
+}
+
+func (c *Client) note(f func(*Status)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(&c.status)
+}
+
+// Run applies what is on disk, then follows the servers until ctx ends. What they say last is saved before it returns.
+func (c *Client) Run(ctx context.Context) error {
+	c.restore()
+	var saver sync.WaitGroup
+	saver.Go(c.save)
+	defer saver.Wait()
+	defer close(c.saves)
+
+	back := &backOff{servers: len(c.cfg.Servers)}
+	for i := 0; ; i++ {
+		server := c.cfg.Servers[i%len(c.cfg.Servers)]
+		begun := time.Now()
+		answered, err := c.follow(ctx, server)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		wait := back.next(answered, time.Since(begun), rand.Int64N)
+		c.note(func(s *Status) {
+			if s.Connected {
+				s.Connected, s.Since = false, time.Now()
+			}
+			s.LastError = err.Error()
+		})
+		c.log.Warn("control plane lost; what it last said stays in force", "server", server, "error", err, "retry", wait)
+		if err := c.pause(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// pause waits, and puts into force what has waited long enough meanwhile.
+func (c *Client) pause(ctx context.Context, wait time.Duration) error {
+	end := time.NewTimer(wait)
+	defer end.Stop()
+	for {
+		alarm := c.alarm()
+		select {
+		case <-ctx.Done():
+			alarm.Stop()
+			return context.Cause(ctx)
+		case <-end.C:
+			alarm.Stop()
+			return nil
+		case <-alarm.C:
+			c.apply(nil)
+		}
+	}
+}
+
+// alarm fires when time alone may change what is in force.
+func (c *Client) alarm() *time.Timer {
+	now := time.Now()
+	at := c.state.alarm(now)
+	if at.IsZero() {
+		at = now.Add(time.Hour)
+	}
+	return time.NewTimer(at.Sub(now))
+}
+
+// restore puts what is on disk into force.
+func (c *Client) restore() {
+	if c.cache == nil {
+		return
+	}
+	saved, err := c.cache.Load()
+	if err != nil && !errors.Is(err, os.ErrNotExist) || err != nil && saved != nil {
+		c.log.Error("a saved configuration can't be used", "error", err)
+	}
+	if saved == nil {
+		return
+	}
+	for _, f := range saved.Dropped {
+		c.log.Error("a saved resource can't be enforced", "fault", f)
+	}
+	r := saved.Resources
+	r.Layers = c.cfg.Layers
+	if faults := c.cfg.Apply(r); len(faults) > 0 {
+		c.log.Error("the saved configuration can't be enforced", "faults", dataplane.Text(faults))
+		return
+	}
+	c.state.restore(r)
+	c.note(func(s *Status) { s.Applied, s.Saved, s.Resources = time.Now(), saved.At, r.Len() })
+	c.log.Warn("serving the configuration that was saved", "age", time.Since(saved.At).Round(time.Second), "resources", r.Len())
+}
+
+// save writes what is in force, some time after it changed: a burst is one file.
+func (c *Client) save() {
+	var written dataplane.Resources
+	for r := range c.saves {
+		timer := time.NewTimer(saveDelay)
+		open := true
+		for waiting := true; waiting; {
+			select {
+			case <-timer.C:
+				waiting = false
+			case next, ok := <-c.saves:
+				if open = ok; ok {
+					r = next
+				} else {
+					waiting = false
+				}
+			}
+		}
+		timer.Stop()
+		if c.cache == nil || r.Same(written) {
+			continue
+		}
+		if err := c.cache.Save(r, time.Now()); err != nil {
+			c.log.Error("configuration not saved; the file before stays", "error", err)
+		} else {
+			written = r
+		}
+		if !open {
+			return
+		}
+	}
+}
+
+// apply puts into force what can be. Its faults are those of changes, and a server is to hear of them: what they replaced stays.
+func (c *Client) apply(changes []dataplane.Change) []dataplane.Fault {
+	var mine, last []dataplane.Fault
+	for range 3 { // once more without what was refused, and once more where that uncovered others
+		next := c.state.settle(time.Now())
+		if last = nil; next.Same(c.state.inForce) {
+			break
+		}
+		if last = c.cfg.Apply(next); len(last) == 0 {
+			c.state.commit(next)
+			c.keep(next)
+			break
+		}
+		c.log.Error("a configuration was not taken", "faults", dataplane.Text(last))
+		mine = append(mine, c.state.refuse(last, next, changes)...)
+	}
+	if len(last) > 0 { // nobody knows on whose account
+		c.state.revert(changes)
+		mine = append(mine, last...)
+	}
+	c.state.commit(c.state.inForce)
+	c.note(func(s *Status) { s.Waiting, s.Resources = len(c.state.waiting), c.state.inForce.Len() })
+	return mine
+}
+
+// keep hands r to the saver, in the place of what it has not begun on.
+func (c *Client) keep(r dataplane.Resources) {
+	c.note(func(s *Status) { s.Applied = time.Now() })
+	select {
+	case <-c.saves:
+	default:
+	}
+	c.saves <- r
+}
+
+func (c *Client) node() *corev3.Node {
+	fields := map[string]*structpb.Value{
+		"breakwater.profile": structpb.NewStringValue("sidecar"),
+		"breakwater.runtime": structpb.NewStringValue(fmt.Sprint(len(c.cfg.Layers))),
+	}
+	if c.cfg.Node.Outbound != "" {
+		fields["breakwater.outbound"] = structpb.NewStringValue(c.cfg.Node.Outbound)
+	}
+	return &corev3.Node{
+		Id: c.cfg.Node.ID, Cluster: c.cfg.Node.Cluster, UserAgentName: UserAgent,
+		UserAgentVersionType: &corev3.Node_UserAgentVersion{UserAgentVersion: c.cfg.Node.Version},
+		Metadata:             &structpb.Struct{Fields: fields},
+	}
+}
+
+// connect makes a connection that is not dialled before its first stream.
+func (c *Client) connect(server string) (*grpc.ClientConn, error) {
+	creds := insecure.NewCredentials()
+	if c.cfg.TLS != nil {
+		creds = credentials.NewTLS(c.cfg.TLS)
+	}
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(creds),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingInterval, Timeout: pingTimeout, PermitWithoutStream: true}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectTimeout}),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithNoProxy(), // the agent may be the proxy
+	}
+	if c.cfg.dial != nil {
+		return grpc.NewClient("passthrough:///"+server, append(options, grpc.WithContextDialer(c.cfg.dial))...)
+	}
+	return grpc.NewClient("dns:///"+server, options...)
+}
+
+// wildcard reports whether everything of a type is asked for.
+func wildcard(t view.Type) bool { return t == view.CDS || t == view.LDS || t == view.SRDS }
