@@ -184,6 +184,9 @@ func (e *editor) fresh(n int) dweller {
 func (e *editor) upstream() string {
 	e.t.Helper()
 	host := e.addHost("any")
+	if e.rng.IntN(4) == 0 { // so that some calls are under way whatever happens
+		host.Set(harness.Behaviour{Delay: time.Duration(20+e.rng.IntN(60)) * time.Millisecond})
+	}
 	e.hostOf[host.Address] = host
 	return host.Address
 }
