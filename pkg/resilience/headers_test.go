@@ -21,6 +21,7 @@ func TestHeaderMatch(t *testing.T) {
 		{"exact, ignoring case", HeaderMatch{Value: "aBC", IgnoreCase: true}, one, true},
 		{"exact, longer", HeaderMatch{Value: "Abcd"}, one, false},
 		{"exact, shorter", HeaderMatch{Value: "Ab"}, one, false},
+		{"exact, longer, ignoring case", HeaderMatch{Value: "ab", IgnoreCase: true}, one, false},
 		{"exact, inverted", HeaderMatch{Value: "Abc", Invert: true}, one, false},
 		{"exact, inverted, other", HeaderMatch{Value: "x", Invert: true}, one, true},
 		{"exact, absent", HeaderMatch{Value: "Abc"}, none, false},

@@ -1,0 +1,260 @@
+package resilience
+
+import (
+	"slices"
+	"sync/atomic"
+)
+
+// Declared is the health of a host as the control plane declares it.
+type Declared uint8
+
+// The healths.
+const (
+	DeclaredHealthy Declared = iota
+	DeclaredDegraded
+	DeclaredUnhealthy
+	DeclaredDraining // unhealthy, and no part of what panic is a share of
+)
+
+// Member is one host to choose from.
+type Member struct {
+	State    *HostState
+	Priority uint32
+	Weight   uint32 // 0 counts as 1
+	Declared Declared
+}
+
+// Picker chooses hosts for calls. It is built once per set of members; which of them are fit it learns by Refresh.
+type Picker struct {
+	config  Balancing
+	members []Member
+	turns   []Counter // of round robin: per priority, of its healthy, degraded and all hosts
+	seed    uint64
+	view    atomic.Pointer[pickView]
+}
+
+// pickView is what is known of the members' health at one moment.
+type pickView struct {
+	loads []load
+	sets  []pickSet // as Picker.turns
+	sole  *pickSet  // gets every call; nil where there is a choice to make
+	turn  *Counter  // of sole
+}
+
+const (
+	setHealthy = iota
+	setDegraded
+	setAll
+	setsPerPriority
+)
+
+// pickSet is hosts that are chosen among as one.
+type pickSet struct {
+	members []int32
+	states  []*HostState
+	weights []float64 // nil: all equal
+	order   []int32   // of round robin with weights
+	edf     *edf      // of least request with weights, and of round robin where the order is too long
+}
+
+// Choice is the result of a pick.
+type Choice struct {
+	Member int // index into the members; -1: no host is fit
+	Panics int // how often the choice was among all hosts for want of fit ones (lb_healthy_panic)
+}
+
+// NewPicker returns a picker over members, which it keeps. Random numbers make pickers begin at different hosts.
+func NewPicker(config Balancing, members []Member, rnd Rand) *Picker {
+	priorities := 0
+	for _, m := range members {
+		priorities = max(priorities, int(m.Priority)+1)
+	}
+	p := &Picker{config: config, members: members, turns: make([]Counter, priorities*setsPerPriority), seed: rnd() >> 1}
+	for i := range p.turns {
+		p.turns[i].n.Store(int64(rnd() >> 2))
+	}
+	p.Refresh()
+	return p
+}
+
+// Members are the members of p, not to be changed.
+func (p *Picker) Members() []Member { return p.members }
+
+// Refresh takes notice of hosts that have been ejected, returned or changed their health. It is serialised by the caller, beside any Pick.
+func (p *Picker) Refresh() {
+	priorities := len(p.turns) / setsPerPriority
+	counts := make([]population, priorities)
+	v := &pickView{sets: make([]pickSet, len(p.turns))}
+	for i := range p.members {
+		p.sort(i, &counts[p.members[i].Priority], v)
+	}
+	v.loads = spread(counts, p.config.PanicThreshold)
+	for i := range v.sets {
+		p.complete(&v.sets[i])
+	}
+	for i, load := range v.loads {
+		if load.healthy == 100 && !load.panic {
+			v.sole, v.turn = &v.sets[i*setsPerPriority+setHealthy], &p.turns[i*setsPerPriority+setHealthy]
+		}
+	}
+	p.view.Store(v)
+}
+
+// sort puts a member into its sets.
+func (p *Picker) sort(member int, n *population, v *pickView) {
+	m := &p.members[member]
+	first := int(m.Priority) * setsPerPriority
+	put := func(set int) {
+		s := &v.sets[first+set]
+		s.members, s.states = append(s.members, int32(member)), append(s.states, m.State)
+	}
+	n.all++
+	put(setAll)
+	if m.Declared == DeclaredDraining {
+		n.excluded++
+	}
+	switch {
+	case m.Declared >= DeclaredUnhealthy || m.State.Ejected() || m.State.FailedCheck():
+	case m.Declared == DeclaredDegraded || m.State.Degraded():
+		n.degraded++
+		put(setDegraded)
+	default:
+		n.healthy++
+		put(setHealthy)
+	}
+}
+
+// complete prepares a set for the algorithm.
+func (p *Picker) complete(s *pickSet) {
+	if p.config.Algorithm == Random {
+		return
+	}
+	weights := make([]uint32, len(s.members))
+	for i, member := range s.members {
+		weights[i] = max(1, p.members[member].Weight)
+	}
+	if len(weights) == 0 || slices.Min(weights) == slices.Max(weights) {
+		return
+	}
+	s.weights = make([]float64, len(weights))
+	for i, weight := range weights {
+		s.weights[i] = float64(weight)
+	}
+	if p.config.Algorithm == RoundRobin {
+		if s.order = schedule(weights); s.order != nil {
+			return
+		}
+	}
+	s.edf = newEDF(len(weights), p.weightOf(s))
+	for range p.seed % uint64(len(weights)) {
+		s.edf.pick(p.weightOf(s))
+	}
+}
+
+// Pick chooses a host. Where tried is not nil, a host that is in it is not taken, but again chosen up to again times; what is chosen
+// last is taken whatever it is. Pick is lock-free, and may be called from many goroutines.
+func (p *Picker) Pick(rnd Rand, tried *Tried, again uint32) (choice Choice) {
+	v := p.view.Load()
+	for ; ; again-- {
+		member, panics := p.pickOnce(v, rnd)
+		choice.Member = member
+		if panics {
+			choice.Panics++
+		}
+		if member < 0 || tried == nil || again == 0 || !tried.Has(p.members[member].State) {
+			return choice
+		}
+	}
+}
+
+func (p *Picker) pickOnce(v *pickView, rnd Rand) (member int, panics bool) {
+	if v.sole != nil {
+		return p.pickFrom(v.sole, v.turn, rnd), false
+	}
+	draw := int(rnd()%100) + 1
+	for set := setHealthy; set <= setDegraded; set++ {
+		for i, load := range v.loads {
+			share := load.healthy
+			if set == setDegraded {
+				share = load.degraded
+			}
+			if draw -= share; draw > 0 {
+				continue
+			}
+			if load.panic && p.config.FailTrafficOnPanic {
+				return -1, true
+			}
+			at := i*setsPerPriority + set
+			if load.panic {
+				at = i*setsPerPriority + setAll
+			}
+			return p.pickFrom(&v.sets[at], &p.turns[at], rnd), load.panic
+		}
+	}
+	return -1, false
+}
+
+func (p *Picker) pickFrom(s *pickSet, turn *Counter, rnd Rand) int {
+	n := uint64(len(s.members))
+	switch {
+	case n == 0:
+		return -1
+	case n == 1:
+		return int(s.members[0])
+	case s.edf != nil:
+		return int(s.members[s.edf.pick(p.weightOf(s))])
+	case p.config.Algorithm == LeastRequest:
+		return int(s.members[p.leastOf(s, rnd)])
+	case p.config.Algorithm == Random:
+		return int(s.members[rnd()%n])
+	}
+	at := uint64(turn.n.Add(1) - 1)
+	if s.order != nil {
+		return int(s.members[s.order[at%uint64(len(s.order))]])
+	}
+	return int(s.members[at%n])
+}
+
+// weightOf returns the weights for turns; least request divides a host's weight by what it works on.
+func (p *Picker) weightOf(s *pickSet) func(host int) float64 {
+	if p.config.Algorithm == LeastRequest {
+		return func(host int) float64 { return s.weights[host] / float64(max(0, s.states[host].Active())+1) }
+	}
+	return func(host int) float64 { return s.weights[host] }
+}
+
+// leastOf draws hosts, with replacement, and returns the one that works on the fewest requests; of equals the first.
+func (p *Picker) leastOf(s *pickSet, rnd Rand) int {
+	n := uint64(len(s.states))
+	best := int(rnd() % n)
+	fewest := s.states[best].Active()
+	for range max(2, p.config.ChoiceCount) - 1 {
+		other := int(rnd() % n)
+		if active := s.states[other].Active(); active < fewest {
+			best, fewest = other, active
+		}
+	}
+	return best
+}
+
+// Tried is the hosts that a call has used up. It belongs to the call's goroutine.
+type Tried struct {
+	few  [4]*HostState
+	n    int
+	more []*HostState
+}
+
+// Add puts h into the set.
+func (t *Tried) Add(h *HostState) {
+	if t.n < len(t.few) {
+		t.few[t.n] = h
+		t.n++
+		return
+	}
+	t.more = append(t.more, h)
+}
+
+// Has reports whether h is in the set.
+func (t *Tried) Has(h *HostState) bool {
+	return slices.Contains(t.few[:t.n], h) || slices.Contains(t.more, h)
+}
