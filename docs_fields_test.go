@@ -1,0 +1,310 @@
+package breakwater_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v4"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
+	"github.com/breakwater-mesh/breakwater/pkg/view"
+)
+
+// What carries a field to Envoy.
+const (
+	cluster = "Cluster"
+	route   = "Route"
+	runtime = "Runtime"
+	nothing = "nothing" // Envoy gets no part of it
+)
+
+// carried says what Envoy gets of a field. TestDocsFields holds it against the compiler: setting the field and changing it must change
+// that carrier, at that place, and no other.
+type carried struct {
+	field   string
+	carrier string
+	at      string // the path in the carrier
+	first   string // a value that is not the default, as YAML
+	second  string // another one
+}
+
+var carriers = []carried{
+	{"timeout.request", route, "route.timeout", "1s", "2s"},
+	{"timeout.perTry", route, "retry_policy.per_try_timeout", "1s", "2s"},
+	{"timeout.perTryIdle", route, "retry_policy.per_try_idle_timeout", "1s", "2s"},
+	{"timeout.maxStream", route, "max_stream_duration.max_stream_duration", "1s", "2s"},
+	{"timeout.connect", cluster, "connect_timeout", "1s", "2s"},
+	{"timeout.connectionIdle", cluster, "common_http_protocol_options.idle_timeout", "1s", "none"},
+
+	{"retry.numRetries", route, "retry_policy.num_retries", "2", "3"},
+	{"retry.retryOn", route, "retry_policy.retry_on", "[5xx]", "[gateway-error]"},
+	{"retry.retriableStatusCodes", route, "retry_policy.retriable_status_codes", "[503]", "[429]"},
+	{"retry.retriableHeaders", route, "retry_policy.retriable_headers", "[{name: a, present: true}]", "[{name: a, exact: b}]"},
+	{"retry.methods", route, "match.headers", "safe", "[GET]"},
+	{"retry.backOff.base", route, "retry_back_off.base_interval", "10ms", "20ms"},
+	{"retry.backOff.max", route, "retry_back_off.max_interval", "1s", "2s"},
+	{"retry.rateLimitedBackOff.resetHeaders", route, "rate_limited_retry_back_off.reset_headers", "[{name: a}]", "[{name: a, format: unix-timestamp}]"},
+	{"retry.rateLimitedBackOff.max", route, "rate_limited_retry_back_off.max_interval", "1s", "2s"},
+	{"retry.avoidPreviousHosts", route, "retry_host_predicate", "true", "false"},
+	{"retry.hostSelectionAttempts", route, "host_selection_retry_max_attempts", "4", "5"},
+	{"retry.avoidPreviousPriorities", route, "retry_priority", "true", "false"},
+	{"retry.bufferBytes", route, "request_body_buffer_limit", "10", "20"},
+	{"retry.budget.percent", runtime, "default.retry_budget.budget_percent", "10", "30"},
+	{"retry.budget.minConcurrent", runtime, "default.retry_budget.min_retry_concurrency", "1", "2"},
+	{"retry.budget.interval", cluster, "retry_budget.budget_interval", "1s", "2s"},
+
+	{"limits.maxConnections", runtime, "default.max_connections", "1", "2"},
+	{"limits.maxPendingRequests", runtime, "default.max_pending_requests", "1", "2"},
+	{"limits.maxRequests", runtime, "default.max_requests", "1", "2"},
+	{"limits.maxRetries", runtime, "default.max_retries", "1", "2"},
+	{"limits.maxConnectionPools", runtime, "default.max_connection_pools", "1", "2"},
+	{"limits.perHost.maxConnections", cluster, "per_host_thresholds.max_connections", "1", "2"},
+	{"limits.high.maxConnections", runtime, "high.max_connections", "1", "2"},
+	{"limits.high.maxPendingRequests", runtime, "high.max_pending_requests", "1", "2"},
+	{"limits.high.maxRequests", runtime, "high.max_requests", "1", "2"},
+	{"limits.high.maxRetries", runtime, "high.max_retries", "1", "2"},
+	{"limits.high.maxConnectionPools", runtime, "high.max_connection_pools", "1", "2"},
+
+	{"bulkhead.maxConcurrent", runtime, "default.max_requests", "3", "4"},
+	{"bulkhead.maxWaiting", runtime, "default.max_pending_requests", "5", "6"},
+
+	{"outlierDetection.consecutive5xx", cluster, "outlier_detection.consecutive_5xx", "3", "4"},
+	{"outlierDetection.consecutiveGatewayFailure", cluster, "outlier_detection.consecutive_gateway_failure", "3", "4"},
+	{"outlierDetection.consecutiveLocalOriginFailure", cluster, "outlier_detection.consecutive_local_origin_failure", "3", "4"},
+	{"outlierDetection.splitLocalOriginErrors", cluster, "outlier_detection.split_external_local_origin_errors", "true", "false"},
+	{"outlierDetection.successRate.minimumHosts", cluster, "outlier_detection.success_rate_minimum_hosts", "3", "4"},
+	{"outlierDetection.successRate.requestVolume", cluster, "outlier_detection.success_rate_request_volume", "3", "4"},
+	{"outlierDetection.successRate.stdevFactor", cluster, "outlier_detection.success_rate_stdev_factor", "3", "4"},
+	{"outlierDetection.failurePercentage.threshold", cluster, "outlier_detection.failure_percentage_threshold", "3", "4"},
+	{"outlierDetection.failurePercentage.minimumHosts", cluster, "outlier_detection.failure_percentage_minimum_hosts", "3", "4"},
+	{"outlierDetection.failurePercentage.requestVolume", cluster, "outlier_detection.failure_percentage_request_volume", "3", "4"},
+	{"outlierDetection.interval", cluster, "outlier_detection.interval", "3s", "4s"},
+	{"outlierDetection.baseEjectionTime", cluster, "outlier_detection.base_ejection_time", "3s", "4s"},
+	{"outlierDetection.maxEjectionTime", cluster, "outlier_detection.max_ejection_time", "40s", "50s"},
+	{"outlierDetection.maxEjectionTimeJitter", cluster, "outlier_detection.max_ejection_time_jitter", "3s", "4s"},
+	{"outlierDetection.maxEjectionPercent", cluster, "outlier_detection.max_ejection_percent", "3", "4"},
+	{"outlierDetection.alwaysEjectOneHost", cluster, "outlier_detection.always_eject_one_host", "false", "true"},
+	{"outlierDetection.enforcingPercent.consecutive5xx", cluster, "outlier_detection.enforcing_consecutive_5xx", "3", "4"},
+	{"outlierDetection.enforcingPercent.consecutiveGatewayFailure", cluster, "outlier_detection.enforcing_consecutive_gateway_failure", "3", "4"},
+	{"outlierDetection.enforcingPercent.consecutiveLocalOriginFailure", cluster, "outlier_detection.enforcing_consecutive_local_origin_failure", "3", "4"},
+	{"outlierDetection.enforcingPercent.successRate", cluster, "outlier_detection.enforcing_success_rate", "3", "4"},
+	{"outlierDetection.enforcingPercent.failurePercentage", cluster, "outlier_detection.enforcing_failure_percentage", "3", "4"},
+	{"outlierDetection.unejectOnHealthCheck", cluster, "outlier_detection.successful_active_health_check_uneject_host", "false", "true"},
+	{"outlierDetection.detectDegradedHosts", cluster, "outlier_detection.detect_degraded_hosts", "true", "false"},
+
+	{"circuitBreaker.failureThreshold", cluster, "outlier_detection.consecutive_5xx", "3", "4"},
+	{"circuitBreaker.recoveryTimeout", cluster, "outlier_detection.base_ejection_time", "3s", "4s"},
+	{"circuitBreaker.scope", nothing, "", "service", "host"},
+	{"circuitBreaker.gatewayErrorsOnly", cluster, "outlier_detection.consecutive_gateway_failure", "true", "false"},
+	{"circuitBreaker.halfOpen.probe", nothing, "", "true", "false"},
+	{"circuitBreaker.halfOpen.maxProbes", nothing, "", "2", "3"},
+	{"circuitBreaker.halfOpen.successes", nothing, "", "2", "3"},
+
+	{"loadBalancing.algorithm", cluster, "lb_policy", "random", "least-request"},
+	{"loadBalancing.panicThreshold", cluster, "common_lb_config.healthy_panic_threshold", "3", "4"},
+}
+
+// around is what must stand beside a field for it to count.
+var around = map[string]string{
+	"timeout": "{}", "retry": "{numRetries: 1}", "limits": "{}", "bulkhead": "{maxConcurrent: 2}", "circuitBreaker": "{failureThreshold: 5}", "loadBalancing": "{}",
+	"outlierDetection":             "{consecutive5xx: 5}",
+	"retry.retriableStatusCodes":   "{retryOn: [retriable-status-codes], retriableStatusCodes: [500]}",
+	"retry.retriableHeaders":       "{retryOn: [retriable-headers], retriableHeaders: [{name: z, present: true}]}",
+	"retry.methods":                "{retryOn: [5xx]}",
+	"retry.rateLimitedBackOff.max": "{rateLimitedBackOff: {resetHeaders: [{name: a}]}}",
+	"retry.hostSelectionAttempts":  "{avoidPreviousHosts: true}",
+	"outlierDetection.enforcingPercent.consecutiveGatewayFailure":     "{consecutiveGatewayFailure: 5}",
+	"outlierDetection.enforcingPercent.consecutiveLocalOriginFailure": "{splitLocalOriginErrors: true, consecutiveLocalOriginFailure: 5}",
+	"outlierDetection.consecutiveLocalOriginFailure":                  "{splitLocalOriginErrors: true, consecutive5xx: 5}",
+	"outlierDetection.enforcingPercent.successRate":                   "{successRate: {minimumHosts: 3}}",
+	"outlierDetection.enforcingPercent.failurePercentage":             "{failurePercentage: {minimumHosts: 3}}",
+}
+
+// gets is the documents' text for what Envoy gets of a field.
+func gets(field string) string {
+	for _, c := range carriers {
+		switch {
+		case c.field != field:
+		case c.carrier == nothing:
+			return "nothing: for the agent"
+		default:
+			return c.carrier + " `" + c.at + "`"
+		}
+	}
+	return ""
+}
+
+// TestDocsFields holds what the documents say of a field (what Envoy gets, and what a change does to live traffic) against what the
+// compiler does with it.
+func TestDocsFields(t *testing.T) {
+	known := make(map[string]bool)
+	for _, c := range carriers {
+		known[c.field] = true
+		t.Run(c.field, c.check)
+	}
+	for _, d := range manifest.Describe[policy.Sections]("") {
+		if d.Type != "object" && !strings.Contains(d.Path, "[]") && !strings.HasSuffix(d.Path, ".disabled") && !known[d.Path] {
+			t.Errorf("%s is missing in the list of what Envoy gets", d.Path)
+		}
+	}
+}
+
+func (c carried) check(t *testing.T) {
+	tag := tagOf(t, reflect.TypeFor[policy.Sections](), c.field)
+	if scope := tag.Get("scope"); c.carrier != nothing && (scope == "route") != (c.carrier == route) {
+		t.Errorf("scope %s, but Envoy gets it in the %s", scope, c.carrier)
+	}
+	section, _, _ := strings.Cut(c.field, ".")
+	beside := around[c.field]
+	if beside == "" {
+		beside = around[section]
+	}
+	without := resources(t, sections(t, section, beside, "", ""))
+	first := resources(t, sections(t, section, beside, c.field, c.first))
+	second := resources(t, sections(t, section, beside, c.field, c.second))
+	c.compare(t, "set", tag.Get("effect"), without, first)
+	c.compare(t, "changed", tag.Get("effect"), first, second)
+}
+
+// compare looks at what a change of the field did to the carriers.
+func (c carried) compare(t *testing.T, what, effect string, before, after map[string]map[string]string) {
+	t.Helper()
+	var touched []string
+	for _, carrier := range []string{cluster, route, runtime} {
+		places := differing(before[carrier], after[carrier])
+		if len(places) == 0 {
+			continue
+		}
+		touched = append(touched, carrier)
+		if carrier == c.carrier && !slices.ContainsFunc(places, func(p string) bool { return strings.Contains(p, c.at) }) {
+			t.Errorf("%s: %s changed at %v, want %s", what, carrier, places, c.at)
+		}
+	}
+	switch want := []string{c.carrier}; {
+	case c.carrier == nothing && len(touched) == 0:
+		return
+	case !slices.Equal(touched, want):
+		t.Errorf("%s: %v changed, want %v", what, touched, want)
+	}
+	if rebuilt := slices.Contains(touched, cluster); rebuilt != (effect == "rebuilds the cluster") {
+		t.Errorf("%s: cluster rebuilt: %v, but the field says %q", what, rebuilt, effect)
+	}
+}
+
+// sections are those of a policy with one section, and in it one field more.
+func sections(t *testing.T, section, beside, field, value string) map[string]any {
+	t.Helper()
+	inner := map[string]any{}
+	if err := yaml.Unmarshal([]byte(beside), &inner); err != nil {
+		t.Fatal(err)
+	}
+	spec := map[string]any{section: inner, "to": map[string]any{"service": "payments"}}
+	if field == "" {
+		if len(inner) == 0 {
+			delete(spec, section)
+		}
+		return spec
+	}
+	at := spec
+	path := strings.Split(field, ".")
+	for _, name := range path[:len(path)-1] {
+		if at[name] == nil {
+			at[name] = map[string]any{}
+		}
+		at = at[name].(map[string]any)
+	}
+	var v any
+	if err := yaml.Unmarshal([]byte(value), &v); err != nil {
+		t.Fatal(err)
+	}
+	at[path[len(path)-1]] = v
+	return spec
+}
+
+// resources compiles a policy of these sections; what comes out is place -> value, by carrier.
+func resources(t *testing.T, spec map[string]any) map[string]map[string]string {
+	t.Helper()
+	text, err := json.Marshal(map[string]any{
+		"apiVersion": manifest.APIVersion, "kind": policy.Kind, "metadata": map[string]string{"namespace": "shop", "name": "probe"}, "spec": spec,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents, faults := manifest.Decode("", text, manifest.JSON, manifest.Limits{})
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	p, faults := manifest.Into[policy.Spec](documents[0])
+	if faults = append(faults, policy.Validate(&p)...); len(faults) > 0 {
+		t.Fatalf("%v in %s", faults, text)
+	}
+	s := &catalog.Service{Metadata: manifest.Meta{Namespace: "shop", Name: "payments"}}
+	c := compiled(t, s, []*policy.Compiled{policy.Compile(&p)})
+	out := map[string]map[string]string{cluster: places(t, c.Cluster), route: places(t, c.Route), runtime: {}}
+	for _, k := range c.Limits {
+		out[runtime][k.Key] = fmt.Sprint(k.Value)
+	}
+	return out
+}
+
+// places are the scalars of a resource, by path without indices of lists.
+func places(t *testing.T, r *view.Resource) map[string]string {
+	t.Helper()
+	a := new(anypb.Any)
+	if err := proto.Unmarshal(r.Any(), a); err != nil {
+		t.Fatal(err)
+	}
+	text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v any
+	if err := json.Unmarshal(text, &v); err != nil {
+		t.Fatal(err)
+	}
+	flat := make(map[string]string)
+	flatten(flat, "", v)
+	return flat
+}
+
+func flatten(into map[string]string, path string, v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, inner := range v {
+			flatten(into, path+"."+name, inner)
+		}
+	case []any:
+		for _, inner := range v {
+			flatten(into, path, inner)
+		}
+	default:
+		into[path] += fmt.Sprint(v) + "; "
+	}
+}
+
+// differing are the places at which two resources differ, sorted.
+func differing(a, b map[string]string) []string {
+	var list []string
+	for place := range maps.Keys(a) {
+		if a[place] != b[place] {
+			list = append(list, place)
+		}
+	}
+	for place := range maps.Keys(b) {
+		if _, both := a[place]; !both {
+			list = append(list, place)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
