@@ -1,0 +1,422 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
+	"github.com/breakwater-mesh/breakwater/pkg/resilience"
+)
+
+// defaultBuffer is Envoy's limit of a body kept for retries.
+const defaultBuffer = 1 << 20
+
+// Why a call or an attempt is ended by this end.
+var (
+	errTimeout     = errors.New("request timeout")
+	errPerTry      = errors.New("per try timeout")
+	errPerTryIdle  = errors.New("per try idle timeout")
+	errMaxStream   = errors.New("longest duration of an attempt")
+	errMaxDuration = errors.New("longest duration of the request")
+	errIdle        = errors.New("idle timeout")
+)
+
+// End is how the bringing of an answer ended.
+type End uint8
+
+// The ends.
+const (
+	Whole   End = iota
+	Broken      // the host's response broke off
+	AppGone     // the application went away
+)
+
+// Call is one request on its way. Begin makes it, Do brings the answer, and Finish, which is owed after Do, ends it. Complete, Exceed
+// and Admit's timers may come from other goroutines; all else is called by the goroutine of Do.
+type Call struct {
+	engine *Engine
+	snap   *snapshot
+	http   *dataplane.HTTP
+	req    *Request
+	route  *dataplane.Route // nil where no route matches
+	target *target          // nil where no host is asked
+	grpc   bool
+
+	retry    retry
+	times    times
+	tried    resilience.Tried
+	attempt  Attempt
+	serving  *target // of the attempt: a member of target, or itself
+	admitted bool
+	started  time.Time // of the attempt
+	response bool      // the attempt's response is the answer
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc // nil where ctx needs none
+}
+
+// Begin finds the way of r, which came in at l. L need not be of the present table.
+func (e *Engine) Begin(l *dataplane.HTTP, r *Request) *Call {
+	snap := e.now.Load()
+	c := &Call{engine: e, snap: snap, http: l, req: r, grpc: r.grpc()}
+	var vh *dataplane.VirtualHost
+	if vh, c.route = find(snap.table, l, r); c.route == nil || c.route.Direct != nil {
+		return c
+	}
+	c.target = snap.clusters[choose(c.route, e.options.Rand)]
+	if c.target == nil {
+		return c
+	}
+	c.retry.begin(c.target.config, c.route, vh, r)
+	c.times.configure(c.route, l, c.retry.policy, r, c.grpc)
+	return c
+}
+
+// BufferLimit is how much of the body to keep for retries, in bytes; without retries nothing.
+func (c *Call) BufferLimit() int {
+	switch {
+	case !c.retry.possible():
+		return 0
+	case c.route.BufferLimit > 0:
+		return int(c.route.BufferLimit)
+	case c.http.BufferLimit > 0:
+		return int(c.http.BufferLimit)
+	}
+	return defaultBuffer
+}
+
+// HostRewrite is the host that the upstream sees; "" leaves it.
+func (c *Call) HostRewrite() string {
+	if c.route == nil {
+		return ""
+	}
+	return c.route.HostRewrite
+}
+
+// Exceed says that the body is longer than BufferLimit: it can't be sent again.
+func (c *Call) Exceed() {
+	if c.retry.possible() && !c.retry.stop() {
+		c.target.live.stats.add(bufferAbandoned)
+	}
+}
+
+// Commit says that the application has got something of the response: no other can follow.
+func (c *Call) Commit() { c.retry.stop() }
+
+// Complete says that the request has come completely: timeouts start.
+func (c *Call) Complete() { c.times.requestComplete() }
+
+// Progress says that something has moved: idle timeouts start again.
+func (c *Call) Progress() { c.times.progress() }
+
+// Do takes the call to its answer. It is called once.
+func (c *Call) Do(ctx context.Context, up Upstream) Answer {
+	if a, ok := c.refuse(); ok {
+		return a
+	}
+	c.ctx = ctx
+	if c.times.any() {
+		c.ctx, c.cancel = context.WithCancelCause(ctx)
+		c.times.start(c.cancel)
+	}
+	for n := 1; ; n++ {
+		h := c.pick(n)
+		if h == nil {
+			c.retry.release(c)
+			c.target.live.stats.add(noneHealthy)
+			return c.fail(http.StatusServiceUnavailable, "no healthy upstream", UH)
+		}
+		res, cause := c.try(up, h, n)
+		verdict := c.verdict(res, cause)
+		if verdict == resilience.RetryAgain {
+			if res.Failure == None {
+				c.target.live.stats.retried.add(res.Status)
+				up.Drop()
+			}
+			c.endAttempt()
+			if cause := c.pause(res, n); cause != nil {
+				c.retry.release(c)
+				return c.interrupted(cause)
+			}
+			continue
+		}
+		if res.Failure == None {
+			return c.accept(res, verdict)
+		}
+		c.endAttempt()
+		return c.give(res, cause, verdict)
+	}
+}
+
+// refuse answers what no host is asked for.
+func (c *Call) refuse() (Answer, bool) {
+	switch {
+	case c.route == nil:
+		return c.fail(http.StatusNotFound, "", NR), true
+	case c.route.Direct != nil:
+		return c.fail(c.route.Direct.Status, c.route.Direct.Body, 0), true
+	case c.target == nil:
+		return c.fail(http.StatusServiceUnavailable, "", NC), true
+	}
+	config, rnd := c.target.live.config.Load(), c.engine.options.Rand
+	if config.Maintenance > 0 && rnd()%100 < uint64(config.Maintenance) {
+		c.target.live.stats.add(rqMaintenanceMode)
+		return c.fail(http.StatusServiceUnavailable, "maintenance mode", UO), true
+	}
+	if config.DropPercent > 0 && float64(rnd()%1_000_000) < config.DropPercent*10_000 {
+		c.target.live.stats.add(rqDropOverload)
+		if config.DropPercent >= 100 {
+			return c.fail(http.StatusServiceUnavailable, "unconditional drop overload", UDO), true
+		}
+		return c.fail(http.StatusServiceUnavailable, "drop overload", DO), true
+	}
+	return Answer{}, false
+}
+
+// fail is an answer of our own.
+func (c *Call) fail(status int, body string, flags Flags) Answer {
+	if c.target != nil {
+		c.target.live.stats.codes.add(status)
+	}
+	var extra []Field
+	if flags&UO != 0 && !c.http.SuppressEnvoy {
+		extra = append(extra, overloaded)
+	}
+	return Answer{Local: localReply(c.grpc, status, body, extra...), Status: status, Flags: flags}
+}
+
+// try does one attempt. Cause says which time ended it, where one did.
+func (c *Call) try(up Upstream, h *Host, n int) (res Result, cause error) {
+	config := c.serving.live.config.Load()
+	c.attempt = Attempt{Host: h, Config: config, Priority: c.route.Priority, Number: n, call: c}
+	c.admitted, c.started = false, time.Time{}
+	ctx := c.times.beginTry(c.ctx, config.MaxStream)
+	res = up.Try(ctx, &c.attempt)
+	c.times.headers(res.Failure == None)
+	if res.Failure == None || res.Failure == LocalReset {
+		if cause = context.Cause(ctx); cause != nil && res.Failure == None {
+			up.Drop()
+			res = Result{Failure: LocalReset, Began: true}
+		}
+	}
+	c.charge(res, cause)
+	return res, cause
+}
+
+// charge tells the detector and the statistics of the attempt's result.
+func (c *Call) charge(res Result, cause error) {
+	live, h := c.serving.live, c.attempt.Host
+	switch res.Failure {
+	case None:
+		status := resilience.Outcome(res.Status)
+		if c.grpc {
+			if code, ok := grpcCode(res.Header); ok {
+				status = resilience.GRPCOutcome(code)
+			}
+		}
+		h.counts.result(status < 500)
+		live.record(h, status)
+		if len(res.Header["X-Envoy-Degraded"]) > 0 {
+			live.degraded(h)
+		}
+	case ConnectRefused, ConnectTimeout:
+		h.counts.result(false)
+		live.record(h, resilience.ConnectFailed)
+	case LocalReset:
+		c.chargeTime(cause)
+	case Overflow:
+	default:
+		live.stats.add(rqRxReset)
+		h.counts.result(false)
+		live.record(h, resilience.Reset)
+	}
+}
+
+// chargeTime charges an attempt that this end has broken off. An application that went away is nobody's failure.
+func (c *Call) chargeTime(cause error) {
+	live, h := c.serving.live, c.attempt.Host
+	outcome := resilience.TimedOut
+	switch cause {
+	case errTimeout:
+		live.stats.add(rqTimeout)
+	case errPerTry:
+		live.stats.add(rqPerTryTimeout)
+	case errPerTryIdle:
+		live.stats.add(rqPerTryIdleTimeout)
+	case errMaxStream:
+		live.stats.add(rqMaxDurationReached)
+		outcome = resilience.Reset
+	default:
+		if c.admitted {
+			live.stats.add(rqTxReset)
+		} else {
+			live.stats.add(rqCancelled)
+		}
+		return
+	}
+	if !c.admitted {
+		return // it never got to the host
+	}
+	live.stats.add(rqTxReset)
+	h.counts.rqTimeout.Add(1)
+	h.counts.result(false)
+	live.record(h, outcome)
+}
+
+// accept takes the host's response as the answer.
+func (c *Call) accept(res Result, v resilience.Verdict) Answer {
+	s := &c.target.live.stats
+	s.add(rqCompleted)
+	s.codes.add(res.Status)
+	c.response = true
+	return Answer{Status: res.Status, Flags: flagsOf(v)}
+}
+
+// give answers for an attempt without a response that is not repeated.
+func (c *Call) give(res Result, cause error, v resilience.Verdict) Answer {
+	if res.Failure == LocalReset {
+		a := c.interrupted(cause)
+		a.Flags |= flagsOf(v)
+		return a
+	}
+	again := ""
+	if c.attempt.Number > 1 {
+		again = "retried and the latest "
+	}
+	status := http.StatusServiceUnavailable
+	if res.Failure == ProtocolError {
+		status = http.StatusBadGateway
+	}
+	return c.fail(status, "upstream connect error or disconnect/reset before headers. "+again+"reset reason: "+res.Failure.String(),
+		flagOf(res.Failure)|flagsOf(v))
+}
+
+// interrupted answers for a time that is over, or for nobody.
+func (c *Call) interrupted(cause error) Answer {
+	switch cause {
+	case errTimeout, errPerTry, errPerTryIdle:
+		return c.fail(http.StatusGatewayTimeout, "upstream request timeout", UT)
+	case errMaxStream:
+		return c.fail(http.StatusGatewayTimeout, "upstream request timeout", UMSDR)
+	case errMaxDuration:
+		return c.fail(c.times.lateStatus(), "downstream duration timeout", 0)
+	case errIdle:
+		return c.fail(c.times.lateStatus(), "stream timeout", SI)
+	}
+	return Answer{Local: &LocalReply{Status: http.StatusServiceUnavailable}, Gone: true, Flags: DC}
+}
+
+// over is why the call has ended, nil while it goes on.
+func (c *Call) over() error {
+	if c.ctx.Err() == nil {
+		return nil
+	}
+	return context.Cause(c.ctx)
+}
+
+// Finish ends the call after its answer was brought. Without it counts would stay.
+func (c *Call) Finish(end End) {
+	c.times.stop()
+	if c.response {
+		c.finishResponse(end)
+		c.endAttempt()
+	}
+	if c.cancel != nil {
+		c.cancel(nil)
+	}
+}
+
+func (c *Call) finishResponse(end End) {
+	live := c.serving.live
+	switch end {
+	case Broken:
+		if cause := context.Cause(c.ctx); cause == errTimeout {
+			live.stats.add(rqTimeout)
+			live.stats.add(rqTxReset)
+			return
+		}
+		live.stats.add(rqRxReset)
+		live.record(c.attempt.Host, resilience.Reset)
+	case AppGone:
+		live.stats.add(rqTxReset)
+	}
+}
+
+// queue, unqueue and admit are Attempt's.
+func (c *Call) queue(a *Attempt) bool {
+	live := c.serving.live
+	if !live.counters[a.Priority].TryPending(&live.config.Load().Thresholds[a.Priority]) {
+		live.stats.add(rqPendingOverflow)
+		return false
+	}
+	live.stats.add(rqPendingTotal)
+	live.stats.add(rqPendingActive)
+	return true
+}
+
+func (c *Call) unqueue(a *Attempt) {
+	c.serving.live.counters[a.Priority].DonePending()
+	c.serving.live.stats.sub(rqPendingActive)
+}
+
+func (c *Call) admit(a *Attempt) bool {
+	live := c.serving.live
+	thresholds := &live.config.Load().Thresholds[a.Priority]
+	if !live.counters[a.Priority].TryRequest(thresholds) {
+		live.stats.add(rqActiveOverflow)
+		return false
+	}
+	if b := thresholds.Budget; b != nil && b.Interval > 0 {
+		c.started = time.Now()
+	}
+	c.admitted = true
+	live.stats.add(rqTotal)
+	live.stats.add(rqActive)
+	a.Host.counts.rqTotal.Add(1)
+	a.Host.State.Begin()
+	live.record(a.Host, resilience.Connected)
+	c.times.admitted()
+	return true
+}
+
+// endAttempt takes back an Admit.
+func (c *Call) endAttempt() {
+	c.times.endTry()
+	if !c.admitted {
+		return
+	}
+	c.admitted = false
+	live, p := c.serving.live, c.attempt.Priority
+	if !c.started.IsZero() {
+		live.counters[p].Finished(&live.config.Load().Thresholds[p], c.started)
+	}
+	live.counters[p].DoneRequest()
+	live.stats.sub(rqActive)
+	c.attempt.Host.State.End()
+}
+
+func (h *hostCounts) result(ok bool) {
+	if ok {
+		h.rqSuccess.Add(1)
+	} else {
+		h.rqError.Add(1)
+	}
+}
+
+// grpcCode is the gRPC status in the headers of a response.
+func grpcCode(h http.Header) (uint32, bool) {
+	values := h["Grpc-Status"]
+	if len(values) == 0 {
+		return 0, false
+	}
+	n := uint32(0)
+	for _, d := range []byte(values[0]) {
+		if d < '0' || d > '9' || n > 1000 {
+			return 2, true
+		}
+		n = n*10 + uint32(d-'0')
+	}
+	return n, len(values[0]) > 0
+}

@@ -1,0 +1,46 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
+	"github.com/breakwater-mesh/breakwater/pkg/resilience"
+)
+
+// Lease is a TCP connection to a host. Release is owed.
+type Lease struct{ host *Host }
+
+// Release takes the connection back.
+func (l *Lease) Release() {
+	l.host.State.End()
+	l.host.CloseConnection(resilience.Default)
+}
+
+// Connect picks a host of a cluster for a TCP stream and has dial connect to it within the timeout. A host that can't be reached is
+// charged for it. LocalReset says that there is no cluster or no host.
+func (e *Engine) Connect(cluster string, dial func(h *Host, timeout time.Duration) Failure) (*Lease, Failure) {
+	snap := e.now.Load()
+	c := &Call{engine: e, snap: snap, route: &dataplane.Route{}, target: snap.clusters[cluster]}
+	if c.target == nil {
+		return nil, LocalReset
+	}
+	h := c.pick(1)
+	if h == nil {
+		c.target.live.stats.add(noneHealthy)
+		return nil, LocalReset
+	}
+	if !h.OpenConnection(resilience.Default, false) {
+		return nil, Overflow
+	}
+	h.State.Begin()
+	lease := &Lease{h}
+	if failure := dial(h, c.serving.config.ConnectTimeout); failure != None {
+		h.ConnectFailed(failure == ConnectTimeout)
+		c.serving.live.record(h, resilience.ConnectFailed)
+		lease.Release()
+		return nil, failure
+	}
+	c.serving.live.record(h, resilience.Connected)
+	c.serving.live.record(h, resilience.Outcome(200)) // without the split, a connection is a success
+	return lease, None
+}

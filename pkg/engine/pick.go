@@ -1,0 +1,53 @@
+package engine
+
+import (
+	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
+	"github.com/breakwater-mesh/breakwater/pkg/resilience"
+)
+
+// target is one configuration of a cluster with its live state. It is immutable.
+type target struct {
+	config *dataplane.Cluster
+	live   *cluster
+}
+
+// pick chooses the host of attempt n, and the cluster that serves it; nil is none.
+func (c *Call) pick(n int) *Host {
+	members := c.target.config.Members
+	if len(members) == 0 {
+		c.serving = c.target
+		return c.pickFrom(c.target.live)
+	}
+	// Attempt i goes to member i, or to the next that has a host.
+	for i := n - 1; i < len(members); i++ {
+		member := c.snap.clusters[members[i]]
+		if member == nil {
+			continue
+		}
+		c.serving = member
+		if h := c.pickFrom(member.live); h != nil {
+			return h
+		}
+	}
+	return nil
+}
+
+// pickFrom chooses among the hosts that the cluster has now, which may be others than when the call began.
+func (c *Call) pickFrom(live *cluster) *Host {
+	var tried *resilience.Tried
+	again := uint32(0)
+	if policy := c.retry.policy; policy != nil && policy.AvoidPreviousHosts {
+		tried, again = &c.tried, policy.HostSelectionAttempts
+	}
+	now := live.fleet.Load()
+	choice := now.picker.Pick(c.engine.options.Rand, tried, again)
+	for range choice.Panics {
+		live.stats.add(healthyPanic)
+	}
+	if choice.Member < 0 {
+		return nil
+	}
+	h := now.hosts[choice.Member]
+	c.tried.Add(h.State)
+	return h
+}

@@ -1,0 +1,130 @@
+package engine
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// Flags are Envoy's response flags, as bits.
+type Flags uint32
+
+// The flags.
+const (
+	NR    Flags = 1 << iota // no route
+	NC                      // no such cluster
+	UH                      // no healthy host
+	UF                      // connection failure
+	UC                      // connection termination
+	UR                      // remote reset
+	UO                      // overflow
+	UT                      // timeout
+	LR                      // local reset
+	URX                     // retries are exhausted
+	UPE                     // the response can't be read
+	DC                      // the application went away
+	SI                      // idle timeout
+	UMSDR                   // longest duration of an attempt
+	DO                      // dropped by load
+	UDO                     // all is dropped
+)
+
+var flagNames = [...]string{"NR", "NC", "UH", "UF", "UC", "UR", "UO", "UT", "LR", "URX", "UPE", "DC", "SI", "UMSDR", "DO", "UDO"}
+
+// String joins the flags by commas; "-" is none.
+func (f Flags) String() string {
+	if f == 0 {
+		return "-"
+	}
+	var names []string
+	for i, name := range flagNames {
+		if f&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+// flagOf is the flag of an attempt that failed.
+func flagOf(f Failure) Flags {
+	switch f {
+	case ConnectRefused, ConnectTimeout:
+		return UF
+	case Termination:
+		return UC
+	case RemoteReset, RefusedStream:
+		return UR
+	case Overflow:
+		return UO
+	case ProtocolError:
+		return UPE
+	}
+	return LR
+}
+
+// Answer is what the application gets: either the response of the last Try, or Local.
+type Answer struct {
+	Local  *LocalReply
+	Status int // of the response
+	Flags  Flags
+	Gone   bool // nobody waits for an answer any more
+}
+
+// LocalReply is an answer of the data plane's own.
+type LocalReply struct {
+	Status int
+	Header []Field
+	Body   string
+}
+
+// Field is a header.
+type Field struct{ Name, Value string }
+
+// overloaded tells callers that a limit answered.
+var overloaded = Field{"X-Envoy-Overloaded", "true"}
+
+// localReply is what Envoy answers: for gRPC, a trailers-only response.
+func localReply(grpc bool, status int, body string, extra ...Field) *LocalReply {
+	if !grpc {
+		fields := append([]Field{{"Content-Length", strconv.Itoa(len(body))}}, extra...)
+		if body != "" {
+			fields = append(fields, Field{"Content-Type", "text/plain"})
+		}
+		return &LocalReply{Status: status, Header: fields, Body: body}
+	}
+	fields := append([]Field{{"Content-Type", "application/grpc"}, {"Grpc-Status", strconv.Itoa(grpcStatus(status))}}, extra...)
+	if body != "" {
+		fields = append(fields, Field{"Grpc-Message", encodeMessage(body)})
+	}
+	return &LocalReply{Status: http.StatusOK, Header: fields}
+}
+
+// grpcStatus maps a status code to a gRPC one.
+func grpcStatus(status int) int {
+	switch status {
+	case http.StatusBadRequest:
+		return 13
+	case http.StatusUnauthorized:
+		return 16
+	case http.StatusForbidden:
+		return 7
+	case http.StatusNotFound:
+		return 12
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return 14
+	}
+	return 2
+}
+
+// encodeMessage is gRPC's percent encoding of grpc-message.
+func encodeMessage(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c < ' ' || c > '~' || c == '%' {
+			b.WriteString("%" + strings.ToUpper(strconv.FormatInt(int64(c)+0x100, 16)[1:]))
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,156 @@
+package engine
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
+	"github.com/breakwater-mesh/breakwater/pkg/resilience"
+)
+
+// Request is what of a request decides its way.
+type Request struct {
+	Method, Authority string
+	Path              string // with its query
+	Header            http.Header
+	Internal          bool // its x-envoy-* headers are to be heeded
+
+	pseudo [1]string
+}
+
+// Get returns the values of a header, by its name in lower case, or of a pseudo header. The slice is good until the next call.
+func (r *Request) Get(name string) []string {
+	switch name {
+	case ":method":
+		r.pseudo[0] = r.Method
+	case ":authority":
+		r.pseudo[0] = r.Authority
+	case ":path":
+		r.pseudo[0] = r.Path
+	case ":scheme":
+		r.pseudo[0] = "http"
+	default:
+		return r.Header[http.CanonicalHeaderKey(name)]
+	}
+	return r.pseudo[:]
+}
+
+// grpc reports whether r is a gRPC request.
+func (r *Request) grpc() bool {
+	values := r.Header["Content-Type"]
+	if len(values) == 0 {
+		return false
+	}
+	rest, ok := strings.CutPrefix(values[0], "application/grpc")
+	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
+}
+
+// withoutPort is an authority's host.
+func withoutPort(authority string) string {
+	if i := strings.LastIndexByte(authority, ':'); i >= 0 && strings.IndexByte(authority[i:], ']') < 0 {
+		return authority[:i]
+	}
+	return authority
+}
+
+// find is the route of r: the first that matches, of the virtual host with the most specific domain.
+func find(t *dataplane.Table, l *dataplane.HTTP, r *Request) (*dataplane.VirtualHost, *dataplane.Route) {
+	config := l.Routes
+	if l.Scoped {
+		key, _, _ := strings.Cut(r.Authority, ":") // as Envoy cuts it, to the letter
+		config = t.Scopes[key]
+	}
+	if config == nil {
+		return nil, nil
+	}
+	host := r.Authority
+	if config.IgnorePort {
+		host = withoutPort(host)
+	}
+	vh := virtualHost(config.Hosts, strings.ToLower(host))
+	if vh == nil {
+		return nil, nil
+	}
+	for _, route := range vh.Routes {
+		if matches(route, r) {
+			return vh, route
+		}
+	}
+	return nil, nil
+}
+
+// virtualHost finds host: exactly, by the longest suffix, by the longest prefix, or by "*".
+func virtualHost(hosts []*dataplane.VirtualHost, host string) *dataplane.VirtualHost {
+	if len(hosts) == 1 && len(hosts[0].Domains) == 1 && hosts[0].Domains[0] == "*" {
+		return hosts[0]
+	}
+	var best *dataplane.VirtualHost
+	rank := 0
+	for _, vh := range hosts {
+		for _, domain := range vh.Domains {
+			if r := domainRank(domain, host); r > rank {
+				best, rank = vh, r
+			}
+		}
+	}
+	return best
+}
+
+// domainRank is how well domain matches host: 0 not at all.
+func domainRank(domain, host string) int {
+	const suffix, prefix = 2 << 16, 1 << 16
+	switch {
+	case domain == host:
+		return 3 << 16
+	case domain == "*":
+		return 1
+	case strings.HasPrefix(domain, "*") && len(host) > len(domain)-1 && strings.HasSuffix(host, domain[1:]):
+		return suffix + len(domain)
+	case strings.HasSuffix(domain, "*") && len(host) > len(domain)-1 && strings.HasPrefix(host, domain[:len(domain)-1]):
+		return prefix + len(domain)
+	}
+	return 0
+}
+
+func matches(route *dataplane.Route, r *Request) bool {
+	path, _, _ := strings.Cut(r.Path, "?")
+	switch p := &route.Path; {
+	case p.Regex != nil && !p.Regex(path):
+		return false
+	case p.Exact != "" && p.Exact != path:
+		return false
+	case p.Prefix != "" && !strings.HasPrefix(r.Path, p.Prefix):
+		return false
+	}
+	if route.GRPC && !r.grpc() {
+		return false
+	}
+	for i := range route.Headers {
+		if !route.Headers[i].Matches(r.Get) {
+			return false
+		}
+	}
+	return true
+}
+
+// choose is the cluster of a request by the weights of its route.
+func choose(route *dataplane.Route, rnd resilience.Rand) string {
+	if len(route.Weighted) == 0 {
+		return route.Cluster
+	}
+	sum := uint64(0)
+	for _, w := range route.Weighted {
+		sum += uint64(w.Weight)
+	}
+	if sum == 0 {
+		return ""
+	}
+	at := rnd() % sum
+	for _, w := range route.Weighted {
+		if at < uint64(w.Weight) {
+			return w.Cluster
+		}
+		at -= uint64(w.Weight)
+	}
+	return ""
+}

@@ -1,0 +1,223 @@
+package engine
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
+	"github.com/breakwater-mesh/breakwater/pkg/resilience"
+)
+
+// times are the timeouts of one call. The request timeout starts when the request is complete; those of an attempt when it also has a
+// connection. 0 is none.
+type times struct {
+	global, perTry, perTryIdle, duration, idle time.Duration // fixed before the call starts
+
+	mu        sync.Mutex
+	complete  bool
+	attached  bool // the attempt has a connection
+	streaming bool // the answer is on its way
+	over      bool
+	cancel    context.CancelCauseFunc // of the call; nil before start
+	cancelTry context.CancelCauseFunc // of the attempt; nil where it is the call's
+	maxStream time.Duration           // of the attempt
+
+	globalTimer, durationTimer, idleTimer  *time.Timer
+	tryTimer, tryIdleTimer, maxStreamTimer *time.Timer
+}
+
+func (t *times) configure(route *dataplane.Route, l *dataplane.HTTP, policy *resilience.Retry, r *Request, grpc bool) {
+	t.global, t.duration, t.idle = route.Timeout, l.MaxStreamDuration, l.StreamIdleTimeout
+	if route.IdleTimeout != nil {
+		t.idle = *route.IdleTimeout
+	}
+	if route.MaxStreamDuration != nil {
+		t.global, t.duration = 0, *route.MaxStreamDuration
+		if route.GRPCTimeoutHeaderMax != nil && grpc {
+			t.grpcTimeout(r, *route.GRPCTimeoutHeaderMax)
+		}
+	}
+	if r.Internal {
+		t.global = milliseconds(r, "x-envoy-upstream-rq-timeout-ms", t.global)
+	}
+	if policy == nil {
+		return
+	}
+	t.perTry, t.perTryIdle = policy.PerTryTimeout, policy.PerTryIdleTimeout
+	if r.Internal {
+		t.perTry = milliseconds(r, "x-envoy-upstream-rq-per-try-timeout-ms", t.perTry)
+	}
+	if t.global > 0 && t.perTry >= t.global {
+		t.perTry = 0
+	}
+}
+
+// grpcTimeout makes the caller's deadline the duration, and the other way round.
+func (t *times) grpcTimeout(r *Request, most time.Duration) {
+	if d, ok := parseGRPCTimeout(r.Header.Get("Grpc-Timeout")); ok {
+		t.duration = d
+		if most > 0 {
+			t.duration = min(d, most)
+		}
+	}
+	if t.duration > 0 {
+		r.Header["Grpc-Timeout"] = []string{strconv.FormatInt(t.duration.Milliseconds(), 10) + "m"}
+	}
+}
+
+// parseGRPCTimeout reads at most 8 digits and a unit.
+func parseGRPCTimeout(s string) (time.Duration, bool) {
+	if len(s) < 2 || len(s) > 9 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s[:len(s)-1], 10, 32)
+	units := map[byte]time.Duration{'H': time.Hour, 'M': time.Minute, 'S': time.Second, 'm': time.Millisecond, 'u': time.Microsecond, 'n': 1}
+	unit, ok := units[s[len(s)-1]]
+	return time.Duration(n) * unit, ok && err == nil
+}
+
+// milliseconds takes a header of the application's, and consumes it.
+func milliseconds(r *Request, name string, otherwise time.Duration) time.Duration {
+	v := r.Header.Get(name)
+	if v == "" {
+		return otherwise
+	}
+	r.Header.Del(name)
+	n, err := strconv.ParseUint(v, 10, 31)
+	if err != nil {
+		return otherwise
+	}
+	return time.Duration(n) * time.Millisecond
+}
+
+// any reports whether the call may have to be ended. Cluster limits of an attempt have a context of their own.
+func (t *times) any() bool { return t.global > 0 || t.duration > 0 || t.idle > 0 }
+
+// start begins the call, which cancel ends.
+func (t *times) start(cancel context.CancelCauseFunc) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.cancel = cancel
+	arm(&t.durationTimer, t.duration, cancel, errMaxDuration)
+	arm(&t.idleTimer, t.idle, cancel, errIdle)
+	if t.complete {
+		arm(&t.globalTimer, t.global, cancel, errTimeout)
+	}
+}
+
+// arm starts a timer that cancels because of cause.
+func arm(timer **time.Timer, d time.Duration, cancel context.CancelCauseFunc, cause error) {
+	if d > 0 && cancel != nil {
+		*timer = time.AfterFunc(d, func() { cancel(cause) })
+	}
+}
+
+func (t *times) requestComplete() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.complete || t.over {
+		return
+	}
+	t.complete = true
+	arm(&t.globalTimer, t.global, t.cancel, errTimeout)
+	t.armTry()
+}
+
+// beginTry is the context of an attempt: the call's own, where no time of the attempt can end it alone.
+func (t *times) beginTry(ctx context.Context, maxStream time.Duration) context.Context {
+	if t.perTry <= 0 && t.perTryIdle <= 0 && maxStream <= 0 {
+		return ctx
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.attached, t.cancelTry, t.maxStream = false, cancel, maxStream
+	return ctx
+}
+
+func (t *times) admitted() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.attached = true
+	arm(&t.maxStreamTimer, t.maxStream, t.cancelTry, errMaxStream)
+	t.armTry()
+}
+
+// armTry starts the times of the attempt once the request is complete and has a connection.
+func (t *times) armTry() {
+	if !t.complete || !t.attached || t.streaming || t.cancelTry == nil {
+		return
+	}
+	arm(&t.tryTimer, t.perTry, t.cancelTry, errPerTry)
+	arm(&t.tryIdleTimer, t.perTryIdle, t.cancelTry, errPerTryIdle)
+}
+
+// headers says that the attempt's Try has returned: the time of the try is over.
+func (t *times) headers(response bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	stop(&t.tryTimer)
+	t.streaming = response
+	if !response {
+		stop(&t.tryIdleTimer)
+	}
+}
+
+// endTry ends the attempt.
+func (t *times) endTry() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	stop(&t.tryTimer)
+	stop(&t.tryIdleTimer)
+	stop(&t.maxStreamTimer)
+	t.attached, t.streaming = false, false
+	if t.cancelTry != nil {
+		t.cancelTry(nil)
+		t.cancelTry = nil
+	}
+}
+
+// progress restarts the idle timeouts.
+func (t *times) progress() {
+	if t.idle <= 0 && t.perTryIdle <= 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.idleTimer != nil {
+		t.idleTimer.Reset(t.idle)
+	}
+	if t.tryIdleTimer != nil {
+		t.tryIdleTimer.Reset(t.perTryIdle)
+	}
+}
+
+// stop ends all times of the call.
+func (t *times) stop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.over = true
+	stop(&t.globalTimer)
+	stop(&t.durationTimer)
+	stop(&t.idleTimer)
+}
+
+func stop(timer **time.Timer) {
+	if *timer != nil {
+		(*timer).Stop()
+		*timer = nil
+	}
+}
+
+// lateStatus is what a request gets whose own time is over: it was slow itself, or its answer was.
+func (t *times) lateStatus() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.complete {
+		return http.StatusGatewayTimeout
+	}
+	return http.StatusRequestTimeout
+}

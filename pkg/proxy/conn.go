@@ -1,0 +1,128 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/pkg/engine"
+)
+
+// maxHead bounds the head of a response.
+const maxHead = 1 << 20
+
+var (
+	errHeadTooLarge = errors.New("head of the response is too large")
+	errMalformed    = errors.New("malformed response")
+)
+
+// conn is an HTTP/1 connection to a host. One exchange uses it at a time.
+type conn struct {
+	net.Conn
+	in     *bufio.Reader
+	out    *bufio.Writer
+	limit  headLimit
+	close  func() // of the pool's count; once
+	closed atomic.Bool
+	idle   time.Time // since when; guarded by the pool
+}
+
+func newConn(c net.Conn, onClose func()) *conn {
+	k := &conn{Conn: c, close: onClose}
+	k.limit = headLimit{r: c, left: -1}
+	k.in = bufio.NewReaderSize(&k.limit, 4<<10)
+	k.out = bufio.NewWriterSize(c, 4<<10)
+	return k
+}
+
+// Close ends the connection. Further calls do nothing.
+func (c *conn) Close() error {
+	if c.closed.Swap(true) {
+		return nil
+	}
+	defer c.close()
+	return c.Conn.Close()
+}
+
+// usable reports whether an idle connection is still open and silent. Without it a request would be lost on each connection that
+// the host has closed meanwhile.
+func (c *conn) usable() bool {
+	if c.in.Buffered() > 0 {
+		return false
+	}
+	s, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var one [1]byte
+	var peeked error
+	err = raw.Read(func(fd uintptr) bool {
+		_, _, peeked = syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		return true
+	})
+	return err == nil && (peeked == syscall.EAGAIN || peeked == syscall.EWOULDBLOCK)
+}
+
+// expire makes reads and writes fail when ctx ends. The returned function ends that, and reports whether ctx had not ended.
+func (c *conn) expire(ctx context.Context) func() bool {
+	return context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+}
+
+// readHead reads one head: an informational or the final response. Began reports that at least a byte had come.
+func (c *conn) readHead(req *http.Request) (resp *http.Response, began bool, err error) {
+	c.limit.left = maxHead
+	defer func() { c.limit.left = -1 }()
+	if _, err := c.in.Peek(1); err != nil {
+		return nil, false, err
+	}
+	resp, err = http.ReadResponse(c.in, req)
+	if err == nil {
+		return resp, true, nil
+	}
+	if netErr := (net.Error)(nil); errors.As(err, &netErr) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		return nil, true, err
+	}
+	return nil, true, errors.Join(errMalformed, err)
+}
+
+// failureOf says what an error of an exchange means.
+func failureOf(ctx context.Context, err error) engine.Failure {
+	switch {
+	case ctx.Err() != nil:
+		return engine.LocalReset
+	case errors.Is(err, errMalformed), errors.Is(err, errHeadTooLarge):
+		return engine.ProtocolError
+	}
+	return engine.Termination
+}
+
+// headLimit bounds what is read while left is not negative.
+type headLimit struct {
+	r    io.Reader
+	left int
+}
+
+func (l *headLimit) Read(p []byte) (int, error) {
+	if l.left < 0 {
+		return l.r.Read(p)
+	}
+	if l.left == 0 {
+		return 0, errHeadTooLarge
+	}
+	if len(p) > l.left {
+		p = p[:l.left]
+	}
+	n, err := l.r.Read(p)
+	l.left -= n
+	return n, err
+}

@@ -1,0 +1,260 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"strconv"
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/pkg/engine"
+)
+
+// continueWait is how long an application that expects 100-continue waits for a host that does not say it.
+const continueWait = time.Second
+
+// exchange sends the attempts of one request: it is the engine's Upstream. Its fields up to informational do not change.
+type exchange struct {
+	method, target, host string
+	header               http.Header // without hop-by-hop headers
+	trailer              http.Header // its values are there once the body has ended; not to be read before
+	announced            []string    // names of trailers
+	length               int64       // of the body; -1: unknown
+	body                 *body       // nil: none
+	upgrade              string      // the protocol asked for; "" none
+	expect               bool        // the application waits for 100-continue
+	informational        func(status int, h http.Header)
+
+	resp    *http.Response // of the last Try
+	release func(reuse bool)
+}
+
+// Try implements engine.Upstream.
+func (x *exchange) Try(ctx context.Context, a *engine.Attempt) engine.Result {
+	p := a.Host.Pool().(*pools)
+	if a.Config.HTTP2 && x.upgrade == "" {
+		return x.try2(ctx, a, &p.h2[a.Priority])
+	}
+	pool := &p.h1[a.Priority]
+	c, failure := pool.get(ctx, a)
+	if failure != engine.None {
+		return engine.Result{Failure: failure}
+	}
+	stop := c.expire(ctx)
+	written := x.write(c)
+	finish := func(reuse bool) {
+		reuse = reuse && x.sent(written)
+		if !stop() || !reuse || c.in.Buffered() > 0 {
+			pool.discard(c, a.Config.ConnectTimeout)
+			return
+		}
+		pool.put(c)
+	}
+	resp, began, err := x.read(c)
+	if err != nil {
+		finish(false)
+		return engine.Result{Failure: failureOf(ctx, err), Began: began}
+	}
+	x.resp = resp
+	x.release = func(reuse bool) { finish(reuse && !resp.Close && resp.StatusCode != http.StatusSwitchingProtocols) }
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		resp.Body = &tunnel{c: c, stop: stop}
+	}
+	return engine.Result{Began: true, Status: resp.StatusCode, Header: resp.Header}
+}
+
+// sentWait is how long the sender of a whole body may take to notice.
+const sentWait = 10 * time.Millisecond
+
+// sent reports whether the whole request went out.
+func (x *exchange) sent(written <-chan error) bool {
+	if x.body == nil || !x.body.whole() {
+		select {
+		case err := <-written:
+			return err == nil
+		default:
+			return false
+		}
+	}
+	late := time.NewTimer(sentWait)
+	defer late.Stop()
+	select {
+	case err := <-written:
+		return err == nil
+	case <-late.C:
+		return false
+	}
+}
+
+// Drop implements engine.Upstream. The connection is kept where the rest of the response is here already.
+func (x *exchange) Drop() {
+	if x.resp == nil {
+		return
+	}
+	whole := false
+	if n := x.resp.ContentLength; n >= 0 && n <= 4<<10 && x.resp.ProtoMajor == 1 {
+		_, err := io.CopyN(io.Discard, x.resp.Body, n)
+		whole = err == nil
+	}
+	x.end(whole)
+}
+
+// end gives the connection back, or ends it where the response was not read to its end.
+func (x *exchange) end(whole bool) {
+	if x.resp == nil {
+		return
+	}
+	if !whole {
+		x.release(false)
+		_ = x.resp.Body.Close()
+	} else {
+		_ = x.resp.Body.Close()
+		x.release(true)
+	}
+	x.resp = nil
+}
+
+// write sends the request. The channel gets its end: at once where there is no body, else when all of it is sent. A failed write is
+// for the reader to find: the host may have answered before it closed.
+func (x *exchange) write(c *conn) <-chan error {
+	written := make(chan error, 1)
+	x.writeHead(c.out)
+	if x.body == nil {
+		written <- c.out.Flush()
+		return written
+	}
+	r := x.body.open()
+	if !x.expect {
+		x.body.start()
+	}
+	go func() { written <- x.writeBody(c.out, r) }()
+	return written
+}
+
+func (x *exchange) writeHead(w *bufio.Writer) {
+	_, _ = w.WriteString(x.method)
+	_ = w.WriteByte(' ')
+	_, _ = w.WriteString(x.target)
+	_, _ = w.WriteString(" HTTP/1.1\r\nHost: ")
+	_, _ = w.WriteString(x.host)
+	_, _ = w.WriteString("\r\n")
+	switch {
+	case x.upgrade != "":
+		writeField(w, "Connection", "Upgrade")
+		writeField(w, "Upgrade", x.upgrade)
+	case x.length < 0:
+		writeField(w, "Transfer-Encoding", "chunked")
+		for _, name := range x.announced {
+			writeField(w, "Trailer", name)
+		}
+	case x.length > 0 || x.method != http.MethodGet && x.method != http.MethodHead:
+		writeField(w, "Content-Length", strconv.FormatInt(x.length, 10))
+	}
+	if x.expect {
+		writeField(w, "Expect", "100-continue")
+	}
+	for name, values := range x.header {
+		for _, v := range values {
+			writeField(w, name, v)
+		}
+	}
+	_, _ = w.WriteString("\r\n")
+}
+
+// writeField relies on the server having refused names and values with line breaks.
+func writeField(w *bufio.Writer, name, value string) {
+	_, _ = w.WriteString(name)
+	_, _ = w.WriteString(": ")
+	_, _ = w.WriteString(value)
+	_, _ = w.WriteString("\r\n")
+}
+
+// writeBody sends what there is, whenever nothing more is there at once.
+func (x *exchange) writeBody(out *bufio.Writer, r *bodyReader) error {
+	var w io.Writer = out
+	var chunks io.WriteCloser
+	if x.length < 0 {
+		chunks = httputil.NewChunkedWriter(out)
+		w = chunks
+	}
+	buf := make([]byte, 16<<10)
+	for {
+		if !r.ready() {
+			if err := out.Flush(); err != nil {
+				return err
+			}
+		}
+		n, err := r.Read(buf)
+		if n > 0 {
+			if _, err := w.Write(buf[:n]); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if chunks != nil {
+		_ = chunks.Close()
+		if err := x.trailer.Write(out); err != nil {
+			return err
+		}
+		_, _ = out.WriteString("\r\n")
+	}
+	return out.Flush()
+}
+
+// read returns the final response; informational ones are passed on.
+func (x *exchange) read(c *conn) (resp *http.Response, began bool, err error) {
+	var late *time.Timer
+	if x.expect && x.body != nil {
+		late = time.AfterFunc(continueWait, x.body.start)
+		defer late.Stop()
+	}
+	req := &http.Request{Method: x.method}
+	for {
+		resp, some, err := c.readHead(req)
+		began = began || some
+		switch {
+		case err != nil:
+			return nil, began, err
+		case resp.StatusCode == http.StatusSwitchingProtocols && x.upgrade == "":
+			return nil, began, fmt.Errorf("%w: 101 was not asked for", errMalformed)
+		case resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols:
+			return resp, began, nil
+		}
+		x.inform(resp.StatusCode, resp.Header)
+	}
+}
+
+// inform passes an informational response on; a 100 lets the body come.
+func (x *exchange) inform(status int, h http.Header) {
+	x.informational(status, h)
+	if status == http.StatusContinue && x.body != nil {
+		x.body.start()
+	}
+}
+
+// tunnel is a connection that has left HTTP.
+type tunnel struct {
+	c    *conn
+	stop func() bool
+}
+
+func (t *tunnel) Read(p []byte) (int, error)  { return t.c.in.Read(p) }
+func (t *tunnel) Write(p []byte) (int, error) { return t.c.Conn.Write(p) }
+
+// CloseWrite ends writing.
+func (t *tunnel) CloseWrite() error { return closeWrite(t.c.Conn) }
+
+// Close implements io.Closer.
+func (t *tunnel) Close() error {
+	t.stop()
+	return t.c.Close()
+}

@@ -1,0 +1,297 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/pkg/engine"
+)
+
+// pool2 holds HTTP/2 connections to a host. A connection takes requests up to the host's concurrency; only then another is opened.
+// It uses single connections of net/http, whose own pool would send a request again without being asked.
+type pool2 struct {
+	pool
+	conns   []*http.ClientConn // guarded by mu
+	dialing bool               // guarded by mu
+	reason  engine.Failure     // of the last dial; guarded by mu
+}
+
+// counted tells the pool of its end.
+type counted struct {
+	net.Conn
+	once  sync.Once
+	ended func()
+}
+
+func (c *counted) Close() error {
+	defer c.once.Do(c.ended)
+	return c.Conn.Close()
+}
+
+// take reserves a stream for the attempt and admits it.
+func (p *pool2) take(ctx context.Context, a *engine.Attempt) (*http.ClientConn, engine.Failure) {
+	cc := p.reserve()
+	if cc == nil {
+		if !a.Queue() {
+			return nil, engine.Overflow
+		}
+		var failure engine.Failure
+		cc, failure = p.wait(ctx, a)
+		a.Unqueue()
+		if failure != engine.None {
+			return nil, failure
+		}
+	}
+	if !a.Admit() {
+		cc.Release()
+		return nil, engine.Overflow
+	}
+	return cc, engine.None
+}
+
+func (p *pool2) reserve() *http.ClientConn {
+	p.mu.Lock()
+	conns := p.conns
+	p.mu.Unlock()
+	for _, cc := range conns {
+		if cc.Reserve() == nil {
+			return cc
+		}
+	}
+	return nil
+}
+
+func (p *pool2) wait(ctx context.Context, a *engine.Attempt) (*http.ClientConn, engine.Failure) {
+	for {
+		w := &waiter{c: make(chan grant, 1)}
+		p.mu.Lock()
+		p.waiters = append(p.waiters, w)
+		if !p.dialing && p.host.OpenConnection(p.priority, p.open == 0) {
+			p.dialing = true
+			p.open++
+			go p.connect2(a.Config.ConnectTimeout, a.Config.IdleTimeout)
+		}
+		p.mu.Unlock()
+		if cc := p.reserve(); cc != nil { // freed before w was there to be told
+			p.forgo(w)
+			return cc, engine.None
+		}
+		select {
+		case g := <-w.c:
+			if g.failure != engine.None {
+				return nil, g.failure
+			}
+			if cc := p.reserve(); cc != nil {
+				return cc, engine.None
+			}
+		case <-ctx.Done():
+			p.forgo(w)
+			return nil, engine.LocalReset
+		}
+	}
+}
+
+func (p *pool2) forgo(w *waiter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.waiters, w); i >= 0 {
+		p.waiters = slices.Delete(p.waiters, i, i+1)
+	}
+}
+
+// wake lets all who wait look again, or fail.
+func (p *pool2) wake(g grant) {
+	p.mu.Lock()
+	waiters := p.waiters
+	p.waiters = nil
+	p.mu.Unlock()
+	for _, w := range waiters {
+		w.c <- g
+	}
+}
+
+func (p *pool2) connect2(timeout, idle time.Duration) {
+	raw, failure := dialHost(p.dial, p.host, timeout)
+	var cc *http.ClientConn
+	if failure == engine.None {
+		raw = &counted{Conn: raw, ended: p.closedOne}
+		var err error
+		if cc, err = transport2(raw, idle).NewClientConn(context.Background(), "http", p.host.Address.String()); err != nil {
+			_ = raw.Close()
+			failure = engine.Termination
+		}
+	} else {
+		p.host.ConnectFailed(failure == engine.ConnectTimeout)
+		p.closedOne()
+	}
+	p.mu.Lock()
+	p.dialing = false
+	gone := p.gone
+	if cc != nil {
+		p.conns = append(slices.Clip(p.conns), cc)
+	}
+	p.mu.Unlock()
+	if cc != nil {
+		cc.SetStateHook(p.changed)
+		if gone {
+			p.retire(cc)
+		}
+	}
+	p.wake(grant{failure: failure})
+}
+
+// changed is told of a connection with room, or that has ended.
+func (p *pool2) changed(cc *http.ClientConn) {
+	if cc.Err() != nil {
+		p.remove(cc)
+	} else if p.isGone() {
+		p.retire(cc)
+		return
+	}
+	p.wake(grant{})
+}
+
+func (p *pool2) remove(cc *http.ClientConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.conns, cc); i >= 0 {
+		p.conns = slices.Delete(slices.Clone(p.conns), i, i+1)
+	}
+}
+
+func (p *pool2) isGone() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gone
+}
+
+// retire ends a connection once it has no requests.
+func (p *pool2) retire(cc *http.ClientConn) {
+	if cc.InFlight() == 0 {
+		p.remove(cc)
+		_ = cc.Close()
+	}
+}
+
+func (p *pool2) shut() {
+	p.mu.Lock()
+	p.gone = true
+	conns := p.conns
+	p.mu.Unlock()
+	for _, cc := range conns {
+		p.retire(cc)
+	}
+}
+
+// transport2 makes one connection of raw.
+func transport2(raw net.Conn, idle time.Duration) *http.Transport {
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Transport{
+		DialContext:            func(context.Context, string, string) (net.Conn, error) { return raw, nil },
+		Protocols:              protocols,
+		DisableCompression:     true,
+		IdleConnTimeout:        idle,
+		MaxResponseHeaderBytes: maxHead,
+	}
+}
+
+// try2 is Try over HTTP/2.
+func (x *exchange) try2(ctx context.Context, a *engine.Attempt, p *pool2) engine.Result {
+	cc, failure := p.take(ctx, a)
+	if failure != engine.None {
+		return engine.Result{Failure: failure}
+	}
+	began := false
+	trace := &httptrace.ClientTrace{
+		GotFirstResponseByte: func() { began = true },
+		Got1xxResponse: func(status int, h textproto.MIMEHeader) error {
+			x.inform(status, http.Header(h))
+			return nil
+		},
+	}
+	resp, err := cc.RoundTrip(x.request2(httptrace.WithClientTrace(ctx, trace)))
+	if err != nil {
+		return engine.Result{Failure: failureOf2(ctx, err), Began: began}
+	}
+	x.resp, x.release = resp, func(bool) {}
+	return engine.Result{Began: true, Status: resp.StatusCode, Header: resp.Header}
+}
+
+func (x *exchange) request2(ctx context.Context) *http.Request {
+	header := x.header
+	if header["User-Agent"] == nil {
+		header = header.Clone()
+		header["User-Agent"] = []string{""} // none, rather than Go's
+	}
+	opaque := x.target
+	if strings.HasPrefix(opaque, "//") {
+		opaque = "http://" + x.host + opaque
+	}
+	req := &http.Request{
+		Method: x.method, Host: x.host, Header: header, ProtoMajor: 2, Proto: "HTTP/2.0", Body: http.NoBody,
+		URL: &url.URL{Scheme: "http", Host: x.host, Opaque: opaque},
+	}
+	if x.body != nil {
+		req.ContentLength, req.Trailer = x.length, make(http.Header, len(x.announced))
+		for _, name := range x.announced {
+			req.Trailer[name] = nil
+		}
+		req.Body = &trailing{x.body.open(), req.Trailer, x.trailer}
+		x.body.start()
+	}
+	return req.WithContext(ctx)
+}
+
+// trailing fills in the trailers at the end of a body.
+type trailing struct {
+	*bodyReader
+	to, from http.Header
+}
+
+func (t *trailing) Read(p []byte) (int, error) {
+	n, err := t.bodyReader.Read(p)
+	if err == io.EOF {
+		for name := range t.to {
+			t.to[name] = t.from[name]
+		}
+	}
+	return n, err
+}
+
+// streamError has the shape of net/http's, which fills it in.
+type streamError struct {
+	StreamID uint32
+	Code     uint32
+	Cause    error
+}
+
+func (e streamError) Error() string { return "stream error" }
+
+// refused is HTTP/2's REFUSED_STREAM.
+const refused = 7
+
+func failureOf2(ctx context.Context, err error) engine.Failure {
+	var stream streamError
+	switch {
+	case ctx.Err() != nil:
+		return engine.LocalReset
+	case errors.As(err, &stream) && stream.Code == refused, strings.Contains(err.Error(), "GOAWAY"):
+		return engine.RefusedStream
+	case errors.As(err, &stream):
+		return engine.RemoteReset
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+		return engine.Termination
+	}
+	return engine.Termination
+}

@@ -1,0 +1,315 @@
+package proxy
+
+import (
+	"crypto/rand"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
+	"github.com/breakwater-mesh/breakwater/pkg/engine"
+)
+
+// serve is the seam: one request of the application, through the engine, to its answer.
+func (l *listener) serve(w http.ResponseWriter, r *http.Request) {
+	if !sound(r) {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	config := l.config.Load()
+	arrive(r, config)
+	call := l.server.engine.Begin(config, &engine.Request{
+		Method: r.Method, Authority: r.Host, Path: r.RequestURI, Header: r.Header,
+		Internal: !config.StripEnvoyHeaders,
+	})
+	l.stats.Request()
+	x := newExchange(w, r, call)
+	answer := call.Do(r.Context(), x)
+	f := flow{w: w, r: r, call: call, x: x, config: config}
+	f.answer(answer)
+	l.stats.Response(f.status)
+	if f.broken {
+		panic(http.ErrAbortHandler) // the application must not take what it got for the whole
+	}
+}
+
+// sound refuses what could be read differently by the next hop.
+func sound(r *http.Request) bool {
+	if r.Method == http.MethodConnect {
+		return false
+	}
+	for i := 0; i < len(r.RequestURI); i++ {
+		if c := r.RequestURI[i]; c <= ' ' || c == 0x7f {
+			return false
+		}
+	}
+	return r.Host != "" && !strings.ContainsAny(r.Host, " \t\r\n/")
+}
+
+// arrive makes the request what the listener says: absolute targets become paths, headers that it drops are gone.
+func arrive(r *http.Request, config *dataplane.HTTP) {
+	if !strings.HasPrefix(r.RequestURI, "/") && r.RequestURI != "*" {
+		target := r.URL.RequestURI()
+		if !strings.HasPrefix(target, "/") {
+			target = "/" + target
+		}
+		r.RequestURI = target
+	}
+	for _, name := range config.DropHeaders {
+		r.Header.Del(name)
+	}
+	if config.AddForwardedProto && r.Header["X-Forwarded-Proto"] == nil {
+		r.Header["X-Forwarded-Proto"] = []string{"http"}
+	}
+	if config.AddRequestID && r.Header["X-Request-Id"] == nil {
+		r.Header["X-Request-Id"] = []string{rand.Text()}
+	}
+	if !config.StripEnvoyHeaders {
+		return
+	}
+	for name := range r.Header {
+		if strings.HasPrefix(name, "X-Envoy-") {
+			delete(r.Header, name)
+		}
+	}
+}
+
+// newExchange makes the upstream side of r.
+func newExchange(w http.ResponseWriter, r *http.Request, call *engine.Call) *exchange {
+	x := &exchange{method: r.Method, target: r.RequestURI, host: r.Host, length: r.ContentLength, trailer: r.Trailer}
+	x.announced = slices.Collect(maps.Keys(r.Trailer))
+	x.upgrade = upgradeOf(r)
+	x.expect = r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Expect"), "100-continue")
+	x.header = r.Header
+	dropHopByHop(x.header)
+	x.header.Del("Expect")
+	x.header.Del("Content-Length")
+	if rewritten := call.HostRewrite(); rewritten != "" {
+		x.host = rewritten
+	}
+	x.informational = func(status int, h http.Header) {
+		call.Commit()
+		copyHeader(w.Header(), h)
+		w.WriteHeader(status)
+		clear(w.Header())
+	}
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		call.Complete()
+		return x
+	}
+	_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/2 is so anyway
+	x.body = newBody(r.Body, call.BufferLimit(), call.Complete, call.Exceed)
+	return x
+}
+
+// hopByHop are the headers of one connection.
+var hopByHop = [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
+
+// dropHopByHop removes them and those that Connection names. "TE: trailers" stays: gRPC asks for it.
+func dropHopByHop(h http.Header) {
+	for _, list := range h["Connection"] {
+		for name := range strings.SplitSeq(list, ",") {
+			if name = strings.TrimSpace(name); name != "" {
+				h.Del(name)
+			}
+		}
+	}
+	trailers := false
+	for _, list := range h["Te"] {
+		for token := range strings.SplitSeq(list, ",") {
+			trailers = trailers || strings.EqualFold(strings.TrimSpace(token), "trailers")
+		}
+	}
+	for _, name := range hopByHop {
+		delete(h, name)
+	}
+	if trailers {
+		h["Te"] = []string{"trailers"}
+	}
+}
+
+// flow brings an answer to the application.
+type flow struct {
+	w      http.ResponseWriter
+	r      *http.Request
+	call   *engine.Call
+	x      *exchange
+	config *dataplane.HTTP
+
+	status int
+	broken bool
+}
+
+func (f *flow) answer(a engine.Answer) {
+	if a.Local != nil {
+		f.local(a.Local)
+		f.call.Finish(engine.Whole)
+		f.closeBody()
+		return
+	}
+	f.status = a.Status
+	if a.Status == http.StatusSwitchingProtocols {
+		f.tunnel(a)
+		return
+	}
+	err := f.respond(a)
+	f.x.end(err == nil)
+	f.closeBody()
+	switch {
+	case err == nil:
+		f.call.Finish(engine.Whole)
+	case f.r.Context().Err() != nil:
+		f.call.Finish(engine.AppGone)
+		f.broken = true
+	default:
+		f.call.Finish(engine.Broken)
+		f.broken = true
+	}
+}
+
+// closeBody ends the pump. An application that is still sending is cut off, as what it sends is of no use any more.
+func (f *flow) closeBody() {
+	b := f.x.body
+	if b == nil {
+		return
+	}
+	if whole := b.stop(); !whole {
+		_ = http.NewResponseController(f.w).SetReadDeadline(time.Unix(1, 0))
+	}
+	b.join()
+}
+
+// respond sends the response on as it comes. An error means that it broke off, on either side.
+func (f *flow) respond(a engine.Answer) error {
+	h := f.w.Header()
+	resp := f.x.resp
+	dropHopByHop(resp.Header)
+	delete(resp.Header, "Te")
+	copyHeader(h, resp.Header)
+	if f.config.ServerHeader != "" {
+		h["Server"] = []string{f.config.ServerHeader}
+	}
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // not to be guessed
+	}
+	if f.x.body != nil && f.r.ProtoMajor == 1 && !f.x.body.whole() {
+		h["Connection"] = []string{"close"} // the rest of the request can't be told from the next one
+	}
+	for name := range resp.Trailer {
+		h.Add("Trailer", name)
+	}
+	announced := len(resp.Trailer)
+	f.w.WriteHeader(a.Status)
+	if err := f.copy(resp); err != nil {
+		return err
+	}
+	if len(resp.Trailer) == announced {
+		copyHeader(h, resp.Trailer)
+		return nil
+	}
+	for name, values := range resp.Trailer {
+		for _, v := range values {
+			h.Add(http.TrailerPrefix+name, v)
+		}
+	}
+	return nil
+}
+
+// copy flushes whatever has come, unless the end of a body of known length comes with it.
+func (f *flow) copy(resp *http.Response) error {
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	flusher := http.NewResponseController(f.w)
+	if resp.ContentLength < 0 {
+		if err := flusher.Flush(); err != nil {
+			return err
+		}
+	}
+	left := resp.ContentLength
+	for {
+		n, err := resp.Body.Read(*buf)
+		if n > 0 {
+			f.call.Progress()
+			left -= int64(n)
+			if _, err := f.w.Write((*buf)[:n]); err != nil {
+				return err
+			}
+			if left != 0 {
+				if err := flusher.Flush(); err != nil {
+					return err
+				}
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// local answers without a host's response.
+func (f *flow) local(reply *engine.LocalReply) {
+	f.status = reply.Status
+	h := f.w.Header()
+	clear(h)
+	for _, field := range reply.Header {
+		h.Add(field.Name, field.Value)
+	}
+	if reply.Body == "" && h["Content-Type"] == nil {
+		h["Content-Type"] = nil
+	}
+	if f.x.body != nil && f.r.ProtoMajor == 1 && !f.x.body.whole() {
+		h["Connection"] = []string{"close"}
+	}
+	f.w.WriteHeader(reply.Status)
+	if f.r.Method != http.MethodHead {
+		_, _ = io.WriteString(f.w, reply.Body)
+	}
+}
+
+func copyHeader(to, from http.Header) {
+	for name, values := range from {
+		to[name] = append(to[name], values...)
+	}
+}
+
+// upgradeOf is the protocol that r asks for on its connection, "" where none.
+func upgradeOf(r *http.Request) string {
+	if r.ProtoMajor != 1 || r.ProtoMinor != 1 {
+		return ""
+	}
+	for _, list := range r.Header["Connection"] {
+		for token := range strings.SplitSeq(list, ",") {
+			if strings.EqualFold(strings.TrimSpace(token), "upgrade") {
+				return r.Header.Get("Upgrade")
+			}
+		}
+	}
+	return ""
+}
+
+// tunnel joins the connections of both sides after a 101.
+func (f *flow) tunnel(a engine.Answer) {
+	up := f.x.resp.Body.(*tunnel)
+	down, rw, err := http.NewResponseController(f.w).Hijack()
+	if err != nil {
+		f.x.end(false)
+		f.call.Finish(engine.AppGone)
+		f.broken = true
+		return
+	}
+	defer down.Close()
+	_ = down.SetDeadline(time.Time{})
+	resp := *f.x.resp
+	resp.Body = nil
+	if err := resp.Write(down); err == nil {
+		join(f.call.Progress, &buffered{rw.Reader, down}, up)
+	}
+	f.x.end(false)
+	f.call.Finish(engine.Whole)
+}

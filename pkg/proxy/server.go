@@ -1,0 +1,191 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
+	"github.com/breakwater-mesh/breakwater/pkg/engine"
+)
+
+// headTime bounds how long an application takes for the head of a request.
+const headTime = time.Minute
+
+// Dial opens a connection to an "ip:port".
+type Dial func(ctx context.Context, address string) (net.Conn, error)
+
+// TCP dials over the network.
+func TCP(ctx context.Context, address string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "tcp", address)
+}
+
+// Pools makes engine.Options.NewPool.
+func Pools(dial Dial) func(*engine.Host) io.Closer {
+	return func(h *engine.Host) io.Closer { return newPools(h, dial) }
+}
+
+// Options are what a Server is made of.
+type Options struct {
+	Engine *engine.Engine
+	Dial   Dial
+	// Listen opens a listener on an "ip:port".
+	Listen func(address string) (net.Listener, error)
+	// Log gets what net/http has to say.
+	Log io.Writer
+}
+
+// Server runs the listeners of a table. Its owner calls Close, which ends all of its goroutines.
+type Server struct {
+	engine  *engine.Engine
+	options Options
+
+	mu        sync.Mutex
+	listeners map[string]*listener
+	closed    bool
+	retired   sync.WaitGroup // listeners that drain because the table no longer names them
+}
+
+// listener is one listener of a table.
+type listener struct {
+	server  *Server
+	name    string
+	address string
+	net     net.Listener
+	stats   listenerStats
+	config  atomic.Pointer[dataplane.HTTP]
+	tcp     atomic.Pointer[dataplane.TCP]
+	http    *http.Server
+	streams streams // of TCP
+	done    chan struct{}
+}
+
+// NewServer returns a server without listeners.
+func NewServer(options Options) *Server {
+	return &Server{engine: options.Engine, options: options, listeners: map[string]*listener{}}
+}
+
+// SetTable puts t in force and opens and closes listeners as it says. A listener that stays keeps its connections. An error names the
+// listeners that could not be opened; the others serve. A later SetTable tries them again.
+func (s *Server) SetTable(t *dataplane.Table) error {
+	s.engine.SetTable(t)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return net.ErrClosed
+	}
+	for name, l := range s.listeners {
+		if config := t.Listeners[name]; config == nil || config.Address.String() != l.address || (config.HTTP != nil) != (l.http != nil) {
+			delete(s.listeners, name)
+			s.retired.Go(func() { l.drain(context.Background()) })
+		}
+	}
+	var errs []error
+	for name, config := range t.Listeners {
+		if l := s.listeners[name]; l != nil {
+			l.configure(config)
+			continue
+		}
+		l, err := s.open(config)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("listener %s: %w", name, err))
+			continue
+		}
+		s.listeners[name] = l
+	}
+	return errors.Join(errs...)
+}
+
+// Addresses are the listeners' names and where they accept.
+func (s *Server) Addresses() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	addresses := make(map[string]string, len(s.listeners))
+	for name, l := range s.listeners {
+		addresses[name] = l.net.Addr().String()
+	}
+	return addresses
+}
+
+// Close stops accepting and lets requests under way finish until ctx ends; then they are cut off.
+func (s *Server) Close(ctx context.Context) {
+	s.mu.Lock()
+	s.closed = true
+	listeners := s.listeners
+	s.listeners = map[string]*listener{}
+	s.mu.Unlock()
+	var all sync.WaitGroup
+	for _, l := range listeners {
+		all.Go(func() { l.drain(ctx) })
+	}
+	all.Wait()
+	s.retired.Wait()
+}
+
+func (s *Server) open(config *dataplane.Listener) (*listener, error) {
+	accept, err := s.options.Listen(config.Address.String())
+	if err != nil {
+		return nil, err
+	}
+	l := &listener{server: s, name: config.Name, address: config.Address.String(), net: accept, done: make(chan struct{})}
+	l.configure(config)
+	if config.HTTP == nil {
+		go l.acceptTCP()
+		return l, nil
+	}
+	l.http = l.newHTTP(config.HTTP)
+	go func() {
+		defer close(l.done)
+		_ = l.http.Serve(accept) // ends with Shutdown or Close
+	}()
+	return l, nil
+}
+
+func (l *listener) configure(config *dataplane.Listener) {
+	l.config.Store(config.HTTP)
+	l.tcp.Store(config.TCP)
+}
+
+// newHTTP makes net/http strict and silent. What it takes from config stays as it was when the listener was opened.
+func (l *listener) newHTTP(config *dataplane.HTTP) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	server := &http.Server{
+		Handler:                      http.HandlerFunc(l.serve),
+		Protocols:                    protocols,
+		ReadHeaderTimeout:            headTime,
+		IdleTimeout:                  config.IdleTimeout,
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     log.New(l.server.options.Log, "", 0),
+		ConnState:                    l.stats.connection,
+	}
+	if config.MaxHeadersKiB > 0 {
+		server.MaxHeaderBytes = int(config.MaxHeadersKiB) << 10
+	}
+	streams := 1 << 20
+	if n := config.MaxConcurrentStreams; n > 0 && n < 1<<20 {
+		streams = int(n)
+	}
+	server.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: streams}
+	return server
+}
+
+// drain stops accepting, and ends connections as their requests end.
+func (l *listener) drain(ctx context.Context) {
+	if l.http == nil {
+		l.drainTCP(ctx)
+		return
+	}
+	if err := l.http.Shutdown(ctx); err != nil {
+		_ = l.http.Close()
+	}
+	<-l.done
+}

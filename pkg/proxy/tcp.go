@@ -1,0 +1,176 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/pkg/engine"
+)
+
+// buffers are for bodies and streams on their way.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 16<<10); return &b }}
+
+// streams are the connections of a TCP listener.
+type streams struct {
+	all sync.WaitGroup
+
+	mu   sync.Mutex
+	open map[net.Conn]struct{}
+	shut bool
+}
+
+func (s *streams) add(c net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shut {
+		return false
+	}
+	if s.open == nil {
+		s.open = map[net.Conn]struct{}{}
+	}
+	s.open[c] = struct{}{}
+	return true
+}
+
+func (s *streams) remove(c net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, c)
+}
+
+// cut ends all connections, and those to come.
+func (s *streams) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shut = true
+	for c := range s.open {
+		_ = c.Close()
+	}
+}
+
+func (l *listener) acceptTCP() {
+	defer close(l.done)
+	for {
+		c, err := l.net.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil { // no file left, or the like
+			time.Sleep(5 * time.Millisecond)
+			continue
+		}
+		if !l.streams.add(c) {
+			_ = c.Close()
+			continue
+		}
+		l.stats.cxTotal.Add(1)
+		l.stats.cxActive.Add(1)
+		l.streams.all.Go(func() {
+			defer l.stats.cxActive.Add(-1)
+			defer l.streams.remove(c)
+			defer c.Close()
+			l.forward(c)
+		})
+	}
+}
+
+// forward joins c with a host of the listener's cluster.
+func (l *listener) forward(c net.Conn) {
+	config := l.tcp.Load()
+	var up net.Conn
+	lease, failure := l.server.engine.Connect(config.Cluster, func(h *engine.Host, timeout time.Duration) engine.Failure {
+		conn, failure := dialHost(l.server.options.Dial, h, timeout)
+		up = conn
+		return failure
+	})
+	if failure != engine.None {
+		return
+	}
+	defer lease.Release()
+	defer up.Close()
+	var idle *time.Timer
+	if config.IdleTimeout > 0 {
+		idle = time.AfterFunc(config.IdleTimeout, func() {
+			_ = c.Close()
+			_ = up.Close()
+		})
+		defer idle.Stop()
+	}
+	join(func() {
+		if idle != nil {
+			idle.Reset(config.IdleTimeout)
+		}
+	}, c, up)
+}
+
+// drainTCP lets streams finish until ctx ends. An idle stream does not end by itself.
+func (l *listener) drainTCP(ctx context.Context) {
+	_ = l.net.Close()
+	<-l.done
+	ended := make(chan struct{})
+	go func() {
+		l.streams.all.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		l.streams.cut()
+		<-ended
+	}
+}
+
+// join copies both ways until both have ended. An end of one side is passed on as an end of writing.
+func join(progress func(), a, b io.ReadWriteCloser) {
+	var both sync.WaitGroup
+	both.Go(func() { pour(progress, a, b) })
+	both.Go(func() { pour(progress, b, a) })
+	both.Wait()
+}
+
+// pour copies from one side to the other. A failure ends both.
+func pour(progress func(), to, from io.ReadWriteCloser) {
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	for {
+		n, err := from.Read(*buf)
+		if n > 0 {
+			progress()
+			if _, werr := to.Write((*buf)[:n]); werr != nil {
+				err = werr
+			}
+		}
+		if err == nil {
+			continue
+		}
+		if half, ok := to.(interface{ CloseWrite() error }); ok && err == io.EOF && half.CloseWrite() == nil {
+			return
+		}
+		_ = to.Close()
+		_ = from.Close()
+		return
+	}
+}
+
+// buffered is a connection of which some bytes were read already.
+type buffered struct {
+	in *bufio.Reader
+	net.Conn
+}
+
+func (b *buffered) Read(p []byte) (int, error) { return b.in.Read(p) }
+
+// CloseWrite ends writing.
+func (b *buffered) CloseWrite() error { return closeWrite(b.Conn) }
+
+func closeWrite(c net.Conn) error {
+	if half, ok := c.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
