@@ -61,6 +61,7 @@ func TestSpread(t *testing.T) {
 		{"none", 50, []population{fit(0, 10), fit(1, 1)}, "0 100"},
 		{"a quarter each, of two", 0, []population{fit(25, 100), fit(25, 100)}, "50 50"},
 		{"rounding goes to the first", 0, []population{fit(20, 100), fit(20, 100), fit(20, 100)}, "34 33 33"},
+		{"rounding goes to degraded hosts if they come first", 0, []population{{all: 100, degraded: 20}, fit(20, 100), fit(20, 100)}, "0/34 33 33"},
 		{"a quarter each panics, by number of hosts", 50, []population{fit(25, 100), fit(75, 300)}, "25! 75!"},
 		{"nobody is fit: panic", 50, []population{fit(0, 10)}, "100!"},
 		{"nobody is fit: no panic", 0, []population{fit(0, 10)}, "100"},
@@ -126,12 +127,17 @@ func TestRoundRobin(t *testing.T) {
 	if got, want := picks(p, 7, zero), []int{0, 1, 2, 0, 1, 2, 0}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	starts := make(map[int]bool)
-	for seed := range uint64(30) {
-		starts[picks(NewPicker(Balancing{}, members(1, 1, 1), seeded(seed)), 1, zero)[0]] = true
-	}
-	if len(starts) != 3 {
-		t.Errorf("pickers start at %v, want anywhere", starts)
+	for _, tt := range []struct {
+		weights []uint32
+		starts  int
+	}{{[]uint32{1, 1, 1}, 3}, {[]uint32{1, 1, 2}, 3}, {[]uint32{9000, 8999, 8998}, 3}} {
+		starts := make(map[int]bool)
+		for seed := range uint64(30) {
+			starts[picks(NewPicker(Balancing{}, members(tt.weights...), seeded(seed)), 1, zero)[0]] = true
+		}
+		if len(starts) != tt.starts {
+			t.Errorf("weights %v: pickers start at %v, want anywhere", tt.weights, starts)
+		}
 	}
 }
 
@@ -241,15 +247,18 @@ func TestWhoIsFit(t *testing.T) {
 		change func(list []Member)
 		fit    []int
 	}{
-		{"all", func([]Member) {}, []int{0, 1, 2}},
-		{"not the ejected", func(l []Member) { eject(l[0]) }, []int{1, 2}},
-		{"not who fails its check", func(l []Member) { l[1].State.SetCheck(true, false) }, []int{0, 2}},
-		{"not who is declared unhealthy", func(l []Member) { l[2].Declared = DeclaredUnhealthy }, []int{0, 1}},
-		{"nor draining", func(l []Member) { l[2].Declared = DeclaredDraining }, []int{0, 1}},
-		{"the degraded wait while the others suffice", func(l []Member) { l[0].State.SetCheck(false, true); l[1].Declared = DeclaredDraining }, []int{0, 2}},
-		{"ejected and degraded is ejected", func(l []Member) { l[0].State.set(flagDegraded, true); eject(l[0]) }, []int{1, 2}},
+		{"all", func([]Member) {}, []int{0, 1, 2, 3}},
+		{"not the ejected", func(l []Member) { eject(l[0]) }, []int{1, 2, 3}},
+		{"not who fails its check", func(l []Member) { l[1].State.SetCheck(true, false) }, []int{0, 2, 3}},
+		{"not who is declared unhealthy", func(l []Member) { l[2].Declared = DeclaredUnhealthy }, []int{0, 1, 3}},
+		{"nor draining", func(l []Member) { l[2].Declared = DeclaredDraining }, []int{0, 1, 3}},
+		{"the degraded wait while the others suffice", func(l []Member) { l[0].State.SetCheck(false, true) }, []int{1, 2, 3}},
+		{"so do those that say so themselves", func(l []Member) { l[1].State.set(flagDegraded, true) }, []int{0, 2, 3}},
+		{"so do those declared degraded", func(l []Member) { l[2].Declared = DeclaredDegraded }, []int{0, 1, 3}},
+		{"degraded take what health leaves", func(l []Member) { l[0].State.SetCheck(false, true); eject(l[1]); eject(l[2]) }, []int{0, 3}},
+		{"ejected and degraded is ejected", func(l []Member) { l[0].State.set(flagDegraded, true); eject(l[0]); eject(l[1]) }, []int{2, 3}},
 	} {
-		list := members(1, 1, 1)
+		list := members(1, 1, 1, 1)
 		tt.change(list)
 		p, seen, rnd := NewPicker(Balancing{}, list, zero), make(map[int]bool), seeded(1)
 		for range 400 {
