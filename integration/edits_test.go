@@ -148,6 +148,11 @@ func newEditor(t *testing.T) *editor {
 		town:     town{services: map[string]dweller{}, owner: map[string]string{}},
 		policies: map[string]string{}, spare: map[string]*harness.Host{}, hostOf: map[string]*harness.Host{}, counts: map[string]int{}, targets: map[string]*target{},
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("last edits:\n%s", strings.Join(e.trail[max(0, len(e.trail)-25):], "\n"))
+		}
+	})
 	for _, name := range permanent {
 		e.town.services[name] = e.fresh(2 + e.rng.IntN(2))
 	}
@@ -336,7 +341,7 @@ func (e *editor) settle(host string) {
 	birth := g.birth
 	g.mu.RUnlock()
 	ctx := within(e.t, patience)
-	go func() {
+	e.watches.Go(func() {
 		err := harness.Poll(ctx, func() error {
 			err := e.delivered()
 			if err == nil {
@@ -349,7 +354,7 @@ func (e *editor) settle(host string) {
 		if err != nil && !e.t.Failed() {
 			e.t.Errorf("%s is not reachable: %v", host, err)
 		}
-	}()
+	})
 }
 
 // delivered returns nil where every proxy has accepted what the control plane has for it.
@@ -390,11 +395,13 @@ func (e *editor) load(rate int) (stop func()) {
 		defer close(done)
 		harness.Load(ctx, rate, 50, &results, func() harness.Call { return e.call(all[int(turn.Add(1))%len(all)]) })
 	}()
-	return func() {
+	stop = func() {
 		e.watches.Wait()
 		cancel()
 		<-done
 	}
+	e.t.Cleanup(stop) // where the test ends early
+	return stop
 }
 
 // call sends a request to g if it must be answered, and fails the test where it is not.
@@ -485,22 +492,30 @@ func (e *editor) settled() {
 	})
 }
 
-// finish makes every policy concern orders, and waits until all is delivered.
+// finish makes every policy concern orders and waits until all of them are delivered. Then it deletes the services that come and go,
+// so that something must be gone in the end.
 func (e *editor) finish() {
 	next := e.town.clone()
 	next.depends = nil
 	put := []string{"orders"}
-	for _, name := range passing {
-		if _, exists := next.services[name]; !exists {
-			next.services[name] = e.fresh(1)
-			put = append(put, name)
-		}
+	for _, name := range e.absent() {
+		next.services[name] = e.fresh(1)
+		put = append(put, name)
 	}
-	e.change("finish: ", next, e.writes(next, put))
+	e.change("finish: all services", next, e.writes(next, put))
 	e.settled()
 	for name := range e.policies {
 		e.programmed(name)
 	}
+	last := e.town.clone()
+	for i, alias := range hostNames {
+		last.owner[alias] = permanent[i]
+	}
+	for _, name := range passing {
+		delete(last.services, name)
+	}
+	e.change("finish: permanent services", last, e.writes(last, permanent, passing...))
+	e.settled()
 	eventually(e.t, e.delivered)
 }
 
@@ -522,8 +537,5 @@ func (e *editor) judge() {
 		if strings.Contains(line, "has not been answered for") || strings.Contains(line, "rejects") || strings.Contains(line, "[ERROR]") {
 			e.t.Errorf("the control plane says: %s", line)
 		}
-	}
-	if e.t.Failed() {
-		e.t.Logf("last edits:\n%s", strings.Join(e.trail[max(0, len(e.trail)-25):], "\n"))
 	}
 }
