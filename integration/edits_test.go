@@ -82,7 +82,7 @@ type editor struct {
 	trail    []string                 // what was done last, for the message of a failed run
 	counts   map[string]int
 	away     bool   // Envoy is starting
-	streams  string // log of the control planes that are gone
+	said     string // log of the control planes that are gone
 
 	targets map[string]*target // by host
 	asserts atomic.Int64
@@ -315,7 +315,7 @@ type target struct {
 	birth    int          // guarded by mu; counts the withdrawals
 }
 
-// withdraw takes the target out of the load and waits for its calls under way.
+// withdraw takes the target out of the load, once its calls under way are answered.
 func (g *target) withdraw() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -424,7 +424,7 @@ func (e *editor) call(g *target) harness.Call {
 func (e *editor) restart() {
 	e.note("kill: control plane")
 	e.cp.Kill()
-	e.streams += e.cp.Log()
+	e.said += e.cp.Log()
 	if err := e.cp.Start(within(e.t, patience)); err != nil {
 		e.t.Fatal(err)
 	}
@@ -533,7 +533,7 @@ func (e *editor) judge() {
 		e.t.Errorf("a restart without an edit sent %v resources, want 0", sent)
 	}
 	e.converges(e.orders, "orders")
-	for line := range strings.Lines(e.streams + e.cp.Log()) {
+	for line := range strings.Lines(e.said + e.cp.Log()) {
 		if strings.Contains(line, "has not been answered for") || strings.Contains(line, "rejects") || strings.Contains(line, "[ERROR]") {
 			e.t.Errorf("the control plane says: %s", line)
 		}
