@@ -254,3 +254,19 @@ func TestSIGTERMDrainsAndClosesCleanly(t *testing.T) {
 	}
 	orders.want("payments", http.StatusOK)
 }
+
+func TestSecondSidecarOnAPortIsRejectedAndSaysSo(t *testing.T) {
+	m := newMesh(t)
+	m.service("payments", 1)
+	m.service("orders", 0)
+	orders := m.envoy("orders")
+	m.startEnvoy("orders", "orders-2", orders.Outbound)
+	eventually(t, func() error {
+		_, answer, err := m.cp.Do(http.MethodGet, "/api/v1/proxies/orders-2", "")
+		if err == nil && !strings.Contains(answer, "cannot bind") {
+			err = fmt.Errorf("no word of the port: %s", answer)
+		}
+		return err
+	})
+	orders.want("payments", http.StatusOK)
+}

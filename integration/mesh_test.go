@@ -147,13 +147,27 @@ type sidecar struct {
 func (m *mesh) envoy(service string) *sidecar {
 	m.t.Helper()
 	needEnvoy(m.t)
-	ports, err := harness.FreePorts(2)
+	ports, err := harness.FreePorts(1)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	admin, outbound := harness.Loopback(ports[0]), harness.Loopback(ports[1])
+	s := m.startEnvoy(service, service+"-1", harness.Loopback(ports[0]))
+	if err := s.WaitReady(within(m.t, patience)); err != nil {
+		m.t.Fatal(err)
+	}
+	return s
+}
+
+// startEnvoy starts a sidecar of shop/service that listens on outbound, and does not wait for it.
+func (m *mesh) startEnvoy(service, id, outbound string) *sidecar {
+	m.t.Helper()
+	ports, err := harness.FreePorts(1)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	admin := harness.Loopback(ports[0])
 	text, err := bootstrap.Envoy(bootstrap.Options{
-		XDS: []string{m.cp.XDS}, Namespace: "shop", Service: service, NodeID: service + "-1", Admin: admin, Outbound: outbound,
+		XDS: []string{m.cp.XDS}, Namespace: "shop", Service: service, NodeID: id, Admin: admin, Outbound: outbound,
 	})
 	if err != nil {
 		m.t.Fatal(err)

@@ -37,6 +37,8 @@ func Listener(outbound string) (*view.Resource, error) {
 	return resource(view.LDS, Outbound, &listenerv3.Listener{
 		Name:    Outbound,
 		Address: socketAddress(address),
+		// A second proxy on the same address must fail to bind, and say so, instead of taking half of the first one's calls.
+		EnableReusePort: wrapperspb.Bool(false),
 		FilterChains: []*listenerv3.FilterChain{{
 			Filters: []*listenerv3.Filter{{
 				Name:       "envoy.filters.network.http_connection_manager",
