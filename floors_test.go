@@ -24,8 +24,8 @@ var floors = map[string]int{
 	"pkg/store/etcd": 4, "pkg/store/embedded": 5, // the embedded etcd is used through pkg/store/etcd
 	"pkg/store/storetest": 4, "pkg/xds": 4, "pkg/xdsclient": 4, "pkg/engine": 4,
 	"pkg/reconcile": 5, "pkg/apiserver": 5, "pkg/proxy": 5,
-	"pkg/controlplane": 6, "pkg/cli": 6,
-	"cmd/controlplane": 7, "cmd/bwctl": 7,
+	"pkg/controlplane": 6, "pkg/cli": 6, "pkg/agent": 6,
+	"cmd/controlplane": 7, "cmd/bwctl": 7, "cmd/agent": 7,
 }
 
 // aboveParent are sub-packages with a floor of their own beside their parent's.
@@ -46,7 +46,7 @@ var fences = []struct {
 	{"github.com/envoyproxy/go-control-plane", []string{"pkg/envoy", "pkg/xds", "pkg/dataplane", "pkg/xdsclient"}, "only the compiler, the server and the agent's table know Envoy"},
 	{"github.com/prometheus/", []string{"pkg/telemetry"}, "metric names live in one place"},
 	{"github.com/danielgtaylor/huma", []string{"pkg/apiserver"}, "the API's shape must not depend on its framework"},
-	{"github.com/spf13/cobra", []string{"pkg/cli", "pkg/controlplane"}, "command lines are for the homes"},
+	{"github.com/spf13/cobra", []string{"pkg/cli", "pkg/controlplane", "pkg/agent"}, "command lines are for the homes"},
 }
 
 // pureForbidden are what floors 0-2 must not import: they do no I/O, take no context and read no clock.

@@ -1,0 +1,21 @@
+// Command agent is breakwater-agent: the policies on a host without Envoy.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/breakwater-mesh/breakwater/pkg/agent"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := agent.Command(os.Stderr).ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "breakwater-agent:", err)
+		os.Exit(1)
+	}
+}

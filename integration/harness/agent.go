@@ -1,0 +1,87 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Agent is a running breakwater-agent beside one caller.
+type Agent struct {
+	*Process
+	Admin, Outbound string // host:port
+	StateDir        string
+
+	binary string
+	args   []string
+}
+
+// AgentOptions say whose agent it is.
+type AgentOptions struct {
+	Binary, XDS, Namespace, Service, StateDir string
+	Extra                                     []string // further arguments
+}
+
+// StartAgent runs the program with fixed loopback ports and waits until it is ready.
+func StartAgent(ctx context.Context, o AgentOptions) (*Agent, error) {
+	ports, err := FreePorts(2)
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{Admin: Loopback(ports[0]), Outbound: Loopback(ports[1]), StateDir: o.StateDir, binary: o.Binary}
+	a.args = append([]string{"--xds", o.XDS, "--namespace", o.Namespace, "--service", o.Service, "--node-id", o.Service + "-1",
+		"--listen-admin", a.Admin, "--listen-outbound", a.Outbound, "--state-dir", o.StateDir, "--log-level", "debug"}, o.Extra...)
+	if err := a.Start(ctx); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// Start runs the program (again) and waits until it is ready.
+func (a *Agent) Start(ctx context.Context) error {
+	p, err := start(a.binary, a.args...)
+	if err != nil {
+		return err
+	}
+	a.Process = p
+	if err := Poll(ctx, func() error { _, err := a.get("/readyz"); return err }); err != nil {
+		p.Kill()
+		return fmt.Errorf("agent is not ready: %w\n%s", err, p.Log())
+	}
+	return nil
+}
+
+// Stat is one statistic; 0 where there is none of that name.
+func (a *Agent) Stat(name string) (int64, error) {
+	body, err := a.get("/stats")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(body) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+": "); ok {
+			return strconv.ParseInt(value, 10, 64)
+		}
+	}
+	return 0, nil
+}
+
+// ConfigDump is the agent's account of its configuration.
+func (a *Agent) ConfigDump() (string, error) { return a.get("/config_dump") }
+
+func (a *Agent) get(path string) (string, error) {
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get("http://" + a.Admin + path)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s: %s", path, resp.Status, body)
+	}
+	return string(body), err
+}

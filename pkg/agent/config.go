@@ -1,0 +1,75 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// Config is everything that can be set, by flag.
+type Config struct {
+	XDS                []string // host:port of the control plane's replicas, tried in turn
+	NodeID             string
+	Service, Namespace string // of the application beside the agent
+	ListenAdmin        string
+	ListenOutbound     string // where applications call; an ip:port
+	StateDir           string // of the last known good configuration; "": none is kept
+	DrainTimeout       time.Duration
+	LogLevel           string
+	LogJSON            bool
+}
+
+// Defaults serve the application on loopback.
+func Defaults() Config {
+	host, _ := os.Hostname()
+	return Config{
+		NodeID:         host,
+		Namespace:      "default",
+		ListenAdmin:    "127.0.0.1:9902",
+		ListenOutbound: "127.0.0.1:15001",
+		StateDir:       "breakwater-agent-state",
+		DrainTimeout:   30 * time.Second,
+		LogLevel:       "info",
+	}
+}
+
+// Flags declares every setting on fs, with c's present values as defaults.
+func (c *Config) Flags(fs *pflag.FlagSet) {
+	fs.StringSliceVar(&c.XDS, "xds", c.XDS, "control plane, as HOST:PORT[,HOST:PORT]")
+	fs.StringVar(&c.NodeID, "node-id", c.NodeID, "id of this proxy, unique in the fleet")
+	fs.StringVar(&c.Service, "service", c.Service, "the service that calls through this agent")
+	fs.StringVar(&c.Namespace, "namespace", c.Namespace, "namespace of the service")
+	fs.StringVar(&c.ListenAdmin, "listen-admin", c.ListenAdmin, "address for statistics and health")
+	fs.StringVar(&c.ListenOutbound, "listen-outbound", c.ListenOutbound, "address that applications call, as IP:PORT")
+	fs.StringVar(&c.StateDir, "state-dir", c.StateDir, "directory of the last known good configuration")
+	fs.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout, "how long requests under way may take at an orderly stop")
+	fs.StringVar(&c.LogLevel, "log-level", c.LogLevel, "trace, debug, info, warn, error or off")
+	fs.BoolVar(&c.LogJSON, "log-json", c.LogJSON, "log JSON lines")
+}
+
+// Validate checks what can be checked before anything opens. Its error names every flag that is wrong.
+func (c *Config) Validate() error {
+	var faults []error
+	if len(c.XDS) == 0 {
+		faults = append(faults, errors.New("--xds: must be given"))
+	}
+	for _, required := range []struct{ flag, value string }{{"--service", c.Service}, {"--namespace", c.Namespace}, {"--node-id", c.NodeID}} {
+		if required.value == "" {
+			faults = append(faults, fmt.Errorf("%s: must be given", required.flag))
+		}
+	}
+	if address, err := netip.ParseAddrPort(c.ListenOutbound); err != nil || address.Port() == 0 {
+		faults = append(faults, fmt.Errorf("--listen-outbound %s: want IP:PORT", c.ListenOutbound))
+	}
+	if host, _, err := net.SplitHostPort(c.ListenAdmin); err != nil {
+		faults = append(faults, fmt.Errorf("--listen-admin %s: want HOST:PORT", c.ListenAdmin))
+	} else if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		faults = append(faults, fmt.Errorf("--listen-admin %s: only loopback, as nothing guards it", c.ListenAdmin))
+	}
+	return errors.Join(faults...)
+}
