@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -16,6 +17,9 @@ func main() {
 	defer stop()
 	if err := controlplane.Command(os.Stderr).ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "breakwater:", err)
+		if errors.As(err, new(controlplane.UsageError)) {
+			os.Exit(2)
+		}
 		os.Exit(1)
 	}
 }

@@ -2,8 +2,11 @@ package controlplane
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/pprof"
+	"slices"
+	"strings"
 
 	"github.com/breakwater-mesh/breakwater/pkg/telemetry"
 )
@@ -27,4 +30,19 @@ func admin(metrics http.Handler, ready func() error) http.Handler {
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return mux
+}
+
+// byAddress refuses requests for any name but localhost and the ones given: a web page can point a name of its own at this address.
+func byAddress(h http.Handler, names []string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		if host != "" && host != "localhost" && net.ParseIP(strings.Trim(host, "[]")) == nil && !slices.Contains(names, host) {
+			http.Error(w, "ask by address, as localhost, or by a name of --allowed-hosts", http.StatusForbidden)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }

@@ -14,7 +14,7 @@ import (
 // ask sends a request to the admin handler.
 func ask(h http.Handler, method, path string) (status int, body string) {
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(method, path, nil))
+	h.ServeHTTP(w, httptest.NewRequest(method, "http://127.0.0.1:8081"+path, nil))
 	text, _ := io.ReadAll(w.Body)
 	return w.Code, string(text)
 }
@@ -55,5 +55,20 @@ func TestAdminServes(t *testing.T) {
 	}
 	if status, _ := ask(h, "POST", "/readyz"); status != http.StatusMethodNotAllowed {
 		t.Errorf("POST /readyz: %d, want 405", status)
+	}
+}
+
+func TestAdminRefusesForeignNames(t *testing.T) {
+	h := byAddress(http.NotFoundHandler(), []string{"breakwater.internal"})
+	for host, want := range map[string]int{
+		"127.0.0.1:8081": 404, "[::1]:8081": 404, "localhost": 404, "breakwater.internal:8081": 404, "evil.example.com": 403, "evil.example.com:8081": 403,
+	} {
+		r := httptest.NewRequest("GET", "/metrics", nil)
+		r.Host = host
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("Host %s: %d, want %d", host, w.Code, want)
+		}
 	}
 }

@@ -18,9 +18,13 @@ func Command(log io.Writer) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{err} })
 	root.AddCommand(serveCommand(log), versionCommand())
 	return root
 }
+
+// UsageError is a mistake in how the program was called.
+type UsageError struct{ error }
 
 func serveCommand(log io.Writer) *cobra.Command {
 	config := Defaults()
@@ -35,21 +39,21 @@ name. A flag wins over the environment, and the environment over the file.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := Complete(cmd.Flags(), file, os.Getenv); err != nil {
-				return err
+				return UsageError{err}
 			}
 			if err := config.Validate(); err != nil {
-				return err
+				return UsageError{err}
 			}
 			logger, err := telemetry.NewLogger("breakwater", config.LogLevel, config.LogJSON, log)
 			if err != nil {
-				return fmt.Errorf("--log-level: %w", err)
+				return UsageError{fmt.Errorf("--log-level: %w", err)}
 			}
 			telemetry.RouteGRPC(logger.Named("grpc"))
 			return Run(cmd.Context(), config, logger)
 		},
 	}
 	config.Flags(cmd.Flags())
-	cmd.Flags().StringVar(&file, "config", "", "YAML file with settings by flag name")
+	cmd.Flags().StringVar(&file, "config", os.Getenv(EnvPrefix+"CONFIG"), "YAML file with settings by flag name")
 	return cmd
 }
 

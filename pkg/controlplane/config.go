@@ -1,9 +1,13 @@
 package controlplane
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +22,8 @@ type Config struct {
 
 	// Addresses as host:port (":0" picks a port) or unix:PATH.
 	ListenXDS, ListenAPI, ListenAdmin string
-	InsecureListen                    bool // allow listening beyond loopback without TLS and authentication
+	InsecureListen                    bool     // allow listening beyond loopback without TLS and authentication
+	AllowedHosts                      []string // names under which API and admin port may be asked, beside addresses and localhost
 
 	EtcdEndpoints                      []string // an external etcd; empty: embedded
 	EtcdCA, EtcdCert, EtcdKey          string   // files
@@ -51,6 +56,7 @@ func (c *Config) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.ListenAPI, "listen-api", c.ListenAPI, "address of the API")
 	fs.StringVar(&c.ListenAdmin, "listen-admin", c.ListenAdmin, "address for health, metrics and pprof")
 	fs.BoolVar(&c.InsecureListen, "insecure-listen", c.InsecureListen, "allow addresses beyond loopback though there is neither TLS nor authentication")
+	fs.StringSliceVar(&c.AllowedHosts, "allowed-hosts", c.AllowedHosts, "names under which the API and the admin port may be asked, beside addresses and localhost")
 	fs.StringSliceVar(&c.EtcdEndpoints, "etcd-endpoints", c.EtcdEndpoints, "an external etcd, as URLs; without it etcd is embedded")
 	fs.StringVar(&c.EtcdCA, "etcd-ca", c.EtcdCA, "file with the CA of the external etcd")
 	fs.StringVar(&c.EtcdCert, "etcd-cert", c.EtcdCert, "file with the client certificate for the external etcd")
@@ -90,7 +96,7 @@ func Complete(fs *pflag.FlagSet, file string, getenv func(string) string) error 
 			}
 		} else if v, ok := values[f.Name]; ok {
 			if err := fs.Set(f.Name, v.text); err != nil {
-				firstErr = fmt.Errorf("%s:%d: %s: %w", file, v.line, f.Name, err)
+				firstErr = fmt.Errorf("--config %s:%d: %s: %w", file, v.line, f.Name, err)
 			}
 		}
 	})
@@ -102,39 +108,71 @@ type fileValue struct {
 	line int
 }
 
-// readFile reads a YAML mapping from flag names to values; an unknown or repeated name is an error with its line.
+// notSettings are flags that a file can't set.
+var notSettings = []string{"config", "help"}
+
+// readFile reads a YAML mapping from flag names to values. Every unknown or repeated name, and every value of the wrong shape, is
+// in the error, with its line.
 func readFile(fs *pflag.FlagSet, path string) (map[string]fileValue, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("--config: %w", err)
 	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return nil, fmt.Errorf("--config %s: %w", path, err)
+	root, line, err := oneMapping(data)
+	if err != nil {
+		return nil, fmt.Errorf("--config %s:%d: %w", path, line, err)
 	}
 	values := map[string]fileValue{}
-	if len(doc.Content) == 0 {
-		return values, nil
-	}
-	root := doc.Content[0]
-	if root.Kind != yaml.MappingNode {
-		return nil, fmt.Errorf("%s:%d: want a mapping from flag names to values", path, root.Line)
-	}
-	for i := 0; i < len(root.Content); i += 2 {
+	var faults []string
+	for i := 0; root != nil && i < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
-		if fs.Lookup(key.Value) == nil {
-			return nil, fmt.Errorf("%s:%d: %s: unknown setting; the names are those of the flags, such as listen-xds", path, key.Line, key.Value)
-		}
+		text, line, err := setting(fs, key, value)
 		if _, twice := values[key.Value]; twice {
-			return nil, fmt.Errorf("%s:%d: %s: set twice", path, key.Line, key.Value)
+			err = errors.New("set twice")
 		}
-		text, err := scalarOrList(value)
 		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %s: %w", path, value.Line, key.Value, err)
+			faults = append(faults, fmt.Sprintf("%s:%d: %s: %v", path, line, key.Value, err))
 		}
 		values[key.Value] = fileValue{text, key.Line}
 	}
+	if len(faults) > 0 {
+		return nil, fmt.Errorf("--config %s", strings.Join(faults, "; "))
+	}
 	return values, nil
+}
+
+// oneMapping is the mapping that the one document of data holds; nil where it is empty. The line is where an error lies.
+func oneMapping(data []byte) (root *yaml.Node, line int, err error) {
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	var doc, more yaml.Node
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+		return nil, 0, nil
+	} else if err != nil {
+		return nil, 1, err
+	}
+	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
+		return nil, max(more.Line, 1), errors.New("want one document")
+	}
+	if len(doc.Content) == 0 {
+		return nil, 0, nil
+	}
+	if root = doc.Content[0]; root.Kind != yaml.MappingNode {
+		return nil, root.Line, errors.New("want a mapping from flag names to values")
+	}
+	return root, 0, nil
+}
+
+// setting is the text that sets a flag to value, and the line to blame.
+func setting(fs *pflag.FlagSet, key, value *yaml.Node) (text string, line int, err error) {
+	flag := fs.Lookup(key.Value)
+	if flag == nil || slices.Contains(notSettings, key.Value) {
+		return "", key.Line, errors.New("unknown setting; the names are those of the flags, such as listen-xds")
+	}
+	if value.Kind == yaml.SequenceNode && flag.Value.Type() != "stringSlice" {
+		return "", value.Line, errors.New("want a plain value, not a list")
+	}
+	text, err = scalarOrList(value)
+	return text, value.Line, err
 }
 
 func scalarOrList(n *yaml.Node) (string, error) {
@@ -166,11 +204,38 @@ func (c *Config) Validate() error {
 	if len(c.EtcdEndpoints) == 0 && c.DataDir == "" {
 		return fmt.Errorf("--data-dir: must not be empty without --etcd-endpoints")
 	}
+	if len(c.EtcdEndpoints) == 0 && (c.EtcdCA+c.EtcdCert+c.EtcdKey+c.EtcdUser+c.EtcdPasswordFile) != "" {
+		return fmt.Errorf("--etcd-ca, --etcd-cert, --etcd-key, --etcd-user and --etcd-password-file: of no use without --etcd-endpoints")
+	}
+	if c.ShutdownTimeout <= 0 {
+		return fmt.Errorf("--shutdown-timeout %v: must be more than 0", c.ShutdownTimeout)
+	}
+	for _, endpoint := range c.EtcdEndpoints {
+		if err := checkEndpoint(endpoint); err != nil {
+			return fmt.Errorf("--etcd-endpoints %s: %w", endpoint, err)
+		}
+	}
 	if (c.EtcdCert == "") != (c.EtcdKey == "") {
 		return fmt.Errorf("--etcd-cert and --etcd-key: give both or none")
 	}
 	if c.EtcdMaxTxnOps < 8 {
 		return fmt.Errorf("--etcd-max-txn-ops %d: must be at least 8", c.EtcdMaxTxnOps)
+	}
+	return nil
+}
+
+// checkEndpoint takes host:port or a URL of a scheme that etcd's client knows.
+func checkEndpoint(endpoint string) error {
+	scheme, rest, url := strings.Cut(endpoint, "://")
+	if !url {
+		rest = endpoint
+	} else if scheme == "unix" {
+		return nil
+	} else if scheme != "http" && scheme != "https" {
+		return fmt.Errorf("want http://HOST:PORT, https://HOST:PORT or HOST:PORT")
+	}
+	if _, _, err := net.SplitHostPort(rest); err != nil {
+		return fmt.Errorf("want http://HOST:PORT, https://HOST:PORT or HOST:PORT")
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ var expected = []string{
 	"Running http and grpc server on single port. This is not recommended for production.",
 	"simple token is not cryptographically signed",
 	"Failed to detect schema version",
+	"still pending configuration changes to apply",
 }
 
 // openStore connects to the external etcd or starts the embedded one.
@@ -49,6 +50,14 @@ func openStore(ctx context.Context, c Config, log hclog.Logger) (openedStore, er
 }
 
 func openExternal(ctx context.Context, c Config, log hclog.Logger) (openedStore, error) {
+	for _, f := range []struct{ flag, path string }{{"--etcd-ca", c.EtcdCA}, {"--etcd-cert", c.EtcdCert}, {"--etcd-key", c.EtcdKey}} {
+		if f.path == "" {
+			continue
+		}
+		if _, err := os.ReadFile(f.path); err != nil {
+			return openedStore{}, fmt.Errorf("%s: %w", f.flag, err)
+		}
+	}
 	password, err := readPassword(c.EtcdPasswordFile)
 	if err != nil {
 		return openedStore{}, err

@@ -142,7 +142,7 @@ func (l *Loop) step(b *world.Builder, d store.Delivery) {
 	b.Update(next, changes)
 	for key, err := range b.Problems() {
 		if before[key] == nil {
-			l.log.Error("service can't be built; what its proxies hold stays in force", "service", key, "error", err)
+			l.log.Error("a part of a service can't be built and stays as its proxies hold it", "service", key, "error", err)
 		}
 	}
 	l.advance(next)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
@@ -26,7 +27,7 @@ func NewLogger(name, level string, json bool, w io.Writer) (hclog.Logger, error)
 }
 
 // Zap routes a zap logger, such as etcd's, into log. Quiet, when set and true, drops everything below panic: etcd reports its
-// own orderly stop as errors. Messages that are expected, word by word, go to trace whatever their level.
+// own orderly stop as errors. Messages that contain one of expected go to trace, whatever their level.
 func Zap(log hclog.Logger, quiet *atomic.Bool, expected ...string) *zap.Logger {
 	return zap.New(&zapCore{log: log, quiet: quiet, expected: expected})
 }
@@ -71,7 +72,7 @@ func (c *zapCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore
 
 func (c *zapCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	level := toHclog(e.Level)
-	if slices.Contains(c.expected, e.Message) {
+	if slices.ContainsFunc(c.expected, func(part string) bool { return strings.Contains(e.Message, part) }) {
 		level = hclog.Trace
 	}
 	c.log.Log(level, e.Message, pairs(fields)...)
