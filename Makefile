@@ -28,7 +28,8 @@ bench: tools ## figures: policy write to Envoy's ACK, and the benchmarks of the 
 	$(GO) test -count=1 -timeout 20m -run '^$$' -bench . -benchmem ./pkg/... ./integration/bench/...
 
 demo: tools ## the chain orders -> payments -> billing -> email before and after its policies; DEMO_SECONDS=N ends it
-	$(GO) run ./integration/demo
+	@$(GO) build -o bin/demo ./integration/demo
+	@exec bin/demo
 
 fuzz: ## each fuzz target for a while; FUZZ_TIME=1m
 	tools/fuzz.sh

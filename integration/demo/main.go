@@ -28,7 +28,7 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "demo:", err)
@@ -64,7 +64,8 @@ func run(ctx context.Context) error {
 	return d.watch(ctx, seconds)
 }
 
-// demoSeconds is how long the demo goes on after its figures; 0 without DEMO_SECONDS: until it is interrupted.
+// demoSeconds is how long the demo takes from its start, though never less than its figures take; 0 without DEMO_SECONDS: until it is
+// interrupted.
 func demoSeconds() (int, error) {
 	text := os.Getenv("DEMO_SECONDS")
 	if text == "" {

@@ -58,7 +58,7 @@ func (c *ControlPlane) Kill() {
 func (c *ControlPlane) ready() error {
 	select {
 	case <-c.done:
-		return fmt.Errorf("control plane ended: %w\n%s", c.err, c.Log())
+		return fmt.Errorf("control plane ended (%v)\n%s", c.err, c.Log())
 	default:
 	}
 	_, _, err := c.do(http.MethodGet, "http://"+c.Admin+"/readyz", "")

@@ -73,7 +73,7 @@ func StartEnvoy(ctx context.Context, dir string, bootstrap []byte, admin string)
 func (e *Envoy) alive() error {
 	select {
 	case <-e.done:
-		return fmt.Errorf("envoy ended: %w", e.err)
+		return fmt.Errorf("envoy ended (%v)", e.err)
 	default:
 	}
 	_, err := e.get("/server_info")
