@@ -72,9 +72,11 @@ func TestAdmissionIsItsTwin(t *testing.T) {
 		var history []recorded
 		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
 			now = now.Add(time.Duration(rapid.SampledFrom([]int{0, 0, 300, 1000, 3000, 60_000}).Draw(rt, "ms")) * time.Millisecond)
-			ok := rapid.Bool().Draw(rt, "ok")
-			a.Record(ok, now)
-			history = append(history, recorded{now.Unix(), ok})
+			if rapid.Bool().Draw(rt, "record") {
+				ok := rapid.Bool().Draw(rt, "ok")
+				a.Record(ok, now)
+				history = append(history, recorded{now.Unix(), ok})
+			}
 			calls, good := 0.0, 0.0
 			for _, r := range history {
 				if now.Unix()-r.second < int64(limits.Window/time.Second) {
@@ -90,6 +92,17 @@ func TestAdmissionIsItsTwin(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestAdmissionStopsCountingAtTheTop(t *testing.T) {
+	a, now := NewAdmission(DefaultAdmission()), time.Unix(1_700_000_000, 0)
+	a.Record(false, now)
+	slot := &a.seconds[now.Unix()%30]
+	slot.Store(slot.Load() | admissionMask<<admissionBits)
+	a.Record(true, now)
+	if calls, successes, _ := a.sum(now); calls != admissionMask || successes != 0 {
+		t.Errorf("%v of %v, want 0 of %d", successes, calls, admissionMask)
+	}
 }
 
 func TestAdmissionBesideItself(t *testing.T) {
