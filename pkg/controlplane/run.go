@@ -57,7 +57,7 @@ type parts struct {
 
 func assemble(c Config, log hclog.Logger, opened openedStore) *parts {
 	p := &parts{config: c, log: log, metrics: telemetry.NewMetrics(), health: health.NewServer()}
-	p.loop = reconcile.New(opened.kv, log.Named("reconcile"), func(b reconcile.Built) { p.metrics.Step(b.Revision, b.Events, b.Elapsed) })
+	p.loop = reconcile.New(opened.kv, log.Named("reconcile"), func(b reconcile.Built) { p.metrics.Step(b.Revision, b.Events, b.Elapsed, b.Problems) })
 	p.metrics.StaleSince(func() (time.Time, bool) {
 		s := p.loop.Stale()
 		if s == nil {

@@ -47,6 +47,7 @@ type Built struct {
 	Revision int64
 	Events   int
 	Elapsed  time.Duration
+	Problems int // services of which something can't be built
 }
 
 // New is a loop over kv. Observe, which may be nil, is called after each step.
@@ -140,13 +141,14 @@ func (l *Loop) step(b *world.Builder, d store.Delivery) {
 	}
 	before := b.Problems()
 	b.Update(next, changes)
-	for key, err := range b.Problems() {
+	after := b.Problems()
+	for key, err := range after {
 		if before[key] == nil {
 			l.log.Error("a part of a service can't be built and stays as its proxies hold it", "service", key, "error", err)
 		}
 	}
 	l.advance(next)
-	l.observe(Built{Revision: d.Revision, Events: len(d.Events), Elapsed: time.Since(begun)})
+	l.observe(Built{Revision: d.Revision, Events: len(d.Events), Elapsed: time.Since(begun), Problems: len(after)})
 }
 
 func (l *Loop) advance(w *world.World) {

@@ -20,6 +20,7 @@ type Metrics struct {
 	answered *prometheus.CounterVec
 	answers  *prometheus.HistogramVec
 	revision prometheus.Gauge
+	problems prometheus.Gauge
 	steps    prometheus.Histogram
 }
 
@@ -40,10 +41,12 @@ func NewMetrics() *Metrics {
 			Name: "breakwater_xds_answer_seconds", Help: "From a response to its answer, by type. Clusters are answered when they are warm.", Buckets: latencies}, []string{"type"}),
 		revision: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "breakwater_world_revision", Help: "The store revision that proxies are served from."}),
+		problems: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "breakwater_world_unbuildable_services", Help: "Services of which something can't be built; the log says why."}),
 		steps: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "breakwater_world_step_seconds", Help: "From a change of the store seen to every touched class having its new head.", Buckets: latencies}),
 	}
-	m.registry.MustRegister(m.streams, m.sent, m.answered, m.answers, m.revision, m.steps,
+	m.registry.MustRegister(m.streams, m.sent, m.answered, m.answers, m.revision, m.problems, m.steps,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -87,9 +90,10 @@ func (m *Metrics) answer(t view.Type, answer string, after time.Duration) {
 	m.answers.WithLabelValues(t.String()).Observe(after.Seconds())
 }
 
-// Step records one step of the world that changed something.
-func (m *Metrics) Step(revision int64, events int, elapsed time.Duration) {
+// Step records one step of the world. Problems are the services of which something can't be built.
+func (m *Metrics) Step(revision int64, events int, elapsed time.Duration, problems int) {
 	m.revision.Set(float64(revision))
+	m.problems.Set(float64(problems))
 	if events > 0 {
 		m.steps.Observe(elapsed.Seconds())
 	}

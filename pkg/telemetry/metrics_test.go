@@ -40,12 +40,12 @@ func TestEveryMetricIsServed(t *testing.T) {
 		m.Rejected(typ, 2*time.Second)
 		m.Rejected(typ, 0)
 	}
-	m.Step(41, 3, 500*time.Millisecond)
-	m.Step(42, 0, time.Hour) // nothing changed: no step
+	m.Step(41, 3, 500*time.Millisecond, 2)
+	m.Step(42, 0, time.Hour, 1) // nothing changed: no step
 	want := map[string]string{
 		"breakwater_xds_streams{dialect=\"envoy\"}": "1", "breakwater_world_revision": "42",
-		"breakwater_world_step_seconds_count": "1", "breakwater_world_step_seconds_sum": "0.5",
-	}
+		"breakwater_world_unbuildable_services": "1",
+		"breakwater_world_step_seconds_count":   "1", "breakwater_world_step_seconds_sum": "0.5"	}
 	for i, typ := range []string{"RTDS", "CDS", "EDS", "LDS", "SRDS", "RDS"} {
 		want[`breakwater_xds_resources_sent_total{type="`+typ+`"}`] = strconv.Itoa(i + 2)
 		want[`breakwater_xds_responses_answered_total{answer="acked",type="`+typ+`"}`] = "1"
@@ -117,7 +117,7 @@ func TestStaleSeconds(t *testing.T) {
 
 func TestMetricsAreApart(t *testing.T) {
 	one, other := NewMetrics(), NewMetrics()
-	one.Step(7, 1, 0)
+	one.Step(7, 1, 0, 0)
 	if got := scrape(t, other)["breakwater_world_revision"]; got != "0" {
 		t.Errorf("revision %s in the other set, want 0", got)
 	}
