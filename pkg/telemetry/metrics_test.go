@@ -45,7 +45,7 @@ func TestEveryMetricIsServed(t *testing.T) {
 	want := map[string]string{
 		"breakwater_xds_streams{dialect=\"envoy\"}": "1", "breakwater_world_revision": "42",
 		"breakwater_world_unbuildable_services": "1",
-		"breakwater_world_step_seconds_count":   "1", "breakwater_world_step_seconds_sum": "0.5"	}
+		"breakwater_world_step_seconds_count":   "1", "breakwater_world_step_seconds_sum": "0.5"}
 	for i, typ := range []string{"RTDS", "CDS", "EDS", "LDS", "SRDS", "RDS"} {
 		want[`breakwater_xds_resources_sent_total{type="`+typ+`"}`] = strconv.Itoa(i + 2)
 		want[`breakwater_xds_responses_answered_total{answer="acked",type="`+typ+`"}`] = "1"
