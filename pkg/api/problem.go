@@ -21,6 +21,7 @@ const (
 	UnsupportedMedia  ProblemType = typePrefix + "unsupported-media"  // 415
 	PolicyConflict    ProblemType = typePrefix + "policy-conflict"    // 409: two policies of one rank disagree
 	HostConflict      ProblemType = typePrefix + "host-conflict"      // 409: a host belongs to another service
+	EndpointConflict  ProblemType = typePrefix + "endpoint-conflict"  // 409: another endpoint has that address and port
 	Referenced        ProblemType = typePrefix + "referenced"         // 409: others name what would be deleted
 	InvalidMerge      ProblemType = typePrefix + "invalid-merge"      // 422: valid policies whose merge is not
 	PreconditionFails ProblemType = typePrefix + "precondition"       // 412: If-Match or If-None-Match does not hold

@@ -71,8 +71,8 @@ type step struct {
 	old        store.Entry
 	oldMeta    manifest.Meta
 	oldPolicy  *policy.Policy
-	oldService *catalog.Service
-	lastGen    int64 // of the object, or of the tombstone of an earlier one
+	oldService *catalog.Service // of an endpoint: its service
+	lastGen    int64            // of the object, or of the tombstone of an earlier one
 	action     api.Action
 	generation int64
 	value      []byte // what will be stored; nil for a removal

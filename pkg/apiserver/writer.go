@@ -137,6 +137,9 @@ func (w *writer) foresee(ctx context.Context, p *plan, o options) error {
 		return err
 	}
 	p.world = before.With(before.Rev, changes)
+	if err := w.together(ctx, p); err != nil {
+		return err
+	}
 	p.warnings = advise(p)
 	if !o.force {
 		if err := referenced(p); err != nil {
@@ -202,6 +205,9 @@ func (w *writer) dropEndpoints(ctx context.Context, p *plan, changes world.Chang
 			}
 			if e.Revision == 0 {
 				return noSuch(catalog.Kind, s.key)
+			}
+			if s.oldService, err = manifest.DecodeStored[catalog.ServiceSpec](e.Value); err != nil {
+				return fmt.Errorf("read %s: %w", e.Key, err)
 			}
 			p.cond(e)
 		}

@@ -15,10 +15,16 @@ const (
 	maxEndpoints = 10000
 )
 
+// tooHeavy is what Envoy says no to: it adds the weights of a locality up in 32 bits.
+const tooHeavy = "the weights of one locality add up to more than 4294967295"
+
 // Validate is everything that is wrong with one service alone. The faults carry field paths; Document.Locate adds positions.
 func Validate(svc *Service) manifest.FieldErrors {
 	f := &faults{errs: manifest.CheckMeta(&svc.Metadata)}
 	spec := &svc.Spec
+	if len(Together(svc, nil).Heavy) > 0 {
+		f.add("spec.endpoints", tooHeavy)
+	}
 	f.errs = append(f.errs, manifest.CheckBounds(spec, "spec")...)
 	f.hosts(svc)
 	f.endpoints(spec)
@@ -147,6 +153,8 @@ func checkAddress(address string) string {
 		return fmt.Sprintf("%.70q stands for every address: write the one that callers reach", address)
 	case addr.IsMulticast():
 		return fmt.Sprintf("%.70q is a multicast address", address)
+	case addr.Is4In6():
+		return fmt.Sprintf("must be written %s", addr.Unmap())
 	case addr.String() != address:
 		return fmt.Sprintf("must be written %s", addr)
 	}
