@@ -164,16 +164,37 @@ func (c carried) check(t *testing.T) {
 	if scope := tag.Get("scope"); c.carrier != nothing && (scope == "route") != (c.carrier == route) {
 		t.Errorf("scope %s, but Envoy gets it in the %s", scope, c.carrier)
 	}
-	section, _, _ := strings.Cut(c.field, ".")
-	beside := around[c.field]
-	if beside == "" {
-		beside = around[section]
-	}
+	section, beside := c.beside()
 	without := resources(t, sections(t, section, beside, "", ""))
 	first := resources(t, sections(t, section, beside, c.field, c.first))
 	second := resources(t, sections(t, section, beside, c.field, c.second))
 	c.compare(t, "set", tag.Get("effect"), without, first)
 	c.compare(t, "changed", tag.Get("effect"), first, second)
+}
+
+// beside is the section of the field, and what must stand there with it.
+func (c carried) beside() (section, beside string) {
+	section, _, _ = strings.Cut(c.field, ".")
+	if beside, ok := around[c.field]; ok {
+		return section, beside
+	}
+	return section, around[section]
+}
+
+// TestDocsDisabled looks at what switching a section off does: it rebuilds the cluster if a field that it takes away does.
+func TestDocsDisabled(t *testing.T) {
+	for _, c := range carriers {
+		section, beside := c.beside()
+		with := sections(t, section, beside, c.field, c.first)
+		off := sections(t, section, "{disabled: true}", "", "")
+		before, after := resources(t, with), resources(t, with, off)
+		rebuilt := len(differing(before[cluster], after[cluster])) > 0
+		// A section of which any field rebuilds the cluster may need one for the others to count.
+		want := c.carrier == cluster || section == "outlierDetection" || section == "circuitBreaker"
+		if rebuilt != want {
+			t.Errorf("%s.disabled over %s: cluster rebuilt: %v, want %v", section, c.field, rebuilt, want)
+		}
+	}
 }
 
 // compare looks at what a change of the field did to the carriers.
@@ -231,11 +252,27 @@ func sections(t *testing.T, section, beside, field, value string) map[string]any
 	return spec
 }
 
-// resources compiles a policy of these sections; what comes out is place -> value, by carrier.
-func resources(t *testing.T, spec map[string]any) map[string]map[string]string {
+// resources compiles policies of these sections, the least specific first; what comes out is place -> value, by carrier.
+func resources(t *testing.T, specs ...map[string]any) map[string]map[string]string {
+	t.Helper()
+	var applied []*policy.Compiled
+	for i, spec := range specs {
+		applied = append(applied, policyOf(t, fmt.Sprintf("probe-%d", i), spec))
+	}
+	s := &catalog.Service{Metadata: manifest.Meta{Namespace: "shop", Name: "payments"}}
+	c := compiled(t, s, applied)
+	out := map[string]map[string]string{cluster: places(t, c.Cluster), route: places(t, c.Route), runtime: {}}
+	for _, k := range c.Limits {
+		out[runtime][k.Key] = fmt.Sprint(k.Value)
+	}
+	return out
+}
+
+// policyOf reads a policy the way an apply does.
+func policyOf(t *testing.T, name string, spec map[string]any) *policy.Compiled {
 	t.Helper()
 	text, err := json.Marshal(map[string]any{
-		"apiVersion": manifest.APIVersion, "kind": policy.Kind, "metadata": map[string]string{"namespace": "shop", "name": "probe"}, "spec": spec,
+		"apiVersion": manifest.APIVersion, "kind": policy.Kind, "metadata": map[string]string{"namespace": "shop", "name": name}, "spec": spec,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -248,13 +285,7 @@ func resources(t *testing.T, spec map[string]any) map[string]map[string]string {
 	if faults = append(faults, policy.Validate(&p)...); len(faults) > 0 {
 		t.Fatalf("%v in %s", faults, text)
 	}
-	s := &catalog.Service{Metadata: manifest.Meta{Namespace: "shop", Name: "payments"}}
-	c := compiled(t, s, []*policy.Compiled{policy.Compile(&p)})
-	out := map[string]map[string]string{cluster: places(t, c.Cluster), route: places(t, c.Route), runtime: {}}
-	for _, k := range c.Limits {
-		out[runtime][k.Key] = fmt.Sprint(k.Value)
-	}
-	return out
+	return policy.Compile(&p)
 }
 
 // places are the scalars of a resource, by path without indices of lists.

@@ -455,7 +455,6 @@ func servedMetrics() string {
 	m.Stream("envoy", 1)
 	m.Sent(view.CDS, 1)
 	m.Acked(view.CDS, time.Millisecond)
-	m.Step(1, 1, time.Millisecond)
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	return w.Body.String()

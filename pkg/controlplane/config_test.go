@@ -100,6 +100,9 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 		"a mapping":           {"listen-xds: {port: 1}\n", nil, []string{"breakwater.yaml:1: listen-xds: want a plain value or a list"}},
 		"a list of mappings":  {"etcd-endpoints:\n  - {a: b}\n", nil, []string{"breakwater.yaml:2: etcd-endpoints: want a list of plain values"}},
 		"no mapping":          {"- log-json\n", nil, []string{"breakwater.yaml:1: want a mapping"}},
+		"a list for one":      {"log-level: [info]\n", nil, []string{"breakwater.yaml:1: log-level: want a plain value"}},
+		"two documents":       {"log-json: true\n---\nlog-json: true\n", nil, []string{"--config", "want one document"}},
+		"all at once":         {"a: 1\nlog-json: true\nb: 2\n", nil, []string{"breakwater.yaml:1: a: unknown", "breakwater.yaml:3: b: unknown"}},
 		"no YAML":             {"log-json: [\n", nil, []string{"--config", "breakwater.yaml"}},
 		"environment":         {"log-json: true\n", map[string]string{"BREAKWATER_ETCD_MAX_TXN_OPS": "many"}, []string{"BREAKWATER_ETCD_MAX_TXN_OPS", `"many"`}},
 	} {
@@ -163,12 +166,16 @@ func TestListeningBeyondLoopbackIsRefused(t *testing.T) {
 
 func TestInvalidSettingsNameTheirFlag(t *testing.T) {
 	for flag, set := range map[string]func(*Config){
-		"--listen-xds 127.0.0.1": func(c *Config) { c.ListenXDS, c.InsecureListen = "127.0.0.1", true },
-		"--listen-api unix:":     func(c *Config) { c.ListenAPI = "unix:" },
-		"--data-dir":             func(c *Config) { c.DataDir = "" },
-		"--etcd-cert":            func(c *Config) { c.EtcdKey = "key.pem" },
-		"--etcd-key":             func(c *Config) { c.EtcdCert = "cert.pem" },
-		"--etcd-max-txn-ops":     func(c *Config) { c.EtcdMaxTxnOps = 7 },
+		"--listen-xds 127.0.0.1":     func(c *Config) { c.ListenXDS, c.InsecureListen = "127.0.0.1", true },
+		"--listen-api unix:":         func(c *Config) { c.ListenAPI = "unix:" },
+		"--data-dir":                 func(c *Config) { c.DataDir = "" },
+		"--etcd-cert":                func(c *Config) { c.EtcdEndpoints, c.EtcdKey = []string{"a:1"}, "key.pem" },
+		"--etcd-key":                 func(c *Config) { c.EtcdEndpoints, c.EtcdCert = []string{"a:1"}, "cert.pem" },
+		"without --etcd-endpoints":   func(c *Config) { c.EtcdUser = "root" },
+		"--etcd-endpoints ftp://a:1": func(c *Config) { c.EtcdEndpoints = []string{"ftp://a:1"} },
+		"--etcd-endpoints a":         func(c *Config) { c.EtcdEndpoints = []string{"http://b:1", "a"} },
+		"--shutdown-timeout":         func(c *Config) { c.ShutdownTimeout = 0 },
+		"--etcd-max-txn-ops":         func(c *Config) { c.EtcdMaxTxnOps = 7 },
 	} {
 		c := Defaults()
 		set(&c)
