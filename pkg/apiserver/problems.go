@@ -88,6 +88,15 @@ func storeFailed(err error) error {
 	return huma.ErrorWithHeaders(p, http.Header{"Retry-After": {"2"}})
 }
 
+// contended is the answer to a write that lost to others until its time was over.
+func contended() error {
+	p := &api.Problem{
+		Type: api.Unavailable, Title: "Too many writers", Status: http.StatusServiceUnavailable,
+		Detail: "others kept writing the same objects until the time was over: nothing is known to be written; try again",
+	}
+	return huma.ErrorWithHeaders(p, http.Header{"Retry-After": {"1"}})
+}
+
 // asProblem is a transformer that gives the framework's own errors the shape of ours, and every problem its request's id.
 func asProblem(log hclog.Logger) huma.Transformer {
 	return func(ctx huma.Context, _ string, v any) (any, error) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -16,9 +17,6 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/store"
 	"github.com/breakwater-mesh/breakwater/pkg/world"
 )
-
-// attempts is how often a write that lost to another one is made again on fresh ground.
-const attempts = 8
 
 // trimEvery is how many generations lie between two cuts of an object's history: most writes pay nothing for it.
 const trimEvery = 10
@@ -71,17 +69,40 @@ func (w *writer) write(ctx context.Context, changes []*change, o options) (*outc
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.limit)
 	defer cancel()
-	var err error
-	for range attempts {
-		var done *outcome
-		if done, err = w.attempt(ctx, changes, o); err == nil {
+	for n := 0; ; n++ {
+		done, err := w.attempt(ctx, changes, o)
+		switch {
+		case err == nil:
 			return done, nil
-		}
-		if !errors.Is(err, store.ErrConflict) {
+		case n > 0 && ctx.Err() != nil:
+			return nil, contended()
+		case !errors.Is(err, store.ErrConflict):
 			return nil, storeFailed(err)
 		}
+		if !pause(ctx, n) {
+			return nil, contended()
+		}
 	}
-	return nil, preconditionFailed("others are writing the same objects; try again", 0)
+}
+
+// The pause of a write that lost to another one, before it is made again on fresh ground: a random part of firstPause, doubled each
+// time up to longestPause.
+const (
+	firstPause   = 4 * time.Millisecond
+	longestPause = 128 * time.Millisecond
+)
+
+// pause waits before attempt n+1, and reports whether there is time left for it.
+func pause(ctx context.Context, n int) bool {
+	longest := min(firstPause<<min(n, 10), longestPause)
+	timer := time.NewTimer(rand.N(longest))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func (w *writer) attempt(ctx context.Context, changes []*change, o options) (*outcome, error) {
