@@ -67,7 +67,7 @@ func find(t *dataplane.Table, l *dataplane.HTTP, r *Request) (*dataplane.Virtual
 	if config.IgnorePort {
 		host = withoutPort(host)
 	}
-	vh := virtualHost(config.Hosts, strings.ToLower(host))
+	vh := virtualHost(config.Hosts, host)
 	if vh == nil {
 		return nil, nil
 	}
@@ -84,6 +84,7 @@ func virtualHost(hosts []*dataplane.VirtualHost, host string) *dataplane.Virtual
 	if len(hosts) == 1 && len(hosts[0].Domains) == 1 && hosts[0].Domains[0] == "*" {
 		return hosts[0]
 	}
+	host = strings.ToLower(host)
 	var best *dataplane.VirtualHost
 	rank := 0
 	for _, vh := range hosts {

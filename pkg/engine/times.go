@@ -15,6 +15,7 @@ import (
 // connection. 0 is none.
 type times struct {
 	global, perTry, perTryIdle, duration, idle time.Duration // fixed before the call starts
+	untimed                                    bool          // none of them; likewise
 
 	mu        sync.Mutex
 	complete  bool
@@ -43,7 +44,7 @@ func (t *times) configure(route *dataplane.Route, l *dataplane.HTTP, policy *res
 	if r.Internal {
 		t.global = milliseconds(r, "x-envoy-upstream-rq-timeout-ms", t.global)
 	}
-	if policy == nil {
+	if t.untimed = !t.any(); policy == nil {
 		return
 	}
 	t.perTry, t.perTryIdle = policy.PerTryTimeout, policy.PerTryIdleTimeout
@@ -53,6 +54,7 @@ func (t *times) configure(route *dataplane.Route, l *dataplane.HTTP, policy *res
 	if t.global > 0 && t.perTry >= t.global {
 		t.perTry = 0
 	}
+	t.untimed = !t.any() && t.perTry <= 0 && t.perTryIdle <= 0
 }
 
 // grpcTimeout makes the caller's deadline the duration, and the other way round.
@@ -116,6 +118,9 @@ func arm(timer **time.Timer, d time.Duration, cancel context.CancelCauseFunc, ca
 }
 
 func (t *times) requestComplete() {
+	if t.untimed {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.complete || t.over {
@@ -138,7 +143,13 @@ func (t *times) beginTry(ctx context.Context, maxStream time.Duration) context.C
 	return ctx
 }
 
+// idleTry reports whether no time runs that an attempt could start or end. It is for the goroutine of the attempts.
+func (t *times) idleTry() bool { return t.untimed && t.cancelTry == nil }
+
 func (t *times) admitted() {
+	if t.idleTry() {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.attached = true
@@ -157,6 +168,9 @@ func (t *times) armTry() {
 
 // headers says that the attempt's Try has returned: the time of the try is over.
 func (t *times) headers(response bool) {
+	if t.idleTry() {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	stop(&t.tryTimer)
@@ -168,6 +182,9 @@ func (t *times) headers(response bool) {
 
 // endTry ends the attempt.
 func (t *times) endTry() {
+	if t.idleTry() {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	stop(&t.tryTimer)
@@ -197,6 +214,9 @@ func (t *times) progress() {
 
 // stop ends all times of the call.
 func (t *times) stop() {
+	if t.untimed {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.over = true
