@@ -24,6 +24,7 @@ func settle(t *testing.T, args []string, env map[string]string, file *string) (C
 	c := Defaults()
 	fs := pflag.NewFlagSet("serve", pflag.ContinueOnError)
 	c.Flags(fs)
+	fs.String("config", "", "as the command has it")
 	if err := fs.Parse(args); err != nil {
 		t.Fatal(err)
 	}
