@@ -200,6 +200,25 @@ func TestFormats(t *testing.T) {
 	}
 }
 
+func TestAccept(t *testing.T) {
+	f := newFixture(t)
+	f.apply(service("payments", ""))
+	const asJSON, asYAML = "application/json", "application/yaml"
+	for accept, want := range map[string]string{
+		"": asJSON, "*/*": asJSON, "text/html": asJSON, "json": asJSON, "application/json": asJSON, "text/json": asJSON, "JSON": asJSON,
+		"yaml": asYAML, "text/yaml": asYAML, "application/yaml": asYAML, "application/x-yaml": asYAML, "text/x-yaml; q=0.9": asYAML,
+		"text/html, yaml": asYAML, "yaml;q=0.1, json;q=0.9": asJSON,
+	} {
+		r := f.want(http.StatusOK, "GET", services+"/payments", "", "Accept: "+accept)
+		if got := r.header.Get("Content-Type"); got != want {
+			t.Errorf("Accept %q is answered with %q, want %q", accept, got, want)
+		}
+		if isJSON := strings.HasPrefix(r.body, "{"); isJSON != (want == asJSON) {
+			t.Errorf("Accept %q is answered with\n%s", accept, r.body)
+		}
+	}
+}
+
 func TestValidateWritesNothing(t *testing.T) {
 	f := newFixture(t)
 	f.apply(service("payments", ""))

@@ -21,7 +21,7 @@ func (s *server) policyResponse(w *world.World, p *policy.Compiled, fares map[ma
 	programmed := s.Book.Programmed(o.Key())
 	programmed.Type = api.Programmed
 	conditions := []api.Condition{
-		accepted(o.Metadata),
+		valid(o.Metadata),
 		resolved(policyRefs(w, o)),
 		effective(fares[o.Key()]),
 		programmed,
@@ -33,7 +33,7 @@ func (s *server) policyResponse(w *world.World, p *policy.Compiled, fares map[ma
 }
 
 func serviceResponse(w *world.World, o *catalog.Service) api.ServiceResponse {
-	conditions := []api.Condition{accepted(o.Metadata), resolved(serviceRefs(w, o))}
+	conditions := []api.Condition{valid(o.Metadata), resolved(serviceRefs(w, o))}
 	return api.ServiceResponse{
 		APIVersion: o.APIVersion, Kind: o.Kind, Metadata: o.Metadata, Spec: o.Spec,
 		Status: observed(conditions, o.Metadata.Generation),
@@ -47,7 +47,7 @@ func observed(conditions []api.Condition, generation int64) api.Status {
 	return api.Status{Conditions: conditions}
 }
 
-func accepted(m manifest.Meta) api.Condition {
+func valid(m manifest.Meta) api.Condition {
 	return api.Condition{Type: api.Accepted, Status: api.True, Reason: "Valid", Since: m.UpdatedAt}
 }
 

@@ -4,11 +4,31 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 )
+
+// accepted is an Accept header in which every name of a format that a body may have is the one that answers are given in. The
+// framework would echo the client's.
+func accepted(header []string) string {
+	ranges := strings.Split(strings.Join(header, ","), ",")
+	for i, text := range ranges {
+		media, params, _ := strings.Cut(text, ";")
+		switch strings.ToLower(strings.TrimSpace(media)) {
+		case "yaml", "text/yaml", "text/x-yaml", "application/x-yaml", "application/problem+yaml":
+			media = "application/yaml"
+		case "json", "text/json", "application/problem+json":
+			media = "application/json"
+		}
+		if ranges[i] = strings.TrimSpace(media); params != "" {
+			ranges[i] += ";" + params
+		}
+	}
+	return strings.Join(ranges, ",")
+}
 
 func jsonFormat() huma.Format {
 	return huma.Format{Marshal: writeJSON, Unmarshal: readNothing}

@@ -58,7 +58,10 @@ func (s *server) guard(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		x := &exchange{id: rand.Text()[:16]}
 		w := &statusWriter{ResponseWriter: rw}
-		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+		r = r.Clone(context.WithValue(r.Context(), exchangeKey{}, x))
+		if accept := r.Header.Values("Accept"); len(accept) > 0 {
+			r.Header.Set("Accept", accepted(accept))
+		}
 		x.request, x.writer = r, w
 		w.Header().Set("X-Request-Id", x.id)
 		w.Header().Set("X-Content-Type-Options", "nosniff")
