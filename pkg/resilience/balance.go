@@ -22,6 +22,7 @@ type Member struct {
 	Priority uint32
 	Weight   uint32 // 0 counts as 1
 	Declared Declared
+	Key      string // what RingHash and Maglev know the host by: its address and port
 }
 
 // Picker chooses hosts for calls. It is built once per set of members; which of them are fit it learns by Refresh.
@@ -54,6 +55,7 @@ type pickSet struct {
 	states  []*HostState
 	weights []float64 // nil: all equal
 	order   []int32   // of round robin with weights
+	table   hashTable // of ring hash and maglev
 	edf     *edf      // of least request with weights, and of round robin where the order is too long
 }
 
@@ -129,6 +131,10 @@ func (p *Picker) complete(s *pickSet) {
 	if p.config.Algorithm == Random {
 		return
 	}
+	if p.hashes() {
+		s.table = p.hashTable(s)
+		return
+	}
 	weights := make([]uint32, len(s.members))
 	for i, member := range s.members {
 		weights[i] = max(1, p.members[member].Weight)
@@ -154,6 +160,9 @@ func (p *Picker) complete(s *pickSet) {
 // Pick chooses a host. Where tried is not nil, a host that is in it is not taken, but again chosen up to again times; what is chosen
 // last is taken whatever it is. Pick is lock-free, and may be called from many goroutines.
 func (p *Picker) Pick(rnd Rand, tried *Tried, again uint32) (choice Choice) {
+	if p.hashes() {
+		return p.PickHash(rnd(), tried, again)
+	}
 	v := p.view.Load()
 	for ; ; again-- {
 		member, panics := p.pickOnce(v, rnd)
@@ -171,24 +180,33 @@ func (p *Picker) pickOnce(v *pickView, rnd Rand) (member int, panics bool) {
 	if v.sole != nil {
 		return p.pickFrom(v.sole, v.turn, rnd), false
 	}
-	draw := int(rnd()%100) + 1
+	at, panics := p.setFor(v, rnd())
+	if at < 0 {
+		return -1, panics
+	}
+	return p.pickFrom(&v.sets[at], &p.turns[at], rnd), panics
+}
+
+// setFor returns the set that a draw falls to, or -1 where calls fail in a panic.
+func (p *Picker) setFor(v *pickView, draw uint64) (at int, panics bool) {
+	left := int(draw%100) + 1
 	for set := setHealthy; set <= setDegraded; set++ {
 		for i, load := range v.loads {
 			share := load.healthy
 			if set == setDegraded {
 				share = load.degraded
 			}
-			if draw -= share; draw > 0 {
+			if left -= share; left > 0 {
 				continue
 			}
-			if load.panic && p.config.FailTrafficOnPanic {
+			switch first := i * setsPerPriority; {
+			case !load.panic:
+				return first + set, false
+			case p.config.FailTrafficOnPanic:
 				return -1, true
+			default:
+				return first + setAll, true
 			}
-			at := i*setsPerPriority + set
-			if load.panic {
-				at = i*setsPerPriority + setAll
-			}
-			return p.pickFrom(&v.sets[at], &p.turns[at], rnd), load.panic
 		}
 	}
 	return -1, false

@@ -139,6 +139,9 @@ type Balancing struct {
 	ChoiceCount        uint32 // of LeastRequest
 	PanicThreshold     uint32 // percent; 0: never panic
 	FailTrafficOnPanic bool
+
+	RingMinimum, RingMaximum uint64 // of RingHash; 0: Envoy's 1,024 and 8M
+	TableSize                uint32 // of Maglev, a prime; 0: Envoy's 65,537
 }
 
 // Algorithm is how one of several hosts is chosen.
@@ -149,4 +152,6 @@ const (
 	RoundRobin Algorithm = iota
 	LeastRequest
 	Random
+	RingHash // calls with the same hash go to the same host
+	Maglev
 )
