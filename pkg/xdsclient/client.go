@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,6 +30,7 @@ const UserAgent = "breakwater-agent"
 
 const (
 	pingInterval   = 10 * time.Second
+	rarestPing     = 10 * time.Minute
 	pingTimeout    = 5 * time.Second
 	connectTimeout = 5 * time.Second
 	maxResponse    = 64 << 20
@@ -79,8 +81,9 @@ type Status struct {
 type Client struct {
 	cfg   Config
 	log   hclog.Logger
-	state *state // only Run's goroutine touches it
-	cache *Cache // nil: none
+	state *state        // only Run's goroutine touches it
+	cache *Cache        // nil: none
+	ping  time.Duration // how often; only Run's goroutine touches it
 	saves chan dataplane.Resources
 
 	mu     sync.Mutex
@@ -113,7 +116,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
 	}
-	c := &Client{cfg: cfg, log: cfg.Logger, state: newState(cfg.Layers), saves: make(chan dataplane.Resources, 1)}
+	c := &Client{cfg: cfg, log: cfg.Logger, state: newState(cfg.Layers), ping: pingInterval, saves: make(chan dataplane.Resources, 1)}
 	if cfg.StateDir != "" {
 		c.cache = NewCache(cfg.StateDir, cfg.Node.ID)
 	}
@@ -148,6 +151,9 @@ func (c *Client) Run(ctx context.Context) error {
 		answered, err := c.follow(ctx, server)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if strings.Contains(err.Error(), "too_many_pings") { // a server with gRPC's own limit
+			c.ping = min(2*c.ping, rarestPing)
 		}
 		wait := back.next(answered, time.Since(begun), rand.Int64N)
 		c.note(func(s *Status) {
@@ -309,7 +315,7 @@ func (c *Client) connect(server string) (*grpc.ClientConn, error) {
 	}
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingInterval, Timeout: pingTimeout, PermitWithoutStream: true}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: c.ping, Timeout: pingTimeout, PermitWithoutStream: true}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectTimeout}),
 		grpc.WithDisableServiceConfig(),
