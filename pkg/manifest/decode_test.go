@@ -229,7 +229,7 @@ func TestDecodeIsBounded(t *testing.T) {
 		for _, format := range []Format{YAML, JSON} {
 			start := time.Now()
 			_, faults := read(text, format)
-			if took := time.Since(start); took > 5*time.Second {
+			if took := time.Since(start); took > 20*time.Second { // some 100 ms alone; the race detector on a busy machine takes its time
 				t.Errorf("%s took %v", name, took)
 			}
 			if n := strings.Count(faults, "\n"); n > 20*maxFaults {
