@@ -69,8 +69,8 @@ func referenced(p *plan) error {
 }
 
 // check judges what the written policies do to each other and to those that are there: first policies of one rank that contradict each
-// other, then merges that are invalid.
-func check(p *plan) error {
+// other, then merges that are invalid. It notes in told what it warned of.
+func check(p *plan, told map[string]bool) error {
 	written := make(map[manifest.Key]bool)
 	for _, s := range p.steps {
 		if s.kind == policy.Kind && s.action != api.Unchanged {
@@ -94,12 +94,11 @@ func check(p *plan) error {
 		Type: api.InvalidMerge, Title: "Invalid merge", Status: http.StatusUnprocessableEntity,
 		Detail: "what would hold in the end is not valid",
 	}
-	seen := make(map[string]bool)
 	for _, v := range policy.Check(services, callers, all, written) {
-		if seen[v.Message] {
+		if told[v.Message] {
 			continue
 		}
-		seen[v.Message] = true
+		told[v.Message] = true
 		if v.Refused {
 			problem.Errors = append(problem.Errors, p.locate(v))
 		} else {

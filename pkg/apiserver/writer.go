@@ -167,7 +167,12 @@ func (w *writer) foresee(ctx context.Context, p *plan, o options) error {
 			return err
 		}
 	}
-	return check(p)
+	told := make(map[string]bool)
+	if err := check(p, told); err != nil {
+		return err
+	}
+	aftermath(before, p, told)
+	return nil
 }
 
 // base is the world to build on. It has seen everything this write read, if the replica is not far behind: the store's guards decide
