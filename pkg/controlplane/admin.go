@@ -35,6 +35,10 @@ func admin(metrics http.Handler, ready func() error) http.Handler {
 // byAddress refuses requests for any name but localhost and the ones given: a web page can point a name of its own at this address.
 func byAddress(h http.Handler, names []string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, unix := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr); unix { // no browser gets there
+			h.ServeHTTP(w, r)
+			return
+		}
 		host := r.Host
 		if name, _, err := net.SplitHostPort(host); err == nil {
 			host = name

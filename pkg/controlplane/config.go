@@ -20,7 +20,7 @@ import (
 type Config struct {
 	DataDir string // of the embedded etcd
 
-	// Addresses as host:port (":0" picks a port) or unix:PATH.
+	// Addresses as host:port (port 0 picks one) or unix:PATH.
 	ListenXDS, ListenAPI, ListenAdmin string
 	InsecureListen                    bool     // allow listening beyond loopback without TLS and authentication
 	AllowedHosts                      []string // names under which API and admin port may be asked, beside addresses and localhost
