@@ -34,7 +34,7 @@ const (
 )
 
 // Call is one request on its way. Begin makes it, Do brings the answer, and Finish, which is owed after Do, ends it. Complete, Exceed
-// and Admit's timers may come from other goroutines; all else is called by the goroutine of Do.
+// and Commit may come from other goroutines while Do runs; all else is called by the goroutine of Do.
 type Call struct {
 	engine *Engine
 	snap   *snapshot
@@ -47,11 +47,9 @@ type Call struct {
 	retry    retry
 	times    times
 	tried    resilience.Tried
-	attempt  Attempt
-	serving  *target // of the attempt: a member of target, or itself
-	admitted bool
-	started  time.Time // of the attempt
-	response bool      // the attempt's response is the answer
+	attempt  Attempt  // the first; others are made as they are needed
+	last     *Attempt // nil before the first
+	response bool     // the last attempt's response is the answer
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc // nil where ctx needs none
@@ -121,21 +119,18 @@ func (c *Call) Do(ctx context.Context, up Upstream) Answer {
 		c.ctx, c.cancel = context.WithCancelCause(ctx)
 		c.times.start(c.cancel)
 	}
+	if c.hedges() {
+		return c.hedge(up)
+	}
 	for n := 1; ; n++ {
-		h := c.pick(n)
-		if h == nil {
-			c.retry.release(c)
-			c.target.live.stats.add(noneHealthy)
-			return c.fail(http.StatusServiceUnavailable, "no healthy upstream", UH)
+		a := c.prepare(n)
+		if a == nil {
+			return c.noHost()
 		}
-		res, cause := c.try(up, h, n)
+		res, cause := c.try(up, a)
 		verdict := c.verdict(res, cause)
 		if verdict == resilience.RetryAgain {
-			if res.Failure == None {
-				c.target.live.stats.retried.add(res.Status)
-				up.Drop()
-			}
-			c.endAttempt()
+			c.discard(up, a, res)
 			if cause := c.pause(res, n); cause != nil {
 				c.retry.release(c)
 				return c.interrupted(cause)
@@ -143,11 +138,42 @@ func (c *Call) Do(ctx context.Context, up Upstream) Answer {
 			continue
 		}
 		if res.Failure == None {
-			return c.accept(res, verdict)
+			return c.accept(up, res, verdict)
 		}
-		c.endAttempt()
+		c.endAttempt(a)
 		return c.give(res, cause, verdict)
 	}
+}
+
+// noHost answers where no host is fit.
+func (c *Call) noHost() Answer {
+	c.retry.release(c)
+	c.target.live.stats.add(noneHealthy)
+	return c.fail(http.StatusServiceUnavailable, "no healthy upstream", UH)
+}
+
+// prepare makes attempt n, nil where no host is fit.
+func (c *Call) prepare(n int) *Attempt {
+	serving, h := c.pick(n)
+	if h == nil {
+		return nil
+	}
+	a := &c.attempt
+	if n > 1 {
+		a = new(Attempt)
+	}
+	*a = Attempt{Host: h, Config: serving.live.config.Load(), Priority: c.route.Priority, Number: n, call: c, serving: serving}
+	c.last = a
+	return a
+}
+
+// discard ends an attempt that another replaces.
+func (c *Call) discard(up Upstream, a *Attempt, res Result) {
+	if res.Failure == None {
+		c.target.live.stats.retried.add(res.Status)
+		up.Drop()
+	}
+	c.endAttempt(a)
 }
 
 // refuse answers what no host is asked for.
@@ -188,26 +214,23 @@ func (c *Call) fail(status int, body string, flags Flags) Answer {
 }
 
 // try does one attempt. Cause says which time ended it, where one did.
-func (c *Call) try(up Upstream, h *Host, n int) (res Result, cause error) {
-	config := c.serving.live.config.Load()
-	c.attempt = Attempt{Host: h, Config: config, Priority: c.route.Priority, Number: n, call: c}
-	c.admitted, c.started = false, time.Time{}
-	ctx := c.times.beginTry(c.ctx, config.MaxStream)
-	res = up.Try(ctx, &c.attempt)
-	c.times.headers(res.Failure == None)
+func (c *Call) try(up Upstream, a *Attempt) (res Result, cause error) {
+	ctx := c.times.beginTry(c.ctx, a)
+	res = up.Try(ctx, a)
+	c.times.headers(a, res.Failure == None)
 	if res.Failure == None || res.Failure == LocalReset {
 		if cause = context.Cause(ctx); cause != nil && res.Failure == None {
 			up.Drop()
 			res = Result{Failure: LocalReset, Began: true}
 		}
 	}
-	c.charge(res, cause)
+	c.charge(a, res, cause)
 	return res, cause
 }
 
 // charge tells the detector and the statistics of the attempt's result.
-func (c *Call) charge(res Result, cause error) {
-	live, h := c.serving.live, c.attempt.Host
+func (c *Call) charge(a *Attempt, res Result, cause error) {
+	live, h := a.serving.live, a.Host
 	switch res.Failure {
 	case None:
 		status := resilience.Outcome(res.Status)
@@ -225,7 +248,7 @@ func (c *Call) charge(res Result, cause error) {
 		h.counts.result(false)
 		live.record(h, resilience.ConnectFailed)
 	case LocalReset:
-		c.chargeTime(cause)
+		c.chargeTime(a, cause)
 	case Overflow:
 	default:
 		live.stats.add(rqRxReset)
@@ -235,8 +258,8 @@ func (c *Call) charge(res Result, cause error) {
 }
 
 // chargeTime charges an attempt that this end has broken off. An application that went away is nobody's failure.
-func (c *Call) chargeTime(cause error) {
-	live, h := c.serving.live, c.attempt.Host
+func (c *Call) chargeTime(a *Attempt, cause error) {
+	live, h := a.serving.live, a.Host
 	outcome := resilience.TimedOut
 	switch cause {
 	case errTimeout:
@@ -249,14 +272,14 @@ func (c *Call) chargeTime(cause error) {
 		live.stats.add(rqMaxDurationReached)
 		outcome = resilience.Reset
 	default:
-		if c.admitted {
+		if a.admitted {
 			live.stats.add(rqTxReset)
 		} else {
 			live.stats.add(rqCancelled)
 		}
 		return
 	}
-	if !c.admitted {
+	if !a.admitted {
 		return // it never got to the host
 	}
 	live.stats.add(rqTxReset)
@@ -266,12 +289,12 @@ func (c *Call) chargeTime(cause error) {
 }
 
 // accept takes the host's response as the answer.
-func (c *Call) accept(res Result, v resilience.Verdict) Answer {
+func (c *Call) accept(up Upstream, res Result, v resilience.Verdict) Answer {
 	s := &c.target.live.stats
 	s.add(rqCompleted)
 	s.codes.add(res.Status)
 	c.response = true
-	return Answer{Status: res.Status, Flags: flagsOf(v)}
+	return Answer{From: up, Status: res.Status, Flags: flagsOf(v)}
 }
 
 // give answers for an attempt without a response that is not repeated.
@@ -282,7 +305,7 @@ func (c *Call) give(res Result, cause error, v resilience.Verdict) Answer {
 		return a
 	}
 	again := ""
-	if c.attempt.Number > 1 {
+	if c.last.Number > 1 {
 		again = "retried and the latest "
 	}
 	status := http.StatusServiceUnavailable
@@ -321,7 +344,7 @@ func (c *Call) Finish(end End) {
 	c.times.stop()
 	if c.response {
 		c.finishResponse(end)
-		c.endAttempt()
+		c.endAttempt(c.last)
 	}
 	if c.cancel != nil {
 		c.cancel(nil)
@@ -329,7 +352,7 @@ func (c *Call) Finish(end End) {
 }
 
 func (c *Call) finishResponse(end End) {
-	live := c.serving.live
+	live := c.last.serving.live
 	switch end {
 	case Broken:
 		if cause := context.Cause(c.ctx); cause == errTimeout {
@@ -338,15 +361,15 @@ func (c *Call) finishResponse(end End) {
 			return
 		}
 		live.stats.add(rqRxReset)
-		live.record(c.attempt.Host, resilience.Reset)
+		live.record(c.last.Host, resilience.Reset)
 	case AppGone:
 		live.stats.add(rqTxReset)
 	}
 }
 
-// queue, unqueue and admit are Attempt's.
-func (c *Call) queue(a *Attempt) bool {
-	live := c.serving.live
+// Queue counts the attempt as pending.
+func (a *Attempt) Queue() bool {
+	live := a.serving.live
 	if !live.counters[a.Priority].TryPending(&live.config.Load().Thresholds[a.Priority]) {
 		live.stats.add(rqPendingOverflow)
 		return false
@@ -356,45 +379,47 @@ func (c *Call) queue(a *Attempt) bool {
 	return true
 }
 
-func (c *Call) unqueue(a *Attempt) {
-	c.serving.live.counters[a.Priority].DonePending()
-	c.serving.live.stats.sub(rqPendingActive)
+// Unqueue takes back a Queue that was granted.
+func (a *Attempt) Unqueue() {
+	a.serving.live.counters[a.Priority].DonePending()
+	a.serving.live.stats.sub(rqPendingActive)
 }
 
-func (c *Call) admit(a *Attempt) bool {
-	live := c.serving.live
+// Admit counts the attempt as an active request, now that it has a connection. The time of the try starts.
+func (a *Attempt) Admit() bool {
+	live := a.serving.live
 	thresholds := &live.config.Load().Thresholds[a.Priority]
 	if !live.counters[a.Priority].TryRequest(thresholds) {
 		live.stats.add(rqActiveOverflow)
 		return false
 	}
 	if b := thresholds.Budget; b != nil && b.Interval > 0 {
-		c.started = time.Now()
+		a.started = time.Now()
 	}
-	c.admitted = true
+	a.admitted = true
 	live.stats.add(rqTotal)
 	live.stats.add(rqActive)
 	a.Host.counts.rqTotal.Add(1)
 	a.Host.State.Begin()
 	live.record(a.Host, resilience.Connected)
-	c.times.admitted()
+	a.call.times.admitted(a)
 	return true
 }
 
 // endAttempt takes back an Admit.
-func (c *Call) endAttempt() {
-	c.times.endTry()
-	if !c.admitted {
+func (c *Call) endAttempt(a *Attempt) {
+	c.times.endTry(a)
+	if !a.admitted {
 		return
 	}
-	c.admitted = false
-	live, p := c.serving.live, c.attempt.Priority
-	if !c.started.IsZero() {
-		live.counters[p].Finished(&live.config.Load().Thresholds[p], c.started)
+	a.admitted = false
+	live := a.serving.live
+	if !a.started.IsZero() {
+		live.counters[a.Priority].Finished(&live.config.Load().Thresholds[a.Priority], a.started)
 	}
-	live.counters[p].DoneRequest()
+	live.counters[a.Priority].DoneRequest()
 	live.stats.sub(rqActive)
-	c.attempt.Host.State.End()
+	a.Host.State.End()
 }
 
 func (h *hostCounts) result(ok bool) {

@@ -24,7 +24,7 @@ func (e *Engine) Connect(cluster string, dial func(h *Host, timeout time.Duratio
 	if c.target == nil {
 		return nil, LocalReset
 	}
-	h := c.pick(1)
+	serving, h := c.pick(1)
 	if h == nil {
 		c.target.live.stats.add(noneHealthy)
 		return nil, LocalReset
@@ -34,13 +34,13 @@ func (e *Engine) Connect(cluster string, dial func(h *Host, timeout time.Duratio
 	}
 	h.State.Begin()
 	lease := &Lease{h}
-	if failure := dial(h, c.serving.config.ConnectTimeout); failure != None {
+	if failure := dial(h, serving.config.ConnectTimeout); failure != None {
 		h.ConnectFailed(failure == ConnectTimeout)
-		c.serving.live.record(h, resilience.ConnectFailed)
+		serving.live.record(h, resilience.ConnectFailed)
 		lease.Release()
 		return nil, failure
 	}
-	c.serving.live.record(h, resilience.Connected)
-	c.serving.live.record(h, resilience.Outcome(200)) // without the split, a connection is a success
+	serving.live.record(h, resilience.Connected)
+	serving.live.record(h, resilience.Outcome(200)) // without the split, a connection is a success
 	return lease, None
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,19 +30,28 @@ func (noPool) Close() error { return nil }
 // hosts answers attempts by what act says of a host; it notes who was asked.
 type hosts struct {
 	act     func(ctx context.Context, a *engine.Attempt) engine.Result
+	mu      sync.Mutex // hedged attempts run beside each other
 	asked   []string
 	dropped int
 }
 
 func (u *hosts) Try(ctx context.Context, a *engine.Attempt) engine.Result {
+	u.mu.Lock()
 	u.asked = append(u.asked, a.Host.Address.String())
+	u.mu.Unlock()
 	if !a.Admit() {
 		return engine.Result{Failure: engine.Overflow}
 	}
 	return u.act(ctx, a)
 }
 
-func (u *hosts) Drop() { u.dropped++ }
+func (u *hosts) Drop() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.dropped++
+}
+
+func (u *hosts) Fork() engine.Upstream { return u }
 
 func status(code int) func(context.Context, *engine.Attempt) engine.Result {
 	return func(context.Context, *engine.Attempt) engine.Result {
@@ -425,6 +435,57 @@ func TestRoutesMatch(t *testing.T) {
 	}
 }
 
+// TestHedging has a second attempt run beside a slow first.
+func TestHedging(t *testing.T) {
+	after := func(d time.Duration, code int) func(context.Context, *engine.Attempt) engine.Result {
+		return func(ctx context.Context, a *engine.Attempt) engine.Result {
+			select {
+			case <-time.After(d):
+				return status(code)(ctx, a)
+			case <-ctx.Done():
+				return engine.Result{Failure: engine.LocalReset}
+			}
+		}
+	}
+	for name, tt := range map[string]struct {
+		first, second func(context.Context, *engine.Attempt) engine.Result
+		on            resilience.RetryOn
+		want          string
+		took          time.Duration
+		asked         int
+	}{
+		"the second is faster":    {hang, status(200), resilience.OnConnectFailure, "200 -", time.Second, 2},
+		"the first after all":     {after(1500*time.Millisecond, 200), hang, resilience.OnConnectFailure, "200 -", 1500 * time.Millisecond, 2},
+		"the second is bad":       {after(1500*time.Millisecond, 200), status(503), resilience.On5xx, "200 -", 1500 * time.Millisecond, 2},
+		"not needed":              {after(time.Second/2, 201), status(200), resilience.OnConnectFailure, "201 -", time.Second / 2, 1},
+		"a failure before":        {status(503), status(200), resilience.On5xx, "200 -", 0, 2},
+		"both hang":               {hang, hang, resilience.OnConnectFailure, `local 504 UT "upstream request timeout"`, 3 * time.Second, 2},
+		"bad, then the other too": {after(1500*time.Millisecond, 503), after(time.Second, 503), resilience.On5xx, "503 URX", 2 * time.Second, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 2, func(w *world) {
+					w.route.Timeout = 3 * time.Second
+					w.route.HedgeOnPerTryTimeout = true
+					w.route.Retry = &resilience.Retry{On: tt.on, NumRetries: 1, PerTryTimeout: time.Second}
+				})
+				up := &hosts{act: func(ctx context.Context, a *engine.Attempt) engine.Result {
+					if a.Number == 1 {
+						return tt.first(ctx, a)
+					}
+					return tt.second(ctx, a)
+				}}
+				start := time.Now()
+				got := local(w.call(up))
+				if took := time.Since(start); got != tt.want || took != tt.took || len(up.asked) != tt.asked {
+					t.Errorf("got %s after %v and %d tries\nwant %s after %v and %d", got, took, len(up.asked), tt.want, tt.took, tt.asked)
+				}
+				w.expect(t, map[string]int64{"upstream_rq_per_try_timeout": 0})
+			})
+		})
+	}
+}
+
 func BenchmarkCall(b *testing.B) {
 	w := newWorld(b, 10, func(w *world) {
 		w.cluster.Balancing.Algorithm = resilience.LeastRequest
@@ -451,3 +512,5 @@ func (q *quick) Try(_ context.Context, a *engine.Attempt) engine.Result {
 }
 
 func (q *quick) Drop() {}
+
+func (q *quick) Fork() engine.Upstream { return q }

@@ -12,11 +12,10 @@ type target struct {
 }
 
 // pick chooses the host of attempt n, and the cluster that serves it; nil is none.
-func (c *Call) pick(n int) *Host {
+func (c *Call) pick(n int) (serving *target, h *Host) {
 	members := c.target.config.Members
 	if len(members) == 0 {
-		c.serving = c.target
-		return c.pickFrom(c.target.live)
+		return c.target, c.pickFrom(c.target.live)
 	}
 	// Attempt i goes to member i, or to the next that has a host.
 	for i := n - 1; i < len(members); i++ {
@@ -24,12 +23,11 @@ func (c *Call) pick(n int) *Host {
 		if member == nil {
 			continue
 		}
-		c.serving = member
 		if h := c.pickFrom(member.live); h != nil {
-			return h
+			return member, h
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // pickFrom chooses among the hosts that the cluster has now, which may be others than when the call began.

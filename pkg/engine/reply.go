@@ -65,7 +65,8 @@ func flagOf(f Failure) Flags {
 // Answer is what the application gets: either the response of the last Try, or Local.
 type Answer struct {
 	Local  *LocalReply
-	Status int // of the response
+	From   Upstream // that has the response: the one given to Do, or a fork of it; nil with Local
+	Status int      // of the response
 	Flags  Flags
 	Gone   bool // nobody waits for an answer any more
 }

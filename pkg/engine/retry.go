@@ -80,6 +80,12 @@ func (c *Call) verdict(res Result, cause error) resilience.Verdict {
 	if succeeded && res.Failure == None {
 		s.add(rqRetrySuccess)
 	}
+	return c.note(v)
+}
+
+// note counts a verdict.
+func (c *Call) note(v resilience.Verdict) resilience.Verdict {
+	s := &c.target.live.stats
 	switch v {
 	case resilience.RetryAgain:
 		s.add(rqRetry)

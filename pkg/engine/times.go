@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -17,16 +18,22 @@ type times struct {
 	global, perTry, perTryIdle, duration, idle time.Duration // fixed before the call starts
 	untimed                                    bool          // none of them; likewise
 
-	mu        sync.Mutex
-	complete  bool
-	attached  bool // the attempt has a connection
-	streaming bool // the answer is on its way
-	over      bool
-	cancel    context.CancelCauseFunc // of the call; nil before start
-	cancelTry context.CancelCauseFunc // of the attempt; nil where it is the call's
-	maxStream time.Duration           // of the attempt
+	mu       sync.Mutex
+	complete bool
+	over     bool
+	cancel   context.CancelCauseFunc // of the call; nil before start
+	tries    []*Attempt              // under way, with times of their own
 
-	globalTimer, durationTimer, idleTimer  *time.Timer
+	globalTimer, durationTimer, idleTimer *time.Timer
+}
+
+// tryTimes are the timeouts of one attempt. They are guarded by the call's times.
+type tryTimes struct {
+	attached  bool                    // it has a connection
+	streaming bool                    // its response has begun
+	cancelTry context.CancelCauseFunc // nil where no time can end the attempt alone
+	soft      func()                  // in place of the end by per-try timeout, where the attempt is hedged
+
 	tryTimer, tryIdleTimer, maxStreamTimer *time.Timer
 }
 
@@ -128,73 +135,75 @@ func (t *times) requestComplete() {
 	}
 	t.complete = true
 	arm(&t.globalTimer, t.global, t.cancel, errTimeout)
-	t.armTry()
+	for _, a := range t.tries {
+		t.armTry(a)
+	}
 }
 
 // beginTry is the context of an attempt: the call's own, where no time of the attempt can end it alone.
-func (t *times) beginTry(ctx context.Context, maxStream time.Duration) context.Context {
-	if t.perTry <= 0 && t.perTryIdle <= 0 && maxStream <= 0 {
+func (t *times) beginTry(ctx context.Context, a *Attempt) context.Context {
+	if t.perTry <= 0 && t.perTryIdle <= 0 && a.Config.MaxStream <= 0 && a.soft == nil {
 		return ctx
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.attached, t.cancelTry, t.maxStream = false, cancel, maxStream
+	a.cancelTry = cancel
+	t.tries = append(t.tries, a)
 	return ctx
 }
 
-// idleTry reports whether no time runs that an attempt could start or end. It is for the goroutine of the attempts.
-func (t *times) idleTry() bool { return t.untimed && t.cancelTry == nil }
-
-func (t *times) admitted() {
-	if t.idleTry() {
+func (t *times) admitted(a *Attempt) {
+	if a.cancelTry == nil {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.attached = true
-	arm(&t.maxStreamTimer, t.maxStream, t.cancelTry, errMaxStream)
-	t.armTry()
+	a.attached = true
+	arm(&a.maxStreamTimer, a.Config.MaxStream, a.cancelTry, errMaxStream)
+	t.armTry(a)
 }
 
-// armTry starts the times of the attempt once the request is complete and has a connection.
-func (t *times) armTry() {
-	if !t.complete || !t.attached || t.streaming || t.cancelTry == nil {
+// armTry starts the times of an attempt once the request is complete and has a connection.
+func (t *times) armTry(a *Attempt) {
+	if !t.complete || !a.attached || a.streaming || a.cancelTry == nil {
 		return
 	}
-	arm(&t.tryTimer, t.perTry, t.cancelTry, errPerTry)
-	arm(&t.tryIdleTimer, t.perTryIdle, t.cancelTry, errPerTryIdle)
+	if a.soft != nil && t.perTry > 0 {
+		a.tryTimer = time.AfterFunc(t.perTry, a.soft)
+	} else {
+		arm(&a.tryTimer, t.perTry, a.cancelTry, errPerTry)
+	}
+	arm(&a.tryIdleTimer, t.perTryIdle, a.cancelTry, errPerTryIdle)
 }
 
 // headers says that the attempt's Try has returned: the time of the try is over.
-func (t *times) headers(response bool) {
-	if t.idleTry() {
+func (t *times) headers(a *Attempt, response bool) {
+	if a.cancelTry == nil {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	stop(&t.tryTimer)
-	t.streaming = response
+	stop(&a.tryTimer)
+	a.streaming = response
 	if !response {
-		stop(&t.tryIdleTimer)
+		stop(&a.tryIdleTimer)
 	}
 }
 
 // endTry ends the attempt.
-func (t *times) endTry() {
-	if t.idleTry() {
+func (t *times) endTry(a *Attempt) {
+	if a.cancelTry == nil {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	stop(&t.tryTimer)
-	stop(&t.tryIdleTimer)
-	stop(&t.maxStreamTimer)
-	t.attached, t.streaming = false, false
-	if t.cancelTry != nil {
-		t.cancelTry(nil)
-		t.cancelTry = nil
-	}
+	stop(&a.tryTimer)
+	stop(&a.tryIdleTimer)
+	stop(&a.maxStreamTimer)
+	a.cancelTry(nil)
+	a.cancelTry = nil
+	t.tries = slices.DeleteFunc(t.tries, func(other *Attempt) bool { return other == a })
 }
 
 // progress restarts the idle timeouts.
@@ -207,8 +216,10 @@ func (t *times) progress() {
 	if t.idleTimer != nil {
 		t.idleTimer.Reset(t.idle)
 	}
-	if t.tryIdleTimer != nil {
-		t.tryIdleTimer.Reset(t.perTryIdle)
+	for _, a := range t.tries {
+		if a.tryIdleTimer != nil {
+			a.tryIdleTimer.Reset(t.perTryIdle)
+		}
 	}
 }
 

@@ -3,12 +3,13 @@ package engine
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
 	"github.com/breakwater-mesh/breakwater/pkg/resilience"
 )
 
-// Upstream sends the attempts of one request. The engine calls it from the goroutine of Do, one method at a time.
+// Upstream sends the attempts of one request. Its methods are called one at a time.
 type Upstream interface {
 	// Try sends the request once to a.Host and returns when the head of the response is there, or when the attempt has failed; and
 	// soon after ctx ends. A connection must be admitted as Attempt says. Where Result.Failure is None the response stays open, and
@@ -16,6 +17,8 @@ type Upstream interface {
 	Try(ctx context.Context, a *Attempt) Result
 	// Drop discards the response of the last Try, which a further attempt replaces.
 	Drop()
+	// Fork makes another Upstream for the same request, whose Try may run beside this one's.
+	Fork() Upstream
 }
 
 // Failure is how an attempt ended without a response.
@@ -65,14 +68,9 @@ type Attempt struct {
 	Priority resilience.Priority
 	Number   int // from 1
 
-	call *Call
+	call     *Call
+	serving  *target // a member of the call's target, or itself
+	admitted bool
+	started  time.Time // where a budget asks for it
+	tryTimes
 }
-
-// Queue counts the attempt as pending.
-func (a *Attempt) Queue() bool { return a.call.queue(a) }
-
-// Unqueue takes back a Queue that was granted.
-func (a *Attempt) Unqueue() { a.call.unqueue(a) }
-
-// Admit counts the attempt as an active request, now that it has a connection. The time of the try starts.
-func (a *Attempt) Admit() bool { return a.call.admit(a) }

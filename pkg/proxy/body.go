@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 )
 
@@ -18,11 +19,11 @@ type body struct {
 	tooLong  func() // the limit is passed: no further attempt can be made
 
 	mu      sync.Mutex
-	changed sync.Cond // something was read, appended or closed
-	data    []byte    // kept, from offset first on
-	first   int64     // > 0: the beginning is lost
-	err     error     // io.EOF: data holds the rest
-	reader  *bodyReader
+	changed sync.Cond     // something was read, appended or closed
+	data    []byte        // kept, from offset first on
+	first   int64         // > 0: the beginning is lost
+	err     error         // io.EOF: data holds the rest
+	readers []*bodyReader // open ones: of an attempt, and of those beside it
 	replay  bool
 	started bool
 	stopped bool
@@ -86,22 +87,22 @@ func (b *body) wait() bool {
 	return !b.stopped
 }
 
-// ahead is how much waits for the reader.
+// ahead is how much waits for the fastest reader.
 func (b *body) ahead() int64 {
-	end := b.first + int64(len(b.data))
-	if b.reader == nil {
-		return end - b.first
+	offset := b.first
+	for _, r := range b.readers {
+		offset = max(offset, r.offset)
 	}
-	return end - b.reader.offset
+	return b.first + int64(len(b.data)) - offset
 }
 
-// stop ends the reader now and the pump after its present read. It reports whether the application had sent everything.
+// stop ends the readers now and the pump after its present read. It reports whether the application had sent everything.
 func (b *body) stop() (whole bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.stopped = true
-	if b.reader != nil {
-		b.reader.closed = true
+	for _, r := range b.readers {
+		r.closed = true
 	}
 	b.changed.Broadcast()
 	return b.err == io.EOF
@@ -117,16 +118,13 @@ func (b *body) join() {
 	}
 }
 
-// open starts reading from the beginning; a previous reader ends.
+// open starts reading from the beginning.
 func (b *body) open() *bodyReader {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.reader != nil {
-		b.reader.closed = true
-		b.changed.Broadcast()
-	}
-	b.reader = &bodyReader{b: b}
-	return b.reader
+	r := &bodyReader{b: b, closed: b.stopped}
+	b.readers = append(b.readers, r)
+	return r
 }
 
 // bodyReader is the body for one attempt.
@@ -151,7 +149,7 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 		if have := b.data[r.offset-b.first:]; len(have) > 0 {
 			n := copy(p, have)
 			r.offset += int64(n)
-			b.forget(r.offset)
+			b.forget()
 			b.changed.Broadcast()
 			return n, nil
 		}
@@ -162,10 +160,14 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	}
 }
 
-// forget drops what was read, where it won't be read again.
-func (b *body) forget(offset int64) {
+// forget drops what all readers have read, where it won't be read again.
+func (b *body) forget() {
 	if b.replay {
 		return
+	}
+	offset := b.readers[0].offset
+	for _, r := range b.readers[1:] {
+		offset = min(offset, r.offset)
 	}
 	n := copy(b.data, b.data[offset-b.first:])
 	b.data, b.first = b.data[:n], offset
@@ -176,6 +178,7 @@ func (r *bodyReader) Close() error {
 	r.b.mu.Lock()
 	defer r.b.mu.Unlock()
 	r.closed = true
+	r.b.readers = slices.DeleteFunc(r.b.readers, func(other *bodyReader) bool { return other == r })
 	r.b.changed.Broadcast()
 	return nil
 }

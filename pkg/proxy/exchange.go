@@ -28,6 +28,7 @@ type exchange struct {
 	expect               bool        // the application waits for 100-continue
 	informational        func(status int, h http.Header)
 
+	reader  *bodyReader    // of the last Try; nil without a body
 	resp    *http.Response // of the last Try
 	release func(reuse bool)
 }
@@ -47,6 +48,7 @@ func (x *exchange) Try(ctx context.Context, a *engine.Attempt) engine.Result {
 	written := x.write(c)
 	finish := func(reuse bool) {
 		reuse = reuse && x.sent(written)
+		x.closeReader()
 		if !stop() || !reuse || c.in.Buffered() > 0 {
 			pool.discard(c, a.Config.ConnectTimeout)
 			return
@@ -89,6 +91,15 @@ func (x *exchange) sent(written <-chan error) bool {
 	}
 }
 
+// Fork implements engine.Upstream. What a fork hears before its response stays with it.
+func (x *exchange) Fork() engine.Upstream {
+	fork := *x
+	fork.resp, fork.release, fork.reader = nil, nil, nil
+	fork.expect = false
+	fork.informational = func(int, http.Header) {}
+	return &fork
+}
+
 // Drop implements engine.Upstream. The connection is kept where the rest of the response is here already.
 func (x *exchange) Drop() {
 	if x.resp == nil {
@@ -127,11 +138,18 @@ func (x *exchange) write(c *conn) <-chan error {
 		return written
 	}
 	r := x.body.open()
+	x.reader = r
 	if !x.expect {
 		x.body.start()
 	}
 	go func() { written <- x.writeBody(c.out, r) }()
 	return written
+}
+
+func (x *exchange) closeReader() {
+	if x.reader != nil {
+		_ = x.reader.Close()
+	}
 }
 
 func (x *exchange) writeHead(w *bufio.Writer) {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/engine"
@@ -212,9 +213,9 @@ func (x *exchange) try2(ctx context.Context, a *engine.Attempt, p *pool2) engine
 	if failure != engine.None {
 		return engine.Result{Failure: failure}
 	}
-	began := false
+	var began atomic.Bool
 	trace := &httptrace.ClientTrace{
-		GotFirstResponseByte: func() { began = true },
+		GotFirstResponseByte: func() { began.Store(true) },
 		Got1xxResponse: func(status int, h textproto.MIMEHeader) error {
 			x.inform(status, http.Header(h))
 			return nil
@@ -222,9 +223,10 @@ func (x *exchange) try2(ctx context.Context, a *engine.Attempt, p *pool2) engine
 	}
 	resp, err := cc.RoundTrip(x.request2(httptrace.WithClientTrace(ctx, trace)))
 	if err != nil {
-		return engine.Result{Failure: failureOf2(ctx, err), Began: began}
+		x.closeReader()
+		return engine.Result{Failure: failureOf2(ctx, err), Began: began.Load()}
 	}
-	x.resp, x.release = resp, func(bool) {}
+	x.resp, x.release = resp, func(bool) { x.closeReader() }
 	return engine.Result{Began: true, Status: resp.StatusCode, Header: resp.Header}
 }
 
@@ -247,7 +249,8 @@ func (x *exchange) request2(ctx context.Context) *http.Request {
 		for _, name := range x.announced {
 			req.Trailer[name] = nil
 		}
-		req.Body = &trailing{x.body.open(), req.Trailer, x.trailer}
+		x.reader = x.body.open()
+		req.Body = &trailing{x.reader, req.Trailer, x.trailer}
 		x.body.start()
 	}
 	return req.WithContext(ctx)

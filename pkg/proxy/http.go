@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
@@ -26,9 +27,14 @@ func (l *listener) serve(w http.ResponseWriter, r *http.Request) {
 		Internal: !config.StripEnvoyHeaders,
 	})
 	l.stats.Request()
-	x := newExchange(w, r, call)
+	var before early
+	x := newExchange(w, r, call, &before)
 	answer := call.Do(r.Context(), x)
+	before.end()
 	f := flow{w: w, r: r, call: call, x: x, config: config}
+	if winner, ok := answer.From.(*exchange); ok {
+		f.x = winner
+	}
 	f.answer(answer)
 	l.stats.Response(f.status)
 	if f.broken {
@@ -78,7 +84,7 @@ func arrive(r *http.Request, config *dataplane.HTTP) {
 }
 
 // newExchange makes the upstream side of r.
-func newExchange(w http.ResponseWriter, r *http.Request, call *engine.Call) *exchange {
+func newExchange(w http.ResponseWriter, r *http.Request, call *engine.Call, before *early) *exchange {
 	x := &exchange{method: r.Method, target: r.RequestURI, host: r.Host, length: r.ContentLength, trailer: r.Trailer}
 	x.announced = slices.Collect(maps.Keys(r.Trailer))
 	x.upgrade = upgradeOf(r)
@@ -91,10 +97,12 @@ func newExchange(w http.ResponseWriter, r *http.Request, call *engine.Call) *exc
 		x.host = rewritten
 	}
 	x.informational = func(status int, h http.Header) {
-		call.Commit()
-		copyHeader(w.Header(), h)
-		w.WriteHeader(status)
-		clear(w.Header())
+		before.send(func() {
+			call.Commit()
+			copyHeader(w.Header(), h)
+			w.WriteHeader(status)
+			clear(w.Header())
+		})
 	}
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		call.Complete()
@@ -103,6 +111,26 @@ func newExchange(w http.ResponseWriter, r *http.Request, call *engine.Call) *exc
 	_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/2 is so anyway
 	x.body = newBody(r.Body, call.BufferLimit(), call.Complete, call.Exceed)
 	return x
+}
+
+// early is what is sent before the answer, by whoever reads from the host; after end nothing is.
+type early struct {
+	mu   sync.Mutex
+	over bool
+}
+
+func (e *early) send(write func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.over {
+		write()
+	}
+}
+
+func (e *early) end() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.over = true
 }
 
 // hopByHop are the headers of one connection.
