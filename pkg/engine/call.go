@@ -249,7 +249,7 @@ func (c *Call) charge(a *Attempt, res Result, cause error) {
 		live.record(h, resilience.ConnectFailed)
 	case LocalReset:
 		c.chargeTime(a, cause)
-	case Overflow:
+	case Overflow, BodyLost:
 	default:
 		live.stats.add(rqRxReset)
 		h.counts.result(false)
@@ -303,6 +303,9 @@ func (c *Call) give(res Result, cause error, v resilience.Verdict) Answer {
 		a := c.interrupted(cause)
 		a.Flags |= flagsOf(v)
 		return a
+	}
+	if res.Failure == BodyLost {
+		return c.fail(http.StatusInsufficientStorage, "exceeded request buffer limit while retrying upstream", 0)
 	}
 	again := ""
 	if c.last.Number > 1 {

@@ -108,6 +108,8 @@ func failureFor(f Failure, cause error) resilience.Failure {
 		return resilience.FailedRefused
 	case Overflow:
 		return resilience.FailedOverflow
+	case BodyLost:
+		return resilience.FailedForGood
 	case LocalReset:
 		switch cause {
 		case errPerTry, errPerTryIdle:

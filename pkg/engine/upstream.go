@@ -35,6 +35,7 @@ const (
 	LocalReset    // this end gave up: the application went away, or its request broke off
 	ProtocolError // the response can't be read
 	Overflow      // a limit refused the attempt
+	BodyLost      // the beginning of the body is not kept any more
 )
 
 // reasons are Envoy's words for failures.
@@ -47,6 +48,7 @@ var reasons = [...]string{
 	LocalReset:     "local reset",
 	ProtocolError:  "protocol error",
 	Overflow:       "overflow",
+	BodyLost:       "local reset",
 }
 
 // String is Envoy's words for f.

@@ -108,6 +108,20 @@ func (b *body) stop() (whole bool) {
 	return b.err == io.EOF
 }
 
+// lost reports whether a new reader could not begin at the beginning.
+func (b *body) lost() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.first > 0
+}
+
+// broken reports whether the application broke off.
+func (b *body) broken() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err != nil && b.err != io.EOF
+}
+
 // join waits for the end of a started pump.
 func (b *body) join() {
 	b.mu.Lock()
@@ -140,11 +154,8 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for {
-		switch {
-		case r.closed:
+		if r.closed {
 			return 0, http.ErrBodyReadAfterClose
-		case r.offset < b.first:
-			return 0, io.ErrUnexpectedEOF // opened after the beginning was forgotten
 		}
 		if have := b.data[r.offset-b.first:]; len(have) > 0 {
 			n := copy(p, have)

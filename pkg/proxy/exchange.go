@@ -35,6 +35,9 @@ type exchange struct {
 
 // Try implements engine.Upstream.
 func (x *exchange) Try(ctx context.Context, a *engine.Attempt) engine.Result {
+	if x.body != nil && x.body.lost() {
+		return engine.Result{Failure: engine.BodyLost}
+	}
 	p := a.Host.Pool().(*pools)
 	if a.Config.HTTP2 && x.upgrade == "" {
 		return x.try2(ctx, a, &p.h2[a.Priority])
@@ -58,7 +61,7 @@ func (x *exchange) Try(ctx context.Context, a *engine.Attempt) engine.Result {
 	resp, began, err := x.read(c)
 	if err != nil {
 		finish(false)
-		return engine.Result{Failure: failureOf(ctx, err), Began: began}
+		return engine.Result{Failure: x.failure(failureOf(ctx, err)), Began: began}
 	}
 	x.resp = resp
 	x.release = func(reuse bool) { finish(reuse && !resp.Close && resp.StatusCode != http.StatusSwitchingProtocols) }
@@ -142,8 +145,22 @@ func (x *exchange) write(c *conn) <-chan error {
 	if !x.expect {
 		x.body.start()
 	}
-	go func() { written <- x.writeBody(c.out, r) }()
+	go func() {
+		err := x.writeBody(c.out, r)
+		if x.body.broken() {
+			_ = c.SetDeadline(time.Unix(1, 0)) // the host would wait for the rest
+		}
+		written <- err
+	}()
 	return written
+}
+
+// failure is f, unless the application is to blame.
+func (x *exchange) failure(f engine.Failure) engine.Failure {
+	if x.body != nil && x.body.broken() {
+		return engine.LocalReset
+	}
+	return f
 }
 
 func (x *exchange) closeReader() {

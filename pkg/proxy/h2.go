@@ -224,7 +224,7 @@ func (x *exchange) try2(ctx context.Context, a *engine.Attempt, p *pool2) engine
 	resp, err := cc.RoundTrip(x.request2(httptrace.WithClientTrace(ctx, trace)))
 	if err != nil {
 		x.closeReader()
-		return engine.Result{Failure: failureOf2(ctx, err), Began: began.Load()}
+		return engine.Result{Failure: x.failure(failureOf2(ctx, err)), Began: began.Load()}
 	}
 	x.resp, x.release = resp, func(bool) { x.closeReader() }
 	return engine.Result{Began: true, Status: resp.StatusCode, Header: resp.Header}

@@ -172,6 +172,12 @@ type flow struct {
 }
 
 func (f *flow) answer(a engine.Answer) {
+	if a.Gone {
+		f.call.Finish(engine.AppGone)
+		f.closeBody()
+		f.broken = true
+		return
+	}
 	if a.Local != nil {
 		f.local(a.Local)
 		f.call.Finish(engine.Whole)

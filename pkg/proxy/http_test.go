@@ -309,6 +309,65 @@ func TestABrokenResponseBreaksForTheApplication(t *testing.T) {
 	}
 }
 
+// TestAnApplicationThatDiesInItsRequest must not hold the host, nor be the host's fault.
+func TestAnApplicationThatDiesInItsRequest(t *testing.T) {
+	for _, h2 := range []bool{false, true} {
+		broken := make(chan error, 1)
+		host := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+			_, err := io.Copy(io.Discard, r.Body)
+			broken <- err
+		})
+		f := newFixture(t, func(f *fixture) {
+			f.cluster.HTTP2 = h2
+			f.route.Retry = &resilience.Retry{On: resilience.OnReset, NumRetries: 3}
+		}, host)
+		c, err := net.Dial("tcp", f.address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc")
+		eventually(t, "the host has the request", func() bool { return f.stat("upstream_rq_active") == 1 })
+		c.Close()
+		select {
+		case err := <-broken:
+			if err == nil {
+				t.Errorf("h2=%v: the host took half a request for a whole", h2)
+			}
+		case <-time.After(patience):
+			t.Fatalf("h2=%v: the host still waits", h2)
+		}
+		eventually(t, "nothing is active", func() bool { return f.stat("upstream_rq_active") == 0 })
+		if f.stat("upstream_rq_rx_reset") != 0 || f.stat("upstream_rq_total") != 1 {
+			t.Errorf("h2=%v: rx_reset %d of %d, want none of 1", h2, f.stat("upstream_rq_rx_reset"), f.stat("upstream_rq_total"))
+		}
+	}
+}
+
+// TestHedgedUploads send the same body to two hosts at once.
+func TestHedgedUploads(t *testing.T) {
+	slow := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+	})
+	fast := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, n)
+	})
+	f := newFixture(t, func(f *fixture) {
+		f.route.HedgeOnPerTryTimeout = true
+		f.route.Retry = &resilience.Retry{On: resilience.OnReset, NumRetries: 1, PerTryTimeout: 20 * time.Millisecond, AvoidPreviousHosts: true, HostSelectionAttempts: 5}
+	}, slow, fast)
+	for range 6 {
+		if resp, body := f.get("POST", "/", strings.NewReader(strings.Repeat("x", 200_000))); resp.StatusCode != 200 || body != "200000" {
+			t.Errorf("%d %q", resp.StatusCode, body)
+		}
+	}
+	if f.stat("upstream_rq_retry") == 0 {
+		t.Error("nothing was hedged")
+	}
+	eventually(t, "the losers are reset", func() bool { return f.stat("upstream_rq_active") == 0 })
+}
+
 func TestOverflowAtTheNumber(t *testing.T) {
 	release := make(chan struct{})
 	host := upstream(t, func(w http.ResponseWriter, r *http.Request) { <-release })
