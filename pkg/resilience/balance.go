@@ -36,10 +36,11 @@ type Picker struct {
 
 // pickView is what is known of the members' health at one moment.
 type pickView struct {
-	loads []load
-	sets  []pickSet // as Picker.turns
-	sole  *pickSet  // gets every call; nil where there is a choice to make
-	turn  *Counter  // of sole
+	counts []population
+	loads  []load
+	sets   []pickSet // as Picker.turns
+	sole   *pickSet  // gets every call; nil where there is a choice to make
+	turn   *Counter  // of sole
 }
 
 const (
@@ -85,12 +86,11 @@ func (p *Picker) Members() []Member { return p.members }
 // Refresh takes notice of hosts that have been ejected, returned or changed their health. It is serialised by the caller, beside any Pick.
 func (p *Picker) Refresh() {
 	priorities := len(p.turns) / setsPerPriority
-	counts := make([]population, priorities)
-	v := &pickView{sets: make([]pickSet, len(p.turns))}
+	v := &pickView{counts: make([]population, priorities), sets: make([]pickSet, len(p.turns))}
 	for i := range p.members {
-		p.sort(i, &counts[p.members[i].Priority], v)
+		p.sort(i, &v.counts[p.members[i].Priority], v)
 	}
-	v.loads = spread(counts, p.config.PanicThreshold)
+	v.loads = spread(v.counts, p.config.PanicThreshold)
 	for i := range v.sets {
 		p.complete(&v.sets[i])
 	}
@@ -160,10 +160,13 @@ func (p *Picker) complete(s *pickSet) {
 // Pick chooses a host. Where tried is not nil, a host that is in it is not taken, but again chosen up to again times; what is chosen
 // last is taken whatever it is. Pick is lock-free, and may be called from many goroutines.
 func (p *Picker) Pick(rnd Rand, tried *Tried, again uint32) (choice Choice) {
+	return p.pick(p.view.Load(), rnd, tried, again)
+}
+
+func (p *Picker) pick(v *pickView, rnd Rand, tried *Tried, again uint32) (choice Choice) {
 	if p.hashes() {
-		return p.PickHash(rnd(), tried, again)
+		return p.pickHash(v, rnd(), tried, again)
 	}
-	v := p.view.Load()
 	for ; ; again-- {
 		member, panics := p.pickOnce(v, rnd)
 		choice.Member = member
@@ -253,26 +256,4 @@ func (p *Picker) leastOf(s *pickSet, rnd Rand) int {
 		}
 	}
 	return best
-}
-
-// Tried is the hosts that a call has used up. It belongs to the call's goroutine.
-type Tried struct {
-	few  [4]*HostState
-	n    int
-	more []*HostState
-}
-
-// Add puts h into the set.
-func (t *Tried) Add(h *HostState) {
-	if t.n < len(t.few) {
-		t.few[t.n] = h
-		t.n++
-		return
-	}
-	t.more = append(t.more, h)
-}
-
-// Has reports whether h is in the set.
-func (t *Tried) Has(h *HostState) bool {
-	return slices.Contains(t.few[:t.n], h) || slices.Contains(t.more, h)
 }

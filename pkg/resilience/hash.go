@@ -30,7 +30,10 @@ func (p *Picker) hashes() bool { return p.config.Algorithm >= RingHash }
 // PickHash is Pick for RingHash and Maglev: calls with the same hash go to the same host while that is fit. A call without a hash takes
 // a random one. For other algorithms the hash is the only random number there is.
 func (p *Picker) PickHash(hash uint64, tried *Tried, again uint32) (choice Choice) {
-	v := p.view.Load()
+	return p.pickHash(p.view.Load(), hash, tried, again)
+}
+
+func (p *Picker) pickHash(v *pickView, hash uint64, tried *Tried, again uint32) (choice Choice) {
 	at, panics := p.setFor(v, hash)
 	for attempt := uint64(0); ; attempt++ {
 		if panics {

@@ -73,6 +73,18 @@ func TestMaglev(t *testing.T) {
 	if got, want := count(hashPicks(p, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)), []int{6, 11}; !slices.Equal(got, want) {
 		t.Errorf("weights 1 and 2: %v places of 17, want %v", got, want)
 	}
+	for _, tt := range []struct {
+		weights []uint32
+		want    []int32
+	}{
+		{[]uint32{1, 1}, []int32{1, 0, 0, 1, 0, 1, 1, 0, 0, 1, 0, 1, 0, 0, 1, 0, 1}},
+		{[]uint32{8, 2}, []int32{1, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0}},
+	} {
+		p = NewPicker(Balancing{Algorithm: Maglev, TableSize: 17}, keyed(tt.weights...), zero)
+		if got := p.view.Load().sets[setHealthy].table.maglev; !slices.Equal(got, tt.want) {
+			t.Errorf("weights %v:\ngot  %v\nwant %v", tt.weights, got, tt.want)
+		}
+	}
 	p = NewPicker(Balancing{Algorithm: Maglev}, keyed(1, 1, 1), zero)
 	if got := len(p.view.Load().sets[setHealthy].table.maglev); got != 65537 {
 		t.Errorf("table of %d, want 65537", got)
@@ -123,7 +135,7 @@ func TestHashAvoidsTriedHosts(t *testing.T) {
 	}{
 		{0, 15_000_000_000_000_000_000, 4}, {1, 15_000_000_000_000_000_000, 5},
 		{1, 12_000_000_000_000_000_000, 5}, // was not tried
-		{1, 1, 4}, {2, 1, 4}, {9, 1, 4}, // all attempts end at the tried host
+		{1, 1, 4}, {2, 1, 4}, {9, 1, 4},    // all attempts end at the tried host
 	} {
 		if got := p.PickHash(tt.hash, &tried, tt.again).Member; got != tt.want {
 			t.Errorf("hash %d, again %d: %d, want %d", tt.hash, tt.again, got, tt.want)

@@ -39,11 +39,7 @@ func spread(priorities []population, threshold uint32) []load {
 	if len(loads) == 0 {
 		return loads
 	}
-	total := 0
-	for _, n := range priorities {
-		total += n.share(n.healthy) + n.share(n.degraded)
-	}
-	total = min(100, total)
+	total := available(priorities)
 	fill(loads, priorities, total)
 	panics := 0
 	for i, n := range priorities {
@@ -55,6 +51,14 @@ func spread(priorities []population, threshold uint32) []load {
 		byCount(loads, priorities)
 	}
 	return loads
+}
+
+// available is the sum of all shares, at most 100.
+func available(priorities []population) (total int) {
+	for _, n := range priorities {
+		total += n.share(n.healthy) + n.share(n.degraded)
+	}
+	return min(100, total)
 }
 
 // fill distributes what total, the sum of all shares, allows. What rounding leaves goes to the first priority that is fit.
