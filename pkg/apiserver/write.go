@@ -28,21 +28,55 @@ type Preconditions struct {
 	IfNoneMatch string `header:"If-None-Match" doc:"\"*\": write only if the object does not exist."`
 }
 
-func (p Preconditions) apply(o *options) error {
+// apply reads the headers themselves: the framework knows neither an empty one from none nor a second one.
+func (Preconditions) apply(ctx context.Context, o *options) error {
+	match, none := preconditions(ctx)
 	var faults []manifest.FieldError
-	if p.IfNoneMatch != "" && strings.TrimSpace(p.IfNoneMatch) != "*" {
+	if none != nil && strings.TrimSpace(*none) != "*" {
 		faults = append(faults, manifest.FieldError{Field: "header.If-None-Match", Message: `must be "*"`})
 	}
-	if p.IfMatch != "" && !wellFormed(p.IfMatch) {
+	if match != nil && !wellFormed(*match) {
 		faults = append(faults, manifest.FieldError{Field: "header.If-Match", Message: `must be "*" or quoted ETags, such as "4f1c-12"`})
 	}
-	if p.IfMatch != "" && p.IfNoneMatch != "" {
+	if match != nil && none != nil {
 		faults = append(faults, manifest.FieldError{Field: "header.If-Match", Message: "can't be sent together with If-None-Match"})
 	}
 	if len(faults) > 0 {
 		return invalid(faults...)
 	}
-	o.ifMatch, o.createOnly = p.IfMatch, p.IfNoneMatch != ""
+	if match != nil {
+		o.ifMatch = *match
+	}
+	o.createOnly = none != nil
+	return nil
+}
+
+// preconditions are the headers If-Match and If-None-Match, nil where there is none.
+func preconditions(ctx context.Context) (match, none *string) {
+	read := func(name string) *string {
+		values := exchangeOf(ctx).request.Header.Values(name)
+		if len(values) == 0 {
+			return nil
+		}
+		joined := strings.Join(values, ", ")
+		return &joined
+	}
+	return read("If-Match"), read("If-None-Match")
+}
+
+// unconditional refuses preconditions where they can't be kept.
+func unconditional(ctx context.Context, why string) error {
+	match, none := preconditions(ctx)
+	var faults []manifest.FieldError
+	if match != nil {
+		faults = append(faults, manifest.FieldError{Field: "header.If-Match", Message: why})
+	}
+	if none != nil {
+		faults = append(faults, manifest.FieldError{Field: "header.If-None-Match", Message: why})
+	}
+	if len(faults) > 0 {
+		return invalid(faults...)
+	}
 	return nil
 }
 
@@ -95,7 +129,7 @@ func (s *server) putService(ctx context.Context, in *putInput) (*written[api.Ser
 
 func (s *server) put(ctx context.Context, in *putInput, kind string) (*outcome, error) {
 	o := in.options()
-	if err := in.Preconditions.apply(&o); err != nil {
+	if err := in.Preconditions.apply(ctx, &o); err != nil {
 		return nil, err
 	}
 	if err := in.check(); err != nil {
@@ -154,7 +188,7 @@ func (s *server) deleteService(ctx context.Context, in *deleteServiceInput) (*an
 }
 
 func (s *server) remove(ctx context.Context, in *DeleteInput, c *change, o options) (*answer[api.ApplyResult], error) {
-	if err := in.Preconditions.apply(&o); err != nil {
+	if err := in.Preconditions.apply(ctx, &o); err != nil {
 		return nil, err
 	}
 	if err := in.check(); err != nil {
@@ -173,18 +207,17 @@ func (s *server) remove(ctx context.Context, in *DeleteInput, c *change, o optio
 type endpointInput struct {
 	EndpointName
 	Author
-	Preconditions
 }
 
-func (in *endpointInput) prepare() (options, error) {
-	if in.IfMatch != "" || in.IfNoneMatch != "" {
-		return options{}, invalidField("header.If-Match", "endpoints have no ETag: send neither If-Match nor If-None-Match")
+func (in *endpointInput) prepare(ctx context.Context) (options, error) {
+	if err := unconditional(ctx, "endpoints have no ETag: send neither If-Match nor If-None-Match"); err != nil {
+		return options{}, err
 	}
 	return in.options(), in.check()
 }
 
 func (s *server) putEndpoint(ctx context.Context, in *endpointInput) (*written[api.Endpoint], error) {
-	o, err := in.prepare()
+	o, err := in.prepare(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -210,7 +243,7 @@ func (s *server) putEndpoint(ctx context.Context, in *endpointInput) (*written[a
 }
 
 func (s *server) deleteEndpoint(ctx context.Context, in *endpointInput) (*answer[api.ApplyResult], error) {
-	o, err := in.prepare()
+	o, err := in.prepare(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -251,6 +284,9 @@ func (s *server) validate(ctx context.Context, in *applyInput) (*answer[api.Vali
 func (s *server) applyOrTry(ctx context.Context, in *applyInput, dryRun bool) (*outcome, error) {
 	o := in.options()
 	o.force, o.dryRun = in.Force, dryRun
+	if err := unconditional(ctx, "is for one object: write it by PUT"); err != nil {
+		return nil, err
+	}
 	changes, err := deletions(in.Delete)
 	if err != nil {
 		return nil, err
