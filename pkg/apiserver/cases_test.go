@@ -180,6 +180,42 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
+func TestEndpointIsWrittenAsItIsRead(t *testing.T) {
+	f := newFixture(t)
+	f.apply(service("payments", ""))
+	one := services + "/payments/endpoints/one"
+	f.want(http.StatusCreated, "PUT", one, "{address: 10.0.0.2, weight: 3, locality: {region: a}}")
+	before := f.revision()
+	for _, format := range []string{"application/json", "application/yaml"} {
+		read := f.want(http.StatusOK, "GET", one, "", "Accept: "+format)
+		f.want(http.StatusOK, "PUT", one, read.body, "Content-Type: "+format)
+		if after := f.revision(); after != before {
+			t.Errorf("writing back what was read as %s moved the store from %d to %d", format, before, after)
+		}
+		f.want(http.StatusOK, "PUT", one, strings.Replace(read.body, "10.0.0.2", "10.0.0.3", 1), "Content-Type: "+format)
+		f.want(http.StatusOK, "PUT", one, read.body, "Content-Type: "+format)
+		before = f.revision()
+	}
+}
+
+func TestListIsWrittenAsItIsRead(t *testing.T) {
+	f := newFixture(t)
+	f.apply(service("payments", "") + doc("shop", "a", simple) + doc("shop", "b", `to: {service: "*"}, timeout: {request: 9s}`))
+	before := f.revision()
+	for _, path := range []string{policies, services} {
+		list := f.want(http.StatusOK, "GET", path, "").body
+		result := f.apply(list)
+		for _, r := range result.Results {
+			if r.Action != api.Unchanged {
+				t.Errorf("%s %s is %s", r.Kind, r.Name, r.Action)
+			}
+		}
+		if len(result.Results) == 0 || f.revision() != before {
+			t.Errorf("%s: %d results, store at revision %d, want some at %d", path, len(result.Results), f.revision(), before)
+		}
+	}
+}
+
 func TestFormats(t *testing.T) {
 	f := newFixture(t)
 	f.apply(service("payments", "") + doc("shop", "p", "to: {service: payments}, timeout: {request: 3s}, limits: {maxRequests: unlimited}"))

@@ -112,8 +112,17 @@ const (
 	envelopeShift = "  "
 )
 
-// decodeEndpoint reads the body of an endpoint of svc, which may be nil.
-func decodeEndpoint(body []byte, id string, svc *catalog.Service) (*catalog.EndpointSpec, error) {
+// answeredEndpoint is an endpoint the way it is read: see api.Endpoint.
+type answeredEndpoint struct {
+	Namespace string               `json:"namespace"`
+	Service   string               `json:"service"`
+	ID        string               `json:"id"`
+	Source    string               `json:"source"`
+	Spec      catalog.EndpointSpec `json:"spec"`
+}
+
+// decodeEndpoint reads the body of an endpoint of svc, which may be nil: its bare spec, or the endpoint as a GET answers it.
+func decodeEndpoint(body []byte, name EndpointName, svc *catalog.Service) (*catalog.EndpointSpec, error) {
 	lines := bytes.Split(body, []byte("\n"))
 	for i, line := range lines {
 		if len(bytes.TrimSpace(line)) > 0 {
@@ -123,11 +132,9 @@ func decodeEndpoint(body []byte, id string, svc *catalog.Service) (*catalog.Endp
 	text := append([]byte(envelopeHead), bytes.Join(lines, []byte("\n"))...)
 	documents, faults := manifest.Decode("", text, manifest.YAML, manifest.Limits{Object: 2 * api.MaxObjectBytes})
 	if len(documents) == 1 {
-		o, found := manifest.Into[catalog.EndpointSpec](documents[0])
-		faults = append(faults, found...)
-		faults = append(faults, documents[0].Locate(catalog.ValidateEndpoint(&catalog.Endpoint{ID: id, Spec: o.Spec}, svc))...)
-		if len(faults) == 0 {
-			return &o.Spec, nil
+		spec, found := readEndpoint(&documents[0], name, svc)
+		if faults = append(faults, found...); len(faults) == 0 {
+			return spec, nil
 		}
 	}
 	for _, f := range faults.Sorted() {
@@ -140,4 +147,29 @@ func decodeEndpoint(body []byte, id string, svc *catalog.Service) (*catalog.Endp
 		}
 	}
 	return nil, faulty(faults)
+}
+
+// readEndpoint reads a document whose spec is the body of an endpoint.
+func readEndpoint(d *manifest.Document, name EndpointName, svc *catalog.Service) (*catalog.EndpointSpec, manifest.FieldErrors) {
+	if !d.Has("spec.spec") {
+		o, faults := manifest.Into[catalog.EndpointSpec](*d)
+		found := catalog.ValidateEndpoint(&catalog.Endpoint{ID: name.ID, Spec: o.Spec}, svc)
+		return &o.Spec, append(faults, d.Locate(found)...)
+	}
+	o, faults := manifest.Into[answeredEndpoint](*d)
+	found := catalog.ValidateEndpoint(&catalog.Endpoint{ID: name.ID, Spec: o.Spec.Spec}, svc)
+	for _, f := range found {
+		f.Field = "spec." + f.Field
+	}
+	for _, part := range []struct{ field, says, path string }{
+		{"namespace", o.Spec.Namespace, name.Namespace}, {"service", o.Spec.Service, name.Name}, {"id", o.Spec.ID, name.ID},
+	} {
+		if part.says != part.path && d.Has("spec."+part.field) {
+			found = append(found, &manifest.FieldError{Field: "spec." + part.field, Message: fmt.Sprintf("is %.64s, but the path says %s", part.says, part.path)})
+		}
+	}
+	if s := o.Spec.Source; s != api.SourceAPI && d.Has("spec.source") {
+		found = append(found, &manifest.FieldError{Field: "spec.source", Message: "must be api: static endpoints are written in their Service"})
+	}
+	return &o.Spec.Spec, append(faults, d.Locate(found)...)
 }

@@ -229,7 +229,7 @@ func (s *server) putEndpoint(ctx context.Context, in *endpointInput) (*written[a
 	if w := s.Worlds.World(); w != nil {
 		svc, _ = w.Service(in.key())
 	}
-	spec, err := decodeEndpoint(body, in.ID, svc)
+	spec, err := decodeEndpoint(body, in.EndpointName, svc)
 	if err != nil {
 		return nil, err
 	}

@@ -43,11 +43,15 @@ type Document struct {
 	tree *tree
 }
 
+// Has reports whether the field of that path is written in the document.
+func (d Document) Has(path string) bool { return d.tree.nodeAt(path) != nil }
+
 // Decode splits an input into objects and reads their envelopes. It reports all faults it finds; the documents it returns
 // beside faults are those whose kind is known, so that Into can go on to report theirs. file only goes into the faults.
 func Decode(file string, data []byte, format Format, limits Limits) ([]Document, FieldErrors) {
 	limits = limits.withDefaults()
 	roots, err := parse(data, format, limits)
+	roots = unlisted(roots)
 	var docs []Document
 	var errs FieldErrors
 	starts := lineStarts(data)
@@ -92,6 +96,35 @@ func parse(data []byte, format Format, limits Limits) ([]*yaml.Node, *FieldError
 		return parseJSON(data, limits.Depth)
 	}
 	return parseYAML(data)
+}
+
+// unlisted puts the objects of a list, as the API answers it ("items" and perhaps "revision"), in the list's place.
+func unlisted(roots []*yaml.Node) []*yaml.Node {
+	var flat []*yaml.Node
+	for _, root := range roots {
+		if items := itemsOf(root); items != nil {
+			flat = append(flat, items.Content...)
+		} else {
+			flat = append(flat, root)
+		}
+	}
+	return flat
+}
+
+// itemsOf are the items of a list, nil where n is none.
+func itemsOf(n *yaml.Node) (items *yaml.Node) {
+	if n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		switch key, item := n.Content[i], n.Content[i+1]; {
+		case key.Value == "items" && item.Kind == yaml.SequenceNode && items == nil:
+			items = item
+		case key.Value != "revision":
+			return nil
+		}
+	}
+	return items
 }
 
 func parseYAML(data []byte) (roots []*yaml.Node, fault *FieldError) {
