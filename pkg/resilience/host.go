@@ -72,7 +72,7 @@ func (h *HostState) End() { h.active.Add(-1) }
 // Active is how many requests h works on.
 func (h *HostState) Active() int { return int(h.active.Load()) }
 
-// Ejections counts the ejections of h since it is known.
+// Ejections counts the ejections of h since it is known. It is serialised with Detector.Tick.
 func (h *HostState) Ejections() uint32 { return h.ejections }
 
 func (h *HostState) set(flag uint32, on bool) {

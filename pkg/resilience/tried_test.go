@@ -60,6 +60,28 @@ func TestRetriesGoToOtherPriorities(t *testing.T) {
 	}
 }
 
+// TestPrioritiesBeginAgainByHealth: in a panic of all, load goes by the number of hosts, but by health once all priorities were tried.
+func TestPrioritiesBeginAgainByHealth(t *testing.T) {
+	list := ranked(slices.Concat(slices.Repeat([]uint32{0}, 10), slices.Repeat([]uint32{1}, 30))...)
+	for i, m := range list {
+		if i != 0 && i != 39 {
+			eject(m)
+		}
+	}
+	p := NewPicker(Balancing{Algorithm: Random, PanicThreshold: 50}, list, zero)
+	middle := func() uint64 { return 50 }
+	var tried Tried
+	var got []uint32
+	for range 3 {
+		m := p.members[p.PickRetry(middle, &tried, &Retry{AvoidPreviousPriorities: true}).Member]
+		tried.Add(m.State)
+		got = append(got, m.Priority)
+	}
+	if want := []uint32{1, 0, 0}; !slices.Equal(got, want) {
+		t.Errorf("priorities %v, want %v", got, want)
+	}
+}
+
 func TestTriedSurvivesAnotherPicker(t *testing.T) {
 	list := ranked(0, 1)
 	var tried Tried
