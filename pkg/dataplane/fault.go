@@ -161,8 +161,8 @@ func (r *reader) packed(path string, a *anypb.Any, known fields) {
 		r.fault(path, "can't be read")
 		return
 	}
-	r.rules(path, m)
 	r.value(path, m.ProtoReflect(), inner)
+	r.rules(path, m)
 }
 
 // rules applies the rules that the API generates for m.
@@ -195,8 +195,18 @@ func (r *reader) broken(path string, err error) {
 	case e.Cause() != nil:
 		r.broken(path+"."+snake(e.Field()), e.Cause())
 	default:
-		r.fault(path+"."+snake(e.Field()), "%s", e.Reason())
+		if at := path + "." + snake(e.Field()); !r.blamed(at) {
+			r.fault(at, "%s", e.Reason())
+		}
 	}
+}
+
+// blamed reports whether there is a fault of path, or of what holds it, already.
+func (r *reader) blamed(path string) bool {
+	return slices.ContainsFunc(r.faults, func(f Fault) bool {
+		rest, within := strings.CutPrefix(path, f.Field)
+		return within && (rest == "" || rest[0] == '.' || rest[0] == '[')
+	})
 }
 
 // snake turns a Go field name into the proto's: "ConnectTimeout" is connect_timeout, "Endpoints[0]" is endpoints[0].

@@ -77,8 +77,8 @@ func read[M proto.Message, P any](r *reader, res *Resource, path string, known f
 		r.fault(path, "can't be read")
 		return
 	}
-	r.rules(path, m)
 	r.walk(path, m.ProtoReflect(), known)
+	r.rules(path, m)
 	if named, ok := any(m).(interface{ GetName() string }); ok && named.GetName() != res.ID.Name {
 		r.fault(path+".name", "is %q, and the resource's name is %q", named.GetName(), res.ID.Name)
 	}
