@@ -78,9 +78,6 @@ func (p *Picker) otherPriorities(v *pickView, tried *Tried, frequency int) []loa
 		return v.loads
 	}
 	loads := slices.Clone(v.loads)
-	for i := range loads {
-		loads[i].healthy, loads[i].degraded = 0, 0
-	}
 	fill(loads, counts, total)
 	tried.picker, tried.loads = p, loads
 	return loads
