@@ -21,6 +21,7 @@ var (
 	errMaxStream   = errors.New("longest duration of an attempt")
 	errMaxDuration = errors.New("longest duration of the request")
 	errIdle        = errors.New("idle timeout")
+	errRequest     = errors.New("the request takes too long to come")
 )
 
 // End is how the bringing of an answer ended.
@@ -105,6 +106,17 @@ func (c *Call) Commit() { c.retry.stop() }
 
 // Complete says that the request has come completely: timeouts start.
 func (c *Call) Complete() { c.times.requestComplete() }
+
+// ExpectedTimeout is what the host is told that its answer may take; 0: it is told nothing.
+func (c *Call) ExpectedTimeout() time.Duration {
+	if c.http.SuppressEnvoy {
+		return 0
+	}
+	return c.times.left(c.hedges())
+}
+
+// ServiceTime is how long the host took, all attempts together; false: the application is not told.
+func (c *Call) ServiceTime() (time.Duration, bool) { return c.times.since(), !c.http.SuppressEnvoy }
 
 // Progress says that something has moved: idle timeouts start again.
 func (c *Call) Progress() { c.times.progress() }
@@ -330,6 +342,8 @@ func (c *Call) interrupted(cause error) Answer {
 		return c.fail(c.times.lateStatus(), "downstream duration timeout", 0)
 	case errIdle:
 		return c.fail(c.times.lateStatus(), "stream timeout", SI)
+	case errRequest:
+		return c.fail(http.StatusRequestTimeout, "request timeout", 0)
 	}
 	return Answer{Local: &LocalReply{Status: http.StatusServiceUnavailable}, Gone: true, Flags: DC}
 }

@@ -15,16 +15,18 @@ import (
 // times are the timeouts of one call. The request timeout starts when the request is complete; those of an attempt when it also has a
 // connection. 0 is none.
 type times struct {
-	global, perTry, perTryIdle, duration, idle time.Duration // fixed before the call starts
-	untimed                                    bool          // none of them; likewise
+	global, perTry, perTryIdle, duration, idle, request time.Duration // fixed before the call starts
+	untimed                                             bool          // none of them; likewise
 
-	mu       sync.Mutex
-	complete bool
-	over     bool
-	cancel   context.CancelCauseFunc // of the call; nil before start
-	tries    []*Attempt              // under way, with times of their own
+	mu        sync.Mutex
+	complete  bool
+	completed time.Time // where the host or the application is told of times
+	telling   bool      // fixed before the call starts
+	over      bool
+	cancel    context.CancelCauseFunc // of the call; nil before start
+	tries     []*Attempt              // under way, with times of their own
 
-	globalTimer, durationTimer, idleTimer *time.Timer
+	globalTimer, durationTimer, idleTimer, requestTimer *time.Timer
 }
 
 // tryTimes are the timeouts of one attempt. They are guarded by the call's times.
@@ -38,7 +40,8 @@ type tryTimes struct {
 }
 
 func (t *times) configure(route *dataplane.Route, l *dataplane.HTTP, policy *resilience.Retry, r *Request, grpc bool) {
-	t.global, t.duration, t.idle = route.Timeout, l.MaxStreamDuration, l.StreamIdleTimeout
+	t.telling = !l.SuppressEnvoy
+	t.global, t.duration, t.idle, t.request = route.Timeout, l.MaxStreamDuration, l.StreamIdleTimeout, l.RequestTimeout
 	if route.IdleTimeout != nil {
 		t.idle = *route.IdleTimeout
 	}
@@ -103,7 +106,7 @@ func milliseconds(r *Request, name string, otherwise time.Duration) time.Duratio
 }
 
 // any reports whether the call may have to be ended. Cluster limits of an attempt have a context of their own.
-func (t *times) any() bool { return t.global > 0 || t.duration > 0 || t.idle > 0 }
+func (t *times) any() bool { return t.global > 0 || t.duration > 0 || t.idle > 0 || t.request > 0 }
 
 // start begins the call, which cancel ends.
 func (t *times) start(cancel context.CancelCauseFunc) {
@@ -114,6 +117,8 @@ func (t *times) start(cancel context.CancelCauseFunc) {
 	arm(&t.idleTimer, t.idle, cancel, errIdle)
 	if t.complete {
 		arm(&t.globalTimer, t.global, cancel, errTimeout)
+	} else {
+		arm(&t.requestTimer, t.request, cancel, errRequest)
 	}
 }
 
@@ -125,15 +130,19 @@ func arm(timer **time.Timer, d time.Duration, cancel context.CancelCauseFunc, ca
 }
 
 func (t *times) requestComplete() {
-	if t.untimed {
+	if t.untimed && !t.telling {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.telling && t.completed.IsZero() {
+		t.completed = time.Now()
+	}
 	if t.complete || t.over {
 		return
 	}
 	t.complete = true
+	stop(&t.requestTimer)
 	arm(&t.globalTimer, t.global, t.cancel, errTimeout)
 	for _, a := range t.tries {
 		t.armTry(a)
@@ -223,6 +232,30 @@ func (t *times) progress() {
 	}
 }
 
+// left is what the host is told it has for its answer: 0 is any time. The time of a try is part of it, unless tries are hedged.
+func (t *times) left(hedged bool) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	left := t.global
+	if left > 0 && !t.completed.IsZero() {
+		left = max(time.Millisecond, left-time.Since(t.completed))
+	}
+	if t.perTry > 0 && !hedged && (left == 0 || t.perTry < left) {
+		left = t.perTry
+	}
+	return left
+}
+
+// since is how long ago the request was complete.
+func (t *times) since() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.completed.IsZero() {
+		return 0
+	}
+	return time.Since(t.completed)
+}
+
 // stop ends all times of the call.
 func (t *times) stop() {
 	if t.untimed {
@@ -234,6 +267,7 @@ func (t *times) stop() {
 	stop(&t.globalTimer)
 	stop(&t.durationTimer)
 	stop(&t.idleTimer)
+	stop(&t.requestTimer)
 }
 
 func stop(timer **time.Timer) {

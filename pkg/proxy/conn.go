@@ -11,11 +11,19 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
 	"github.com/breakwater-mesh/breakwater/pkg/engine"
 )
 
-// maxHead bounds the head of a response.
+// maxHead bounds the head of a response where the cluster says nothing.
 const maxHead = 1 << 20
+
+func headLimitOf(c *dataplane.Cluster) int {
+	if c.MaxHeadersKiB > 0 {
+		return int(c.MaxHeadersKiB) << 10
+	}
+	return maxHead
+}
 
 var (
 	errHeadTooLarge = errors.New("head of the response is too large")
@@ -78,9 +86,9 @@ func (c *conn) expire(ctx context.Context) func() bool {
 	return context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 }
 
-// readHead reads one head: an informational or the final response. Began reports that at least a byte had come.
-func (c *conn) readHead(req *http.Request) (resp *http.Response, began bool, err error) {
-	c.limit.left = maxHead
+// readHead reads one head of at most limit bytes: an informational or the final response. Began reports that at least a byte had come.
+func (c *conn) readHead(req *http.Request, limit int) (resp *http.Response, began bool, err error) {
+	c.limit.left = limit
 	defer func() { c.limit.left = -1 }()
 	if _, err := c.in.Peek(1); err != nil {
 		return nil, false, err

@@ -13,6 +13,9 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/engine"
 )
 
+// expectedTimeout tells a host how long its answer may take, in milliseconds.
+const expectedTimeout = "X-Envoy-Expected-Rq-Timeout-Ms"
+
 // continueWait is how long an application that expects 100-continue waits for a host that does not say it.
 const continueWait = time.Second
 
@@ -27,6 +30,7 @@ type exchange struct {
 	upgrade              string      // the protocol asked for; "" none
 	expect               bool        // the application waits for 100-continue
 	informational        func(status int, h http.Header)
+	expected             func() time.Duration // what the host is told that its answer may take; 0: nothing
 
 	reader  *bodyReader    // of the last Try; nil without a body
 	resp    *http.Response // of the last Try
@@ -58,7 +62,7 @@ func (x *exchange) Try(ctx context.Context, a *engine.Attempt) engine.Result {
 		}
 		pool.put(c)
 	}
-	resp, began, err := x.read(c)
+	resp, began, err := x.read(c, headLimitOf(a.Config))
 	if err != nil {
 		finish(false)
 		return engine.Result{Failure: x.failure(failureOf(ctx, err)), Began: began}
@@ -191,6 +195,9 @@ func (x *exchange) writeHead(w *bufio.Writer) {
 	if x.expect {
 		writeField(w, "Expect", "100-continue")
 	}
+	if d := x.expected(); d > 0 {
+		writeField(w, expectedTimeout, strconv.FormatInt(d.Milliseconds(), 10))
+	}
 	for name, values := range x.header {
 		for _, v := range values {
 			writeField(w, name, v)
@@ -246,7 +253,7 @@ func (x *exchange) writeBody(out *bufio.Writer, r *bodyReader) error {
 }
 
 // read returns the final response; informational ones are passed on.
-func (x *exchange) read(c *conn) (resp *http.Response, began bool, err error) {
+func (x *exchange) read(c *conn, limit int) (resp *http.Response, began bool, err error) {
 	var late *time.Timer
 	if x.expect && x.body != nil {
 		late = time.AfterFunc(continueWait, x.body.start)
@@ -254,7 +261,7 @@ func (x *exchange) read(c *conn) (resp *http.Response, began bool, err error) {
 	}
 	req := &http.Request{Method: x.method}
 	for {
-		resp, some, err := c.readHead(req)
+		resp, some, err := c.readHead(req, limit)
 		began = began || some
 		switch {
 		case err != nil:

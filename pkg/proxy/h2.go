@@ -10,11 +10,12 @@ import (
 	"net/textproto"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
+	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
 	"github.com/breakwater-mesh/breakwater/pkg/engine"
 )
 
@@ -80,7 +81,7 @@ func (p *pool2) wait(ctx context.Context, a *engine.Attempt) (*http.ClientConn, 
 		if !p.dialing && p.host.OpenConnection(p.priority, p.open == 0) {
 			p.dialing = true
 			p.open++
-			go p.connect2(a.Config.ConnectTimeout, a.Config.IdleTimeout)
+			go p.connect2(a.Config)
 		}
 		p.mu.Unlock()
 		if cc := p.reserve(); cc != nil { // freed before w was there to be told
@@ -121,13 +122,13 @@ func (p *pool2) wake(g grant) {
 	}
 }
 
-func (p *pool2) connect2(timeout, idle time.Duration) {
-	raw, failure := dialHost(p.dial, p.host, timeout)
+func (p *pool2) connect2(config *dataplane.Cluster) {
+	raw, failure := dialHost(p.dial, p.host, config.ConnectTimeout)
 	var cc *http.ClientConn
 	if failure == engine.None {
 		raw = &counted{Conn: raw, ended: p.closedOne}
 		var err error
-		if cc, err = transport2(raw, idle).NewClientConn(context.Background(), "http", p.host.Address.String()); err != nil {
+		if cc, err = transport2(raw, config).NewClientConn(context.Background(), "http", p.host.Address.String()); err != nil {
 			_ = raw.Close()
 			failure = engine.Termination
 		}
@@ -195,15 +196,15 @@ func (p *pool2) shut() {
 }
 
 // transport2 makes one connection of raw.
-func transport2(raw net.Conn, idle time.Duration) *http.Transport {
+func transport2(raw net.Conn, config *dataplane.Cluster) *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Transport{
 		DialContext:            func(context.Context, string, string) (net.Conn, error) { return raw, nil },
 		Protocols:              protocols,
 		DisableCompression:     true,
-		IdleConnTimeout:        idle,
-		MaxResponseHeaderBytes: maxHead,
+		IdleConnTimeout:        config.IdleTimeout,
+		MaxResponseHeaderBytes: int64(headLimitOf(config)),
 	}
 }
 
@@ -235,6 +236,10 @@ func (x *exchange) request2(ctx context.Context) *http.Request {
 	if header["User-Agent"] == nil {
 		header = header.Clone()
 		header["User-Agent"] = []string{""} // none, rather than Go's
+	}
+	if d := x.expected(); d > 0 {
+		header = header.Clone()
+		header[expectedTimeout] = []string{strconv.FormatInt(d.Milliseconds(), 10)}
 	}
 	opaque := x.target
 	if strings.HasPrefix(opaque, "//") {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -16,11 +17,11 @@ import (
 
 // serve is the seam: one request of the application, through the engine, to its answer.
 func (l *listener) serve(w http.ResponseWriter, r *http.Request) {
-	if !sound(r) {
-		w.WriteHeader(http.StatusBadRequest)
+	config := l.config.Load()
+	if status := refusal(r, config); status != 0 {
+		w.WriteHeader(status)
 		return
 	}
-	config := l.config.Load()
 	arrive(r, config)
 	call := l.server.engine.Begin(config, &engine.Request{
 		Method: r.Method, Authority: r.Host, Path: r.RequestURI, Header: r.Header,
@@ -40,6 +41,19 @@ func (l *listener) serve(w http.ResponseWriter, r *http.Request) {
 	if f.broken {
 		panic(http.ErrAbortHandler) // the application must not take what it got for the whole
 	}
+}
+
+// refusal is the status of a request that no route is looked up for, 0 where it is sound.
+func refusal(r *http.Request, config *dataplane.HTTP) int {
+	switch {
+	case !sound(r):
+		return http.StatusBadRequest
+	case config.MaxHeaders > 0 && len(r.Header) > int(config.MaxHeaders):
+		return http.StatusRequestHeaderFieldsTooLarge
+	case upgradeOf(r) != "" && !(config.Websocket && strings.EqualFold(upgradeOf(r), "websocket")):
+		return http.StatusForbidden
+	}
+	return 0
 }
 
 // sound refuses what could be read differently by the next hop.
@@ -86,6 +100,7 @@ func arrive(r *http.Request, config *dataplane.HTTP) {
 // newExchange makes the upstream side of r.
 func newExchange(w http.ResponseWriter, r *http.Request, call *engine.Call, before *early) *exchange {
 	x := &exchange{method: r.Method, target: r.RequestURI, host: r.Host, length: r.ContentLength, trailer: r.Trailer}
+	x.expected = call.ExpectedTimeout
 	x.announced = slices.Collect(maps.Keys(r.Trailer))
 	x.upgrade = upgradeOf(r)
 	x.expect = r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Expect"), "100-continue")
@@ -132,6 +147,9 @@ func (e *early) end() {
 	defer e.mu.Unlock()
 	e.over = true
 }
+
+// serviceTime tells an application how long its host took, in milliseconds.
+const serviceTime = "X-Envoy-Upstream-Service-Time"
 
 // hopByHop are the headers of one connection.
 var hopByHop = [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade"}
@@ -225,6 +243,9 @@ func (f *flow) respond(a engine.Answer) error {
 	copyHeader(h, resp.Header)
 	if f.config.ServerHeader != "" {
 		h["Server"] = []string{f.config.ServerHeader}
+	}
+	if took, ok := f.call.ServiceTime(); ok {
+		h[serviceTime] = []string{strconv.FormatInt(took.Milliseconds(), 10)}
 	}
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // not to be guessed
