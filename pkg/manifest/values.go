@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -56,11 +57,16 @@ func (d Duration) Check(noneAllowed bool) string {
 		}
 		return `can't be "none": write a duration, such as 5s`
 	}
-	if _, err := strconv.ParseFloat(string(d), 64); err == nil {
+	if noneAllowed && d.endless() {
+		return toNone
+	}
+	if _, err := strconv.ParseFloat(string(d), 64); err == nil && strings.ContainsAny(string(d), "0123456789") {
 		return "write a unit, such as 5s or 250ms"
 	}
 	v, err := time.ParseDuration(string(d))
 	switch {
+	case err != nil && overlong(string(d)):
+		return "must be at most 24h"
 	case err != nil:
 		return strconv.Quote(clip(string(d))) + " is not a duration: write a number with a unit, such as 250ms, 5s or 1m30s"
 	case v < 0:
@@ -73,6 +79,26 @@ func (d Duration) Check(noneAllowed bool) string {
 		return "must be a whole number of milliseconds"
 	}
 	return ""
+}
+
+// toNone is for those who mean no limit and say it otherwise.
+const toNone = `write "none" for no limit`
+
+// endless reports whether d is how someone may write that there is no limit.
+func (d Duration) endless() bool {
+	switch word := strings.ToLower(string(d)); word {
+	case "off", "inf", "infinite", "infinity", "forever", "never", "unlimited", "disabled", "null":
+		return true
+	default:
+		v, err := time.ParseDuration(word)
+		return err == nil && v == 0
+	}
+}
+
+// overlong reports whether s, which can't be parsed, is a duration all the same: one of more than 292 years.
+func overlong(s string) bool {
+	ok, _ := regexp.MatchString(`^([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$`, s)
+	return ok
 }
 
 // Count is a number of things, or "unlimited".

@@ -3,6 +3,7 @@ package manifest
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
@@ -31,10 +32,10 @@ func (w *walker) value(n *yaml.Node, v reflect.Value, path string, tag reflect.S
 	case *raw:
 		return
 	case *Duration:
-		w.duration(n, target, path)
+		w.duration(n, target, path, tag)
 		return
 	case *Count:
-		w.count(n, target, path)
+		w.count(n, target, path, tag)
 		return
 	case json.Unmarshaler:
 		if err := target.UnmarshalJSON(appendJSON(nil, n)); err != nil {
@@ -52,7 +53,7 @@ func (w *walker) value(n *yaml.Node, v reflect.Value, path string, tag reflect.S
 	case reflect.Map:
 		w.dictionary(n, v, path)
 	default:
-		w.scalar(n, v, path)
+		w.scalar(n, v, path, tag)
 	}
 }
 
@@ -183,7 +184,7 @@ func (w *walker) dictionary(n *yaml.Node, v reflect.Value, path string) {
 	v.Set(m)
 }
 
-func (w *walker) scalar(n *yaml.Node, v reflect.Value, path string) {
+func (w *walker) scalar(n *yaml.Node, v reflect.Value, path string, tag reflect.StructTag) {
 	if n.Kind != yaml.ScalarNode {
 		w.fault(path, n, "must be "+wanted(v.Kind())+", not "+kindOf(n))
 		return
@@ -201,7 +202,7 @@ func (w *walker) scalar(n *yaml.Node, v reflect.Value, path string) {
 		}
 		v.SetBool(n.Value == "true")
 	case reflect.Uint32, reflect.Int32:
-		msg = number(n, v)
+		msg = number(n, v, most(tag, math.MaxUint32))
 	default:
 		msg = "can't be read"
 	}
@@ -211,8 +212,16 @@ func (w *walker) scalar(n *yaml.Node, v reflect.Value, path string) {
 	}
 }
 
-// number reads a whole number, in decimal and without quotes.
-func number(n *yaml.Node, v reflect.Value) string {
+// most is the maximum of a field's tag.
+func most(tag reflect.StructTag, fallback uint64) uint64 {
+	if m, ok := bound(tag, "maximum"); ok {
+		return m
+	}
+	return fallback
+}
+
+// number reads a whole number, in decimal and without quotes. What is too large for it is over most, too.
+func number(n *yaml.Node, v reflect.Value, most uint64) string {
 	text := n.Value
 	switch tag := n.ShortTag(); {
 	case tag == "!!float" && !decimal(text):
@@ -240,7 +249,7 @@ func number(n *yaml.Node, v reflect.Value) string {
 	}
 	u, err := strconv.ParseUint(text, 10, 32)
 	if err != nil {
-		return "must be at most 4294967295"
+		return fmt.Sprintf("must be at most %d", most)
 	}
 	v.SetUint(u)
 	return ""
@@ -252,7 +261,7 @@ func decimal(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == "" && (s == "0" || s[0] != '0')
 }
 
-func (w *walker) duration(n *yaml.Node, d *Duration, path string) {
+func (w *walker) duration(n *yaml.Node, d *Duration, path string, tag reflect.StructTag) {
 	if n.Kind != yaml.ScalarNode {
 		w.fault(path, n, "must be a duration such as 5s, not "+kindOf(n))
 		return
@@ -262,7 +271,9 @@ func (w *walker) duration(n *yaml.Node, d *Duration, path string) {
 		*d = Duration(n.Value)
 	case "!!int", "!!float":
 		msg := "write a unit, such as 5s or 250ms"
-		if decimal(n.Value) && len(n.Value) < 10 && n.Value[0] != '-' {
+		if tag.Get("allow") == "none" && Duration(n.Value).endless() {
+			msg = toNone
+		} else if decimal(n.Value) && len(n.Value) < 10 && n.Value[0] != '-' {
 			msg = fmt.Sprintf("write a unit, such as %ss or %sms", n.Value, n.Value)
 		}
 		w.fault(path, n, msg)
@@ -271,7 +282,7 @@ func (w *walker) duration(n *yaml.Node, d *Duration, path string) {
 	}
 }
 
-func (w *walker) count(n *yaml.Node, c *Count, path string) {
+func (w *walker) count(n *yaml.Node, c *Count, path string, tag reflect.StructTag) {
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str" && n.Value == unlimited {
 		*c = Unlimited
 		return
@@ -281,7 +292,7 @@ func (w *walker) count(n *yaml.Node, c *Count, path string) {
 		return
 	}
 	var u uint32
-	if msg := number(n, value(&u)); msg != "" {
+	if msg := number(n, value(&u), most(tag, uint64(Unlimited)-1)); msg != "" {
 		w.fault(path, n, msg)
 		return
 	}

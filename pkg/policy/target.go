@@ -134,7 +134,12 @@ func validateTarget(p *Policy, f *faults) {
 		return
 	}
 	f.side("from", from.Namespace, from.Service, from.Selector, root)
+	elsewhere := from.Namespace != "" && from.Namespace != Every && from.Namespace != p.Metadata.Namespace
 	switch {
+	case elsewhere && from.Service == Every:
+		f.add("from.service", "must be one service, or write a selector: all callers of another namespace can't be named yet")
+	case elsewhere && from.Service == "" && from.Selector == nil:
+		f.add("from", "needs service or selector: all callers of another namespace can't be named yet")
 	case from.Service == Every:
 		f.add("from.service", "leave from out to cover every caller")
 	case from.Service == "" && from.Selector == nil:
