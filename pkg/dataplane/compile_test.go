@@ -141,6 +141,8 @@ func TestRefusedByField(t *testing.T) {
 		{view.CDS, protocol(`"explicit_http_config": {"http_protocol_options": {}}, "outlier_detection": {}`), options + ".outlier_detection" + no},
 		{view.CDS, protocol(`"explicit_http_config": {"http_protocol_options": {"header_key_format": {"proper_case_words": {}}}}`),
 			options + ".explicit_http_config.http_protocol_options.header_key_format" + no},
+		{view.CDS, protocol(`"explicit_http_config": {"http2_protocol_options": {"max_concurrent_streams": 5}}`),
+			options + ".explicit_http_config.http2_protocol_options.max_concurrent_streams" + no},
 		{view.CDS, clusterWith(`"circuit_breakers": {"per_host_thresholds": [{"max_requests": 1}]}`), "cluster.circuit_breakers.per_host_thresholds[0].max_requests" + no},
 
 		{view.EDS, `{"cluster_name": "y"}`, `cluster_load_assignment.cluster_name: is "y", and the resource's name is "x"`},
@@ -179,6 +181,7 @@ func TestRefusedByField(t *testing.T) {
 			route + ".route.retry_policy.retry_back_off.max_interval: is less than base_interval"},
 		{view.RDS, actionWith(`"retry_policy": {"retry_host_predicate": [{"name": "canary", "typed_config": {"@type": "type.googleapis.com/google.protobuf.Empty"}}]}`),
 			route + ".route.retry_policy.retry_host_predicate[0].typed_config: google.protobuf.Empty is not enforced by this agent"},
+		{view.RDS, actionWith(`"retry_policy": {"retry_priority": {"name": "p"}}`), route + ".route.retry_policy.retry_priority.typed_config: is missing"},
 		{view.RDS, routeWith(`{"match": {"prefix": "/"}, "redirect": {}}`), route + ".redirect" + no},
 		{view.RDS, routeWith(`{"match": {"prefix": "/", "case_sensitive": false}, "route": {"cluster": "c"}}`), route + ".match.case_sensitive: false is not enforced by this agent"},
 		{view.RDS, routeWith(`{"match": {"safe_regex": {"regex": "("}}, "route": {"cluster": "c"}}`), route + `.match.safe_regex.regex: "(" is no regular expression`},

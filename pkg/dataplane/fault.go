@@ -76,6 +76,11 @@ func (r *reader) walk(path string, m protoreflect.Message, known fields) {
 	if len(m.GetUnknown()) > 0 {
 		r.fault(path, "has a field that this agent does not know")
 	}
+	if _, ok := known["typed_config"]; ok { // without it a name alone would say what is meant
+		if f := m.Descriptor().Fields().ByName("typed_config"); f != nil && !m.Has(f) {
+			r.fault(path+".typed_config", "is missing")
+		}
+	}
 	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		r.field(path+"."+string(f.Name()), f, v, known)
 		return true

@@ -52,13 +52,13 @@ func clusterFields() fields {
 			"common_http_protocol_options": {
 				"idle_timeout": nil, "max_stream_duration": nil, "max_headers_count": nil, "max_response_headers_kb": nil,
 			},
-			"explicit_http_config": {"http_protocol_options": http1Fields(), "http2_protocol_options": http2Fields()},
+			"explicit_http_config": {"http_protocol_options": http1Fields(), "http2_protocol_options": http2Tuning()},
 			"retry_policy":         retryFields(),
 			"http_filters": {"name": nil, "typed_config": {
 				"@envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec": {},
 			}},
 		}}},
-		"http2_protocol_options": http2Fields(), // the old way to say it
+		"http2_protocol_options": http2Tuning(), // the old way to say it
 	}.and(
 		"alt_stat_name", "metadata", "track_cluster_stats", "wait_for_warm_on_init", "cleanup_interval",
 		"per_connection_buffer_limit_bytes",
@@ -83,9 +83,15 @@ func http1Fields() fields {
 	return fields{}.and("allow_absolute_url", "accept_http_10", "enable_trailers")
 }
 
-// http2Fields: windows and bounds of tables are tuning.
-func http2Fields() fields {
-	return fields{"max_concurrent_streams": nil}.and("hpack_table_size", "initial_stream_window_size", "initial_connection_window_size")
+func serverHTTP2Fields() fields {
+	f := http2Tuning()
+	f["max_concurrent_streams"] = nil
+	return f
+}
+
+// http2Tuning are windows and bounds of tables.
+func http2Tuning() fields {
+	return fields{}.and("hpack_table_size", "initial_stream_window_size", "initial_connection_window_size")
 }
 
 func outlierFields() fields {
@@ -174,7 +180,7 @@ func connectionManagerFields() fields {
 		"max_request_headers_kb":       nil,
 		"common_http_protocol_options": {"idle_timeout": nil, "max_headers_count": nil, "max_stream_duration": nil},
 		"http_protocol_options":        http1Fields(),
-		"http2_protocol_options":       http2Fields(),
+		"http2_protocol_options":       serverHTTP2Fields(),
 		"upgrade_configs":              {"upgrade_type": nil, "enabled": nil},
 		"codec_type":                   nil,
 	}.and(
