@@ -27,7 +27,8 @@ check: ## vet, staticcheck, gofmt, tidy drift
 bench: tools ## figures: policy write to Envoy's ACK, and the benchmarks of the packages
 	$(GO) test -count=1 -timeout 20m -run '^$$' -bench . -benchmem ./pkg/... ./integration/bench/...
 
-demo: tools ## the chain orders -> payments -> billing -> email before and after its policies; DEMO_SECONDS=N ends it
+demo: ## the chain orders -> payments -> billing -> email before and after its policies; DEMO_SECONDS=N ends it; DEMO_PROXY=envoy|agent|mixed
+	@[ "$(DEMO_PROXY)" = agent ] || tools/fetch-envoy.sh
 	@$(GO) build -o bin/demo ./integration/demo
 	@exec bin/demo
 

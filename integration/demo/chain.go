@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -88,24 +89,33 @@ func endpointYAML(host *harness.Host) string {
 	return fmt.Sprintf("{address: %s, port: %s}", ip, port)
 }
 
-// startSidecar runs the Envoy of one caller and returns it with the address of its outbound listener.
-func startSidecar(ctx context.Context, dir, xds, service string) (*harness.Envoy, string, error) {
+// startSidecar runs the proxy of one caller, an Envoy or an agent, and returns it with the address that the caller's app calls.
+func (d *demo) startSidecar(ctx context.Context, kind, service string) (*harness.Process, string, error) {
+	if kind == proxyAgent {
+		a, err := harness.StartAgent(ctx, harness.AgentOptions{
+			Binary: d.agent, XDS: d.cp.XDS, Namespace: "shop", Service: service, StateDir: filepath.Join(d.dir, service),
+		})
+		if err != nil {
+			return nil, "", err
+		}
+		return a.Process, a.Outbound, nil
+	}
 	ports, err := harness.FreePorts(2)
 	if err != nil {
 		return nil, "", err
 	}
 	admin, outbound := harness.Loopback(ports[0]), harness.Loopback(ports[1])
 	text, err := bootstrap.Envoy(bootstrap.Options{
-		XDS: []string{xds}, Namespace: "shop", Service: service, NodeID: service + "-1", Admin: admin, Outbound: outbound,
+		XDS: []string{d.cp.XDS}, Namespace: "shop", Service: service, NodeID: service + "-1", Admin: admin, Outbound: outbound,
 	})
 	if err != nil {
 		return nil, "", err
 	}
-	e, err := harness.StartEnvoy(ctx, dir, text, admin)
+	e, err := harness.StartEnvoy(ctx, d.dir, text, admin)
 	if err != nil {
 		return nil, "", err
 	}
-	return e, outbound, e.WaitReady(ctx)
+	return e.Process, outbound, e.WaitReady(ctx)
 }
 
 // printAcked waits until every Envoy holds the policies that concern it, and says who does.

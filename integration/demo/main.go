@@ -1,5 +1,6 @@
 // Command demo is the main job on real input: the control plane with an embedded etcd, the chain orders -> payments -> billing ->
-// email with a real Envoy beside every caller, faults, and the figures before and after the policies of examples/.
+// email with a proxy beside every caller (a real Envoy, or with DEMO_PROXY our agent), faults, and the figures before and after the
+// policies of examples/.
 package main
 
 import (
@@ -11,7 +12,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -41,8 +44,9 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := harness.EnvoyPath(); err != nil {
-		return fmt.Errorf("%w. The demo shows real Envoys and stops here", err)
+	kinds, err := proxyKinds()
+	if err != nil {
+		return err
 	}
 	root, err := harness.Root()
 	if err != nil {
@@ -53,7 +57,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	d := &demo{dir: dir, examples: filepath.Join(root, "examples")}
+	d := &demo{dir: dir, examples: filepath.Join(root, "examples"), kinds: kinds}
 	defer d.stop()
 	if err := d.start(ctx); err != nil {
 		return err
@@ -78,13 +82,37 @@ func demoSeconds() (int, error) {
 	return n, nil
 }
 
+// The kinds of proxies.
+const (
+	proxyEnvoy = "envoy"
+	proxyAgent = "agent"
+	proxyMixed = "mixed"
+)
+
+// proxyKinds is what stands beside the callers, in turn, as DEMO_PROXY says. Without an Envoy, where one is asked for, the demo stops.
+func proxyKinds() ([]string, error) {
+	kinds := map[string][]string{"": {proxyEnvoy}, proxyEnvoy: {proxyEnvoy}, proxyAgent: {proxyAgent}, proxyMixed: {proxyEnvoy, proxyAgent}}[os.Getenv("DEMO_PROXY")]
+	if kinds == nil {
+		return nil, fmt.Errorf("DEMO_PROXY=%s: want envoy, agent or mixed", os.Getenv("DEMO_PROXY"))
+	}
+	if !slices.Contains(kinds, proxyEnvoy) {
+		return kinds, nil
+	}
+	if _, err := harness.EnvoyPath(); err != nil {
+		return nil, fmt.Errorf("%w. The demo shows real Envoys and stops here; DEMO_PROXY=agent needs none", err)
+	}
+	return kinds, nil
+}
+
 // demo is everything that runs.
 type demo struct {
 	dir, examples string
+	kinds         []string // of proxies, taken in turn
+	agent         string   // the agent's program, if any runs
 	begun         time.Time
 	cp            *harness.ControlPlane
 	hops          []*hop
-	envoys        []*harness.Envoy
+	proxies       []*harness.Process
 	load          load
 }
 
@@ -97,10 +125,15 @@ type load struct {
 
 func (d *demo) start(ctx context.Context) error {
 	d.begun = time.Now()
-	fmt.Println("building and starting: control plane with embedded etcd, 16 hosts, 4 Envoys ...")
+	fmt.Printf("building and starting: control plane with embedded etcd, 16 hosts, 4 proxies (%s) ...\n", strings.Join(d.kinds, " and "))
 	binary, err := harness.Build(d.dir, "./cmd/controlplane")
 	if err != nil {
 		return err
+	}
+	if slices.Contains(d.kinds, proxyAgent) {
+		if d.agent, err = harness.Build(d.dir, "./cmd/agent"); err != nil {
+			return err
+		}
 	}
 	boot, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -116,7 +149,7 @@ func (d *demo) start(ctx context.Context) error {
 	if err := d.registerEndpoints(); err != nil {
 		return err
 	}
-	if err := d.startEnvoys(boot); err != nil {
+	if err := d.startSidecars(boot); err != nil {
 		return err
 	}
 	fmt.Printf("api      curl -s http://%s/api/v1/services\n", d.cp.API)
@@ -147,17 +180,19 @@ func (d *demo) registerEndpoints() error {
 	return nil
 }
 
-// startEnvoys puts an Envoy beside every service that calls another one.
-func (d *demo) startEnvoys(ctx context.Context) error {
-	for _, h := range d.hops {
+// startSidecars puts a proxy beside every service that calls another one.
+func (d *demo) startSidecars(ctx context.Context) error {
+	for i, h := range d.hops {
 		if h.next == "" {
 			continue
 		}
-		e, outbound, err := startSidecar(ctx, d.dir, d.cp.XDS, h.name)
+		p, outbound, err := d.startSidecar(ctx, d.kinds[i%len(d.kinds)], h.name)
+		if p != nil {
+			d.proxies = append(d.proxies, p)
+		}
 		if err != nil {
 			return err
 		}
-		d.envoys = append(d.envoys, e)
 		h.out.Store(harness.NewClient(outbound, patient))
 	}
 	return nil
@@ -273,8 +308,8 @@ func (d *demo) stop() {
 		d.load.cancel()
 		<-d.load.done
 	}
-	for _, e := range d.envoys {
-		e.Kill()
+	for _, p := range d.proxies {
+		p.Kill()
 	}
 	if d.cp != nil {
 		if err := d.cp.Stop(10 * time.Second); err != nil {
