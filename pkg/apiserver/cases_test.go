@@ -94,6 +94,36 @@ func TestSameRankIs409UntilPrecedenceDecides(t *testing.T) {
 	f.want(http.StatusOK, "POST", api.ApplyPath+"?delete=Policy/shop/b", "") // deletions alone need no body
 }
 
+func TestCallerThatIsNotInTheCatalogue(t *testing.T) {
+	f := newFixture(t)
+	f.apply(service("payments", "") + service("orders", "") + doc("shop", "p", "to: {service: payments}, from: {service: nope}, timeout: {request: 3s}"))
+	for from, want := range map[string]int{"": 0, "orders": 0, "nope": 1, "web/orders": 1} {
+		e := parse[api.EffectiveResponse](t, f.want(http.StatusOK, "GET", api.EffectivePath("shop", "payments", from), ""))
+		if len(e.Problems) != want || want > 0 && !strings.Contains(e.Problems[0], "is not in the catalogue") {
+			t.Errorf("problems from %q: %q, want %d", from, e.Problems, want)
+		}
+	}
+	f.wantFields("shop/payments", "nope", map[string]string{"timeout.request": "3s < shop/p (timeout.request)"})
+}
+
+func TestConditionOfAPolicyOverriddenInPart(t *testing.T) {
+	f := newFixture(t)
+	f.apply(service("payments", "") + service("email", "") +
+		doc("shop", "all", `to: {service: "*"}, timeout: {request: 5s}`) + doc("shop", "one", `to: {service: email}, timeout: {request: 3s}`))
+	if status, message := f.condition("all", api.Effective); status != "True Effective" || message != "shop/one overrides a part of it in some results" {
+		t.Errorf("Effective is %s (%s)", status, message)
+	}
+}
+
+func TestProblemsAreIndented(t *testing.T) {
+	f := newFixture(t)
+	for _, request := range [][2]string{{"GET", "/nothing"}, {"PATCH", policies + "/p"}, {"GET", policies + "/p"}} {
+		if r := f.do(request[0], request[1], ""); !strings.HasPrefix(r.body, "{\n  \"type\": ") {
+			t.Errorf("%s %s is answered with\n%s", request[0], request[1], r.body)
+		}
+	}
+}
+
 func TestConsumerPolicyOfAnotherNamespace(t *testing.T) {
 	f := newFixture(t)
 	f.apply(service("payments", "") + doc("shop", "own", "to: {service: payments}, timeout: {request: 3s}") +

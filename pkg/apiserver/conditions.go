@@ -135,7 +135,7 @@ func effective(f *standing) api.Condition {
 		c.Status, c.Reason = api.False, "Overridden"
 		c.Message = fmt.Sprintf("more specific policies override every field, among them %s", f.winner)
 	case f.losses > 0:
-		c.Message = fmt.Sprintf("%s in some results override a part of it", f.winner)
+		c.Message = fmt.Sprintf("%s overrides a part of it in some results", f.winner)
 	}
 	return c
 }

@@ -3,10 +3,11 @@ package apiserver
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"path"
 	"runtime/debug"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 )
 
 // exchange is the one HTTP request that a handler works on.
@@ -113,6 +115,10 @@ func route(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
 	}
 	handler, pattern := mux.Handler(r)
 	if pattern != "" {
+		if p := checkQuery(r.URL.RawQuery); p != nil {
+			writeProblem(w, r, p)
+			return
+		}
 		mux.ServeHTTP(w, r)
 		return
 	}
@@ -128,6 +134,24 @@ func route(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeProblem(w, r, notFound(fmt.Sprintf("there is nothing at %q", r.URL.Path)))
+}
+
+// checkQuery refuses a query of which a part would be passed over silently.
+func checkQuery(raw string) *api.Problem {
+	query, err := url.ParseQuery(raw)
+	if err != nil {
+		return invalidField("query", "can't be read: "+err.Error())
+	}
+	var faults []manifest.FieldError
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		if n := len(query[name]); n > 1 && name != "delete" {
+			faults = append(faults, manifest.FieldError{Field: "query." + name, Message: fmt.Sprintf("is there %d times", n)})
+		}
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	return invalid(faults...)
 }
 
 // refusal takes what the mux says to a request that no pattern matches.
@@ -147,5 +171,5 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p *api.Problem) {
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(p) // the client is gone if this fails
+	_ = writeJSON(w, p) // the client is gone if this fails
 }

@@ -276,6 +276,9 @@ func (s *server) effective(ctx context.Context, in *effectiveInput) (*answer[api
 	body := api.EffectiveResponse{Service: in.key().String(), Revision: w.Rev, Policies: []string{}, Fields: []api.EffectiveField{}}
 	if in.From != "" {
 		body.From = from.String()
+		if _, ok := w.Service(from); !ok {
+			body.Problems = append(body.Problems, fmt.Sprintf("the caller %s is not in the catalogue: this would hold for a Service of that name without labels", from))
+		}
 	}
 	for _, key := range eff.Policies {
 		body.Policies = append(body.Policies, key.String())
