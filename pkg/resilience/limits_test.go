@@ -40,7 +40,8 @@ func TestLimitsAreExactAndGivenBack(t *testing.T) {
 func TestFirstConnectionOfAPoolIsFree(t *testing.T) {
 	var c Counters
 	none := &Thresholds{MaxConnections: 0}
-	if !c.TryConnection(none, true) || !c.TryConnection(none, true) || c.TryConnection(none, false) || c.Connections() != 2 {
+	first, second, third := c.TryConnection(none, true), c.TryConnection(none, true), c.TryConnection(none, false)
+	if !first || !second || third || c.Connections() != 2 {
 		t.Errorf("%d connections, want the first of two pools and no more", c.Connections())
 	}
 }
