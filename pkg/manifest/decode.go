@@ -24,13 +24,14 @@ const (
 
 // Limits bound what Decode reads. Zero values stand for the defaults.
 type Limits struct {
-	Total  int // bytes of the whole input; default 4 MiB
-	Object int // bytes of one object; default 1 MiB
-	Depth  int // of nesting; default 32
+	Total     int // bytes of the whole input; default 4 MiB
+	Object    int // bytes of one object; default 1 MiB
+	Depth     int // of nesting; default 32
+	Documents int // objects, and as many nothings between two "---"; default 2,000
 }
 
 func (l Limits) withDefaults() Limits {
-	return Limits{cmp.Or(l.Total, 4<<20), cmp.Or(l.Object, 1<<20), cmp.Or(l.Depth, 32)}
+	return Limits{cmp.Or(l.Total, 4<<20), cmp.Or(l.Object, 1<<20), cmp.Or(l.Depth, 32), cmp.Or(l.Documents, 2000)}
 }
 
 // Document is one object of an input, not yet read as a kind: see Into.
@@ -51,7 +52,9 @@ func (d Document) Has(path string) bool { return d.tree.nodeAt(path) != nil }
 func Decode(file string, data []byte, format Format, limits Limits) ([]Document, FieldErrors) {
 	limits = limits.withDefaults()
 	roots, err := parse(data, format, limits)
-	roots = unlisted(roots)
+	if roots = unlisted(roots); len(roots) > limits.Documents {
+		roots, err = nil, tooMany(limits)
+	}
 	var docs []Document
 	var errs FieldErrors
 	starts := lineStarts(data)
@@ -93,9 +96,14 @@ func parse(data []byte, format Format, limits Limits) ([]*yaml.Node, *FieldError
 		return nil, err
 	}
 	if format == JSON {
-		return parseJSON(data, limits.Depth)
+		return parseJSON(data, limits)
 	}
-	return parseYAML(data)
+	return parseYAML(data, limits)
+}
+
+// tooMany is the one fault of an input of too many documents, none of which is read.
+func tooMany(limits Limits) *FieldError {
+	return &FieldError{Message: fmt.Sprintf("the input has more than %d documents: send fewer at a time", limits.Documents)}
 }
 
 // unlisted puts the objects of a list, as the API answers it ("items" and perhaps "revision"), in the list's place.
@@ -127,12 +135,15 @@ func itemsOf(n *yaml.Node) (items *yaml.Node) {
 	return items
 }
 
-func parseYAML(data []byte) (roots []*yaml.Node, fault *FieldError) {
+func parseYAML(data []byte, limits Limits) (roots []*yaml.Node, fault *FieldError) {
 	loader, err := yaml.NewLoader(bytes.NewReader(data))
 	if err != nil {
 		return nil, &FieldError{Message: err.Error()}
 	}
-	for {
+	for read := 0; ; read++ {
+		if len(roots) > limits.Documents || read > 2*limits.Documents {
+			return nil, tooMany(limits)
+		}
 		var n yaml.Node
 		err := loader.Load(&n)
 		if errors.Is(err, io.EOF) {

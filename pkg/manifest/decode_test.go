@@ -307,3 +307,24 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestTooManyDocuments(t *testing.T) {
+	const object = "apiVersion: breakwater/v1alpha1\nkind: Policy\nmetadata: {name: a}\nspec: {}\n---\n"
+	item := `{"apiVersion": "breakwater/v1alpha1", "kind": "Policy", "metadata": {"name": "a"}, "spec": {}}`
+	for name, tt := range map[string]struct {
+		text   string
+		format Format
+		want   bool // too many
+	}{
+		"nothings":      {strings.Repeat("---\n", 2<<20), YAML, true},
+		"objects":       {strings.Repeat(object, 2001), YAML, true},
+		"2,000 objects": {strings.Repeat(object, 2000), YAML, false},
+		"JSON":          {strings.Repeat("{}", 2001), JSON, true},
+		"a list":        {`{"items": [` + strings.Repeat(item+",", 2000) + item + `]}`, JSON, true},
+	} {
+		docs, errs := Decode("", []byte(tt.text), tt.format, Limits{Total: 16 << 20})
+		if got := strings.Contains(errs.Error(), "more than 2000 documents"); got != tt.want || tt.want && (len(errs) != 1 || len(docs) != 0) {
+			t.Errorf("%s: %d documents, %d faults (%.100s)", name, len(docs), len(errs), errs.Error())
+		}
+	}
+}

@@ -91,7 +91,7 @@ func entryOf(n *yaml.Node, key string) *yaml.Node {
 }
 
 func oneJSON(data []byte) (*yaml.Node, error) {
-	roots, fault := parseJSON(data, 10000)
+	roots, fault := parseJSON(data, Limits{Depth: 10000, Documents: 2})
 	if fault != nil {
 		return nil, fault
 	}

@@ -12,19 +12,21 @@ import (
 )
 
 // parseJSON reads values, one after the other, into the nodes that YAML would give.
-func parseJSON(data []byte, depth int) ([]*yaml.Node, *FieldError) {
+func parseJSON(data []byte, limits Limits) ([]*yaml.Node, *FieldError) {
 	p := jsonParser{data: data, dec: json.NewDecoder(bytes.NewReader(data)), line: 1}
 	p.dec.UseNumber()
 	var roots []*yaml.Node
 	for {
-		n, err := p.value(depth + 1)
+		n, err := p.value(limits.Depth + 1)
 		if errors.Is(err, io.EOF) && n == nil {
 			return roots, nil
 		}
 		if err != nil {
 			return roots, p.fault(err)
 		}
-		roots = append(roots, n)
+		if roots = append(roots, n); len(roots) > limits.Documents {
+			return nil, tooMany(limits)
+		}
 	}
 }
 
