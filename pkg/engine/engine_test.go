@@ -435,6 +435,28 @@ func TestRoutesMatch(t *testing.T) {
 	}
 }
 
+// TestLimitsAreGivenBack has room for one request at a time, however each of many ends.
+func TestLimitsAreGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, func(w *world) {
+			w.cluster.Thresholds[0] = resilience.Thresholds{MaxRequests: 1, MaxRetries: 1}
+			w.route.Timeout = time.Second
+			w.route.Retry = retrying(resilience.On5xx, 1)
+		})
+		for range 3 {
+			for name, act := range map[string]func(context.Context, *engine.Attempt) engine.Result{
+				"answered": status(200), "retried": sequence(status(503), status(200)), "exhausted": status(503),
+				"reset": failed(engine.Termination), "late": hang,
+			} {
+				if a := w.call(&hosts{act: act}); a.Flags&engine.UO != 0 {
+					t.Errorf("%s: %s, want room for it", name, local(a))
+				}
+			}
+		}
+		w.expect(t, map[string]int64{"upstream_rq_active_overflow": 0, "upstream_rq_retry_overflow": 0, "circuit_breakers.default.remaining_rq": 1})
+	})
+}
+
 // TestHedging has a second attempt run beside a slow first.
 func TestHedging(t *testing.T) {
 	after := func(d time.Duration, code int) func(context.Context, *engine.Attempt) engine.Result {

@@ -290,22 +290,74 @@ func TestTheTimeoutStartsWhenTheRequestIsComplete(t *testing.T) {
 }
 
 func TestABrokenResponseBreaksForTheApplication(t *testing.T) {
+	for _, half := range []string{"Content-Length: 10\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"} {
+		host := script(t, func(c net.Conn) {
+			if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+				fmt.Fprint(c, "HTTP/1.1 200 OK\r\n"+half)
+			}
+		})
+		f := newFixture(t, nil, host)
+		resp, err := f.client.Get("http://" + f.address())
+		if err == nil {
+			_, err = io.ReadAll(resp.Body)
+			resp.Body.Close()
+		}
+		if err == nil {
+			t.Errorf("%q: the application took half a response for a whole", half)
+		}
+		eventually(t, "it counts as a reset", func() bool { return f.stat("upstream_rq_rx_reset") == 1 })
+	}
+}
+
+// TestAConnectionWithARestIsNotUsedAgain has a host that answers before it has read the request.
+func TestAConnectionWithARestIsNotUsedAgain(t *testing.T) {
 	host := script(t, func(c net.Conn) {
-		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
-			fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+		in := bufio.NewReader(c)
+		for {
+			req, err := http.ReadRequest(in)
+			if err != nil {
+				return
+			}
+			if req.Method == "POST" {
+				_, _ = in.Discard(len("4\r\nsome\r\n")) // the rest of the body would come next
+				fmt.Fprint(c, "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+				continue
+			}
+			fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 		}
 	})
 	f := newFixture(t, nil, host)
-	resp, err := f.client.Get("http://" + f.address())
-	if err == nil {
-		_, err = io.ReadAll(resp.Body)
-		resp.Body.Close()
+	in, out := io.Pipe()
+	go func() { _, _ = out.Write([]byte("some")) }() // and never more
+	if resp, _ := f.get("POST", "/", in); resp.StatusCode != 413 {
+		t.Errorf("%d, want the early answer", resp.StatusCode)
 	}
-	if err == nil {
-		t.Error("the application took half a response for a whole")
+	out.Close()
+	if resp, body := f.get("GET", "/", nil); resp.StatusCode != 200 {
+		t.Errorf("the next request: %d %q", resp.StatusCode, body)
 	}
-	if f.stat("upstream_rq_rx_reset") != 1 {
-		t.Errorf("upstream_rq_rx_reset is %d", f.stat("upstream_rq_rx_reset"))
+	if n := f.stat("upstream_cx_total"); n != 2 {
+		t.Errorf("%d connections, want one that was given up and one more", n)
+	}
+}
+
+// TestAMalformedBodyIsNotTheHostsFault has the application break the framing of its request.
+func TestAMalformedBodyIsNotTheHostsFault(t *testing.T) {
+	host := upstream(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	f := newFixture(t, nil, host)
+	c, err := net.Dial("tcp", f.address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n")
+	if _, err := io.ReadAll(c); err != nil {
+		t.Errorf("the connection: %v, want its end", err)
+	}
+	eventually(t, "nothing is active", func() bool { return f.stat("upstream_rq_active") == 0 })
+	if f.stat("upstream_rq_total") != 1 || f.stat("upstream_rq_rx_reset") != 0 {
+		t.Errorf("%d requests, %d resets; want 1 and none", f.stat("upstream_rq_total"), f.stat("upstream_rq_rx_reset"))
 	}
 }
 
