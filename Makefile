@@ -11,6 +11,7 @@ all: build
 build: ## the programs, into bin/
 	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/breakwater ./cmd/controlplane
 	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/bwctl ./cmd/bwctl
+	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/breakwater-agent ./cmd/agent
 
 tools: ## the pinned Envoy, into .cache/envoy; ENVOY=/path uses another
 	tools/fetch-envoy.sh

@@ -207,6 +207,8 @@ func TestLinks(t *testing.T) {
 		{".", "go.etcd.io/etcd", "the library for Go programs links no etcd"},
 		{"./pkg/client", "go.etcd.io/etcd", "the API client links no etcd"},
 		{"./pkg/client", "github.com/envoyproxy/go-control-plane", "the API client links no Envoy protos"},
+		{"./pkg/proxy", "go.etcd.io/etcd", "the data plane links no etcd"},
+		{"./cmd/agent", "go.etcd.io/etcd", "the agent links no etcd"},
 		{"./cmd/bwctl", "go.etcd.io/etcd", "bwctl builds in seconds"},
 		{"./cmd/bwctl", "github.com/envoyproxy/go-control-plane", "bwctl builds in seconds"},
 	} {
