@@ -26,7 +26,7 @@ const patience = 10 * time.Second
 
 // fixture is a proxy with one route to one cluster of hosts.
 type fixture struct {
-	t       *testing.T
+	t       testing.TB
 	engine  *engine.Engine
 	server  *proxy.Server
 	table   *dataplane.Table
@@ -47,7 +47,7 @@ func unlimited() (all [resilience.Priorities]resilience.Thresholds) {
 	return all
 }
 
-func newFixture(t *testing.T, change func(*fixture), hosts ...string) *fixture {
+func newFixture(t testing.TB, change func(*fixture), hosts ...string) *fixture {
 	t.Helper()
 	f := &fixture{t: t, client: &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: patience}}
 	f.cluster = &dataplane.Cluster{Name: "shop/email", ConnectTimeout: time.Second, Thresholds: unlimited()}

@@ -32,7 +32,7 @@ func (l *listener) serve(w http.ResponseWriter, r *http.Request) {
 	x := newExchange(w, r, call, &before)
 	answer := call.Do(r.Context(), x)
 	before.end()
-	f := flow{w: w, r: r, call: call, x: x, config: config}
+	f := flow{l: l, w: w, r: r, call: call, x: x, config: config}
 	if winner, ok := answer.From.(*exchange); ok {
 		f.x = winner
 	}
@@ -179,6 +179,7 @@ func dropHopByHop(h http.Header) {
 
 // flow brings an answer to the application.
 type flow struct {
+	l      *listener
 	w      http.ResponseWriter
 	r      *http.Request
 	call   *engine.Call
@@ -359,6 +360,14 @@ func (f *flow) tunnel(a engine.Answer) {
 		return
 	}
 	defer down.Close()
+	f.l.streams.all.Add(1)
+	defer f.l.streams.all.Done()
+	if !f.l.streams.add(down) {
+		f.x.end(false)
+		f.call.Finish(engine.AppGone)
+		return
+	}
+	defer f.l.streams.remove(down)
 	_ = down.SetDeadline(time.Time{})
 	resp := *f.x.resp
 	resp.Body = nil

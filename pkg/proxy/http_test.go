@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -77,6 +78,38 @@ func TestUpgradesBecomeTunnels(t *testing.T) {
 	}
 	c.Close()
 	eventually(t, "the request ends", func() bool { return f.stat("upstream_rq_active") == 0 && f.stat("upstream_cx_active") == 0 })
+}
+
+// TestATunnelEndsWithTheServer leaves an idle tunnel open over the end of the drain.
+func TestATunnelEndsWithTheServer(t *testing.T) {
+	host := script(t, func(c net.Conn) {
+		in := bufio.NewReader(c)
+		if _, err := http.ReadRequest(in); err == nil {
+			fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+			_, _ = io.Copy(c, in)
+		}
+	})
+	f := newFixture(t, nil, host)
+	c, err := net.Dial("tcp", f.address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	fmt.Fprint(c, "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	in := bufio.NewReader(c)
+	if resp, err := http.ReadResponse(in, nil); err != nil || resp.StatusCode != 101 {
+		t.Fatalf("%v %v", resp, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	f.server.Close(ctx)
+	if f.stat("upstream_rq_active") != 0 {
+		t.Error("the server has ended before its tunnel")
+	}
+	if _, err := in.ReadByte(); err == nil {
+		t.Error("the tunnel goes on")
+	}
 }
 
 func TestContinueComesFromTheHost(t *testing.T) {

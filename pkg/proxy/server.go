@@ -63,7 +63,7 @@ type listener struct {
 	config  atomic.Pointer[dataplane.HTTP]
 	tcp     atomic.Pointer[dataplane.TCP]
 	http    *http.Server
-	streams streams // of TCP
+	streams streams
 	done    chan struct{}
 }
 
@@ -181,11 +181,10 @@ func (l *listener) newHTTP(config *dataplane.HTTP) *http.Server {
 // drain stops accepting, and ends connections as their requests end.
 func (l *listener) drain(ctx context.Context) {
 	if l.http == nil {
-		l.drainTCP(ctx)
-		return
-	}
-	if err := l.http.Shutdown(ctx); err != nil {
+		_ = l.net.Close()
+	} else if err := l.http.Shutdown(ctx); err != nil {
 		_ = l.http.Close()
 	}
 	<-l.done
+	l.streams.drain(ctx)
 }

@@ -15,7 +15,7 @@ import (
 // buffers are for bodies and streams on their way.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 16<<10); return &b }}
 
-// streams are the connections of a TCP listener.
+// streams are the connections of a listener that are not, or no longer, HTTP.
 type streams struct {
 	all sync.WaitGroup
 
@@ -108,19 +108,17 @@ func (l *listener) forward(c net.Conn) {
 	}, c, up)
 }
 
-// drainTCP lets streams finish until ctx ends. An idle stream does not end by itself.
-func (l *listener) drainTCP(ctx context.Context) {
-	_ = l.net.Close()
-	<-l.done
+// drain lets streams finish until ctx ends. An idle stream does not end by itself.
+func (s *streams) drain(ctx context.Context) {
 	ended := make(chan struct{})
 	go func() {
-		l.streams.all.Wait()
+		s.all.Wait()
 		close(ended)
 	}()
 	select {
 	case <-ended:
 	case <-ctx.Done():
-		l.streams.cut()
+		s.cut()
 		<-ended
 	}
 }
