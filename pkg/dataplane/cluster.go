@@ -42,7 +42,7 @@ func (r *reader) cluster(path string, c *clusterv3.Cluster) *clusterPiece {
 		Name:           c.GetName(),
 		ConnectTimeout: orDuration(c.GetConnectTimeout(), defaultConnectTimeout),
 		IdleTimeout:    defaultIdleTimeout,
-		HTTP2:          c.GetHttp2ProtocolOptions() != nil, //nolint:staticcheck // other servers still say it so
+		HTTP2:          c.GetHttp2ProtocolOptions() != nil, // other servers still say it so
 		MaxHeaders:     defaultMaxHeaders,
 		MaxHeadersKiB:  defaultMaxHeadersKiB,
 		Thresholds:     r.thresholds(path+".circuit_breakers", c.GetCircuitBreakers()),

@@ -25,7 +25,7 @@ func (r *reader) headerMatch(path string, m *routev3.HeaderMatcher) resilience.H
 		Name: strings.ToLower(m.GetName()), Kind: resilience.Present,
 		Invert: m.GetInvertMatch(), TreatMissingAsEmpty: m.GetTreatMissingHeaderAsEmpty(),
 	}
-	//nolint:staticcheck // other servers still use the older specifiers
+	// Other servers still use the older specifiers
 	switch s := m.GetHeaderMatchSpecifier().(type) {
 	case nil:
 	case *routev3.HeaderMatcher_StringMatch:

@@ -101,7 +101,7 @@ func (r *reader) match(path string, m *routev3.RouteMatch, out *Route) {
 
 // bufferLimit is the route's or else the virtual host's; 0: the listener's.
 func (r *reader) bufferLimit(path string, host *routev3.VirtualHost, route *routev3.Route) uint32 {
-	//nolint:staticcheck // other servers still use the older field
+	// Other servers still use the older field
 	small := []*wrapperspb.UInt32Value{route.GetPerRequestBufferLimitBytes(), host.GetPerRequestBufferLimitBytes()}
 	for i, limit := range []*wrapperspb.UInt64Value{route.GetRequestBodyBufferLimit(), host.GetRequestBodyBufferLimit()} {
 		if limit == nil && small[i] != nil {
@@ -169,7 +169,7 @@ func (r *reader) weighted(path string, w *routev3.WeightedCluster, out *Route) {
 		out.Weighted = append(out.Weighted, WeightedCluster{Cluster: c.GetName(), Weight: weight})
 		r.need(view.CDS, c.GetName())
 	}
-	//nolint:staticcheck // other servers still say it
+	// Other servers still say it
 	if total := w.GetTotalWeight(); total != nil && uint64(total.GetValue()) != sum {
 		r.fault(path+".total_weight", "is %d, and the weights make %d", total.GetValue(), sum)
 	}

@@ -215,13 +215,25 @@ func (c *Client) restore() {
 	}
 	r := saved.Resources
 	r.Layers = c.cfg.Layers
-	if faults := c.cfg.Apply(r); len(faults) > 0 {
-		c.log.Error("the saved configuration can't be enforced", "faults", dataplane.Text(faults))
-		return
+	for range 3 { // once more without what was refused, and once more where that uncovered others
+		faults := c.cfg.Apply(r)
+		if len(faults) == 0 {
+			c.restored(r, saved.At)
+			return
+		}
+		c.log.Error("the saved configuration can't be enforced as it is", "faults", dataplane.Text(faults))
+		var drop []dataplane.Change
+		for _, f := range faults {
+			drop = append(drop, dataplane.Change{ID: f.ID})
+		}
+		r = r.With(drop)
 	}
+}
+
+func (c *Client) restored(r dataplane.Resources, at time.Time) {
 	c.state.restore(r)
-	c.note(func(s *Status) { s.Applied, s.Saved, s.Resources = time.Now(), saved.At, r.Len() })
-	c.log.Warn("serving the configuration that was saved", "age", time.Since(saved.At).Round(time.Second), "resources", r.Len())
+	c.note(func(s *Status) { s.Applied, s.Saved, s.Resources = time.Now(), at, r.Len() })
+	c.log.Warn("serving the configuration that was saved", "age", time.Since(at).Round(time.Second), "resources", r.Len())
 }
 
 // save writes what is in force, some time after it changed: a burst is one file.

@@ -379,6 +379,36 @@ func TestStartsFromDiskAlone(t *testing.T) {
 	})
 }
 
+// TestStartsFromDiskWithoutWhatIsRefused has a data plane that can't take one of the saved resources any more.
+func TestStartsFromDiskWithoutWhatIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		kv, n := store.NewMemory(store.Limits{}), &network{}
+		putService(t, kv, "payments", "10.0.0.1")
+		putService(t, kv, "billing", "10.0.0.2")
+		p := startPlane(t, n, "one:1", kv)
+		a := startAgent(t, n, func(c *Config) { c.StateDir = dir })
+		settleDown()
+		a.stop()
+		p.stop()
+
+		bad := view.ID{Type: view.CDS, Name: "shop/billing"}
+		again := startAgent(t, n, func(c *Config) {
+			apply := c.Apply
+			c.StateDir, c.Apply = dir, func(r dataplane.Resources) []dataplane.Fault {
+				if r.Get(bad) != nil {
+					return []dataplane.Fault{{ID: bad, Field: "cluster", Reason: "no"}}
+				}
+				return apply(r)
+			}
+		})
+		synctest.Wait()
+		if c := again.now().Clusters; c["shop/payments"] == nil || c["shop/billing"] != nil {
+			t.Errorf("clusters %v", c)
+		}
+	})
+}
+
 func TestRejectsAndRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kv, n := store.NewMemory(store.Limits{}), &network{}
