@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -13,12 +14,19 @@ import (
 
 // table writes rows under a head; cells beyond the head are left out.
 func (a *app) table(head []string, rows [][]string) error {
-	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
+	var b bytes.Buffer
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, strings.Join(head, "\t"))
 	for _, row := range rows {
 		fmt.Fprintln(w, strings.Join(row[:min(len(row), len(head))], "\t"))
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(b.String()) {
+		a.printf("%s\n", strings.TrimRight(line, " \n"))
+	}
+	return nil
 }
 
 func dash(s string) string {

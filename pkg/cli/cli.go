@@ -8,9 +8,11 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/client"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 )
@@ -74,6 +76,9 @@ func exitCode(err error) int {
 	case errors.As(err, &faults):
 		return ExitInvalid
 	}
+	if misnamed(err) {
+		return ExitUsage
+	}
 	switch client.StatusOf(err) {
 	case http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
 		return ExitInvalid
@@ -85,6 +90,17 @@ func exitCode(err error) int {
 		return ExitDenied
 	}
 	return ExitFailed
+}
+
+// misnamed reports whether all that the server found wrong is what stood on the command line: names no object can have.
+func misnamed(err error) bool {
+	var p *api.Problem
+	if !errors.As(err, &p) || len(p.Errors) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(p.Errors, func(f manifest.FieldError) bool {
+		return !strings.HasPrefix(f.Field, "path.") && !strings.HasPrefix(f.Field, "query.")
+	})
 }
 
 // usageError is a wrong command line that only the command itself could see.
@@ -128,6 +144,9 @@ func (a *app) env(name, fallback string) string {
 func (a *app) connect() (err error) {
 	if a.client, err = client.New(a.server); err != nil {
 		return usagef("--server: %v", err)
+	}
+	if msg := manifest.CheckName(a.namespace); msg != "" {
+		return usagef("--namespace: %s", msg)
 	}
 	if a.Getenv != nil {
 		a.client.Actor = printable(a.Getenv("USER"))

@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"net"
 	"strings"
 
@@ -16,6 +15,7 @@ import (
 
 func (a *app) effectiveCommand() *cobra.Command {
 	var caller, service string
+	var all bool
 	cmd := &cobra.Command{
 		Use:   "effective --to SERVICE [--from SERVICE]",
 		Short: "Show what holds for the calls from one service to another, and where each value comes from",
@@ -39,16 +39,17 @@ func (a *app) effectiveCommand() *cobra.Command {
 			case "yaml":
 				return a.printYAML([]any{e})
 			}
-			return a.printEffective(e)
+			return a.printEffective(e, all)
 		},
 	}
 	cmd.Flags().StringVar(&caller, "from", "", "the calling service")
 	cmd.Flags().StringVar(&service, "to", "", "the called service")
+	cmd.Flags().BoolVar(&all, "all", false, "show the fields that no policy sets too, after the others")
 	a.outputFlag(cmd, "table", "yaml", "json")
 	return cmd
 }
 
-func (a *app) printEffective(e *api.EffectiveResponse) error {
+func (a *app) printEffective(e *api.EffectiveResponse, all bool) error {
 	caller := e.From
 	if caller == "" {
 		caller = "any other caller"
@@ -62,15 +63,73 @@ func (a *app) printEffective(e *api.EffectiveResponse) error {
 		return nil
 	}
 	a.notef("policies, the most specific last: %s\n", strings.Join(e.Policies, ", "))
-	var rows [][]string
+	var rows, defaults [][]string
 	for _, f := range e.Fields {
-		var lost []string
-		for _, l := range f.Losers {
-			lost = append(lost, fmt.Sprintf("%s from %s", value(l.Value), l.Origin.Policy))
+		if f.Origin.Default {
+			defaults = append(defaults, cells(f.Path, value(f.Value), []string{"default"})...)
+		} else {
+			rows = append(rows, effectiveRows(f)...)
 		}
-		rows = append(rows, []string{f.Path, value(f.Value), f.Origin.String(), dash(strings.Join(lost, "; "))})
 	}
-	return a.table([]string{"FIELD", "VALUE", "ORIGIN", "OVERRIDES"}, rows)
+	if all {
+		rows = append(rows, defaults...)
+	} else if len(defaults) > 0 {
+		a.notef("%s no policy sets: --all shows them\n", plural(len(defaults), "field"))
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	return a.table([]string{"FIELD", "VALUE", "ORIGIN"}, rows)
+}
+
+// The widest that values and origins get before they go on in the next row, so that a table fits a terminal.
+const (
+	valueWidth  = 32
+	originWidth = 44
+)
+
+// effectiveRows are a field, and below it the values that it overrides, from the most specific policy on.
+func effectiveRows(f api.EffectiveField) [][]string {
+	source := []string{f.Origin.Policy}
+	if f.Origin.Path != f.Path {
+		if source = []string{f.Origin.String()}; len(source[0]) > originWidth {
+			source = []string{f.Origin.Policy, "(" + f.Origin.Path + ")"}
+		}
+	}
+	rows := cells(f.Path, value(f.Value), source)
+	for _, l := range f.Losers {
+		rows = append(rows, cells("  overrides", value(l.Value), []string{l.Origin.Policy})...)
+	}
+	return rows
+}
+
+// cells are the rows that a field takes.
+func cells(field, value string, source []string) [][]string {
+	var rows [][]string
+	for i, line := range folded(value) {
+		rows = append(rows, []string{"", line, ""})
+		if i < len(source) {
+			rows[i][2] = source[i]
+		}
+	}
+	for i := len(rows); i < len(source); i++ {
+		rows = append(rows, []string{"", "", source[i]})
+	}
+	rows[0][0] = field
+	return rows
+}
+
+// folded breaks a list after commas. A single word stays whole.
+func folded(text string) []string {
+	lines := []string{""}
+	for part := range strings.SplitAfterSeq(text, ",") {
+		if last := len(lines) - 1; lines[last] != "" && len(lines[last])+len(part) > valueWidth {
+			lines = append(lines, part)
+		} else {
+			lines[last] += part
+		}
+	}
+	return lines
 }
 
 // value is JSON as a cell: text without quotes, and off for what a policy switched off.
