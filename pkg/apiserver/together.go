@@ -40,6 +40,9 @@ func (s *step) fits(all []catalog.Endpoint) error {
 	if catalog.Port(s.endpoint, &s.oldService.Spec) == 0 {
 		return invalidField("port", "is required: the service names no port")
 	}
+	if n := len(all) + len(s.oldService.Spec.Endpoints); n > catalog.MaxEndpoints && s.action == api.Created {
+		return invalidField("", fmt.Sprintf("Service %s has %d endpoints already, the most there may be", s.key, n-1))
+	}
 	d := catalog.Together(s.oldService, all)
 	for _, twin := range d.Twins {
 		if twin.ID == s.id || twin.Other == "endpoint "+s.id {
@@ -84,6 +87,9 @@ func (w *writer) serviceFits(ctx context.Context, s *step) error {
 	}
 	for _, where := range d.Heavy {
 		faults = append(faults, s.place.fault("spec.endpoints", overweight(where)))
+	}
+	if n := len(registered) + len(s.service.Spec.Endpoints); n > catalog.MaxEndpoints {
+		faults = append(faults, s.place.fault("spec.endpoints", fmt.Sprintf("make %d together with the registered endpoints; at most %d are accepted", n, catalog.MaxEndpoints)))
 	}
 	if len(faults) > 0 {
 		return invalid(faults...)

@@ -87,3 +87,19 @@ func TestWeightsThatEnvoyCannotAdd(t *testing.T) {
 	f.want(http.StatusCreated, "PUT", services+"/payments/endpoints/e1", "{address: 10.1.0.1, weight: 1000000, locality: {region: a}}")
 	f.refused(http.StatusUnprocessableEntity, service("payments", ", endpoints: ["+list.String()+"{address: 10.1.0.2, weight: 1000000}]"))
 }
+
+func TestTooManyEndpointsTogether(t *testing.T) {
+	f := newFixture(t)
+	var list strings.Builder
+	for i := range 9999 {
+		fmt.Fprintf(&list, "{address: 10.0.%d.%d},", i/250, i%250+1)
+	}
+	f.apply(service("payments", ", endpoints: ["+list.String()+"]"))
+	f.want(http.StatusCreated, "PUT", services+"/payments/endpoints/e1", "{address: 10.1.0.1}")
+	r := parse[api.Problem](t, f.want(http.StatusUnprocessableEntity, "PUT", services+"/payments/endpoints/e2", "{address: 10.1.0.2}"))
+	if len(r.Errors) != 1 || !strings.Contains(r.Errors[0].Message, "10000 endpoints already") {
+		t.Errorf("problem %+v, want one fault that says how many there are", r)
+	}
+	f.want(http.StatusOK, "PUT", services+"/payments/endpoints/e1", "{address: 10.1.0.3}")
+	f.refused(http.StatusUnprocessableEntity, service("payments", ", endpoints: ["+list.String()+"{address: 10.1.0.4}]"))
+}

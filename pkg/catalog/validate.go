@@ -9,11 +9,11 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 )
 
-// The most that one service may have.
-const (
-	maxHosts     = 64
-	maxEndpoints = 10000
-)
+// MaxEndpoints is how many endpoints one service may have, static and registered ones together.
+const MaxEndpoints = 10000
+
+// maxHosts is how many further hosts one service may have.
+const maxHosts = 64
 
 // tooHeavy is what Envoy says no to: it adds the weights of a locality up in 32 bits.
 const tooHeavy = "the weights of one locality add up to more than 4294967295"
@@ -93,8 +93,8 @@ func checkHost(host string) string {
 }
 
 func (f *faults) endpoints(spec *ServiceSpec) {
-	if n := len(spec.Endpoints); n > maxEndpoints {
-		f.add("spec.endpoints", "must have at most %d endpoints, has %d", maxEndpoints, n)
+	if n := len(spec.Endpoints); n > MaxEndpoints {
+		f.add("spec.endpoints", "must have at most %d endpoints, has %d", MaxEndpoints, n)
 		return
 	}
 	seen := make(map[netip.AddrPort]int)
