@@ -139,7 +139,7 @@ func (c *Call) Do(ctx context.Context, up Upstream) Answer {
 		if a == nil {
 			return c.noHost()
 		}
-		res, cause := c.try(up, a)
+		res, cause := c.try(c.times.beginTry(c.ctx, a), up, a)
 		verdict := c.verdict(res, cause)
 		if verdict == resilience.RetryAgain {
 			c.discard(up, a, res)
@@ -225,9 +225,8 @@ func (c *Call) fail(status int, body string, flags Flags) Answer {
 	return Answer{Local: localReply(c.grpc, status, body, extra...), Status: status, Flags: flags}
 }
 
-// try does one attempt. Cause says which time ended it, where one did.
-func (c *Call) try(up Upstream, a *Attempt) (res Result, cause error) {
-	ctx := c.times.beginTry(c.ctx, a)
+// try does one attempt, within the ctx that beginTry made for it. Cause says which time ended it, where one did.
+func (c *Call) try(ctx context.Context, up Upstream, a *Attempt) (res Result, cause error) {
 	res = up.Try(ctx, a)
 	c.times.headers(a, res.Failure == None)
 	if res.Failure == None || res.Failure == LocalReset {

@@ -79,8 +79,9 @@ func (r *race) launch() bool {
 		}
 	}
 	r.running[a] = up
+	ctx := r.c.times.beginTry(r.c.ctx, a) // here, so that stop finds what to end
 	go func() {
-		res, cause := r.c.try(up, a)
+		res, cause := r.c.try(ctx, up, a)
 		r.ended <- ended{a, res, cause}
 	}()
 	return true
@@ -164,7 +165,7 @@ func (r *race) stop() {
 func (t *times) abandon(a *Attempt) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if a.cancelTry != nil {
-		a.cancelTry(context.Canceled)
+	if a.times != nil {
+		a.times.cancel(context.Canceled)
 	}
 }

@@ -31,10 +31,9 @@ type times struct {
 
 // tryTimes are the timeouts of one attempt. They are guarded by the call's times.
 type tryTimes struct {
-	attached  bool                    // it has a connection
-	streaming bool                    // its response has begun
-	cancelTry context.CancelCauseFunc // nil where no time can end the attempt alone
-	soft      func()                  // in place of the end by per-try timeout, where the attempt is hedged
+	attached  bool // it has a connection
+	streaming bool // its response has begun
+	cancel    context.CancelCauseFunc
 
 	tryTimer, tryIdleTimer, maxStreamTimer *time.Timer
 }
@@ -157,61 +156,62 @@ func (t *times) beginTry(ctx context.Context, a *Attempt) context.Context {
 	ctx, cancel := context.WithCancelCause(ctx)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	a.cancelTry = cancel
+	a.times = &tryTimes{cancel: cancel}
 	t.tries = append(t.tries, a)
 	return ctx
 }
 
 func (t *times) admitted(a *Attempt) {
-	if a.cancelTry == nil {
+	if a.times == nil {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	a.attached = true
-	arm(&a.maxStreamTimer, a.Config.MaxStream, a.cancelTry, errMaxStream)
+	a.times.attached = true
+	arm(&a.times.maxStreamTimer, a.Config.MaxStream, a.times.cancel, errMaxStream)
 	t.armTry(a)
 }
 
 // armTry starts the times of an attempt once the request is complete and has a connection.
 func (t *times) armTry(a *Attempt) {
-	if !t.complete || !a.attached || a.streaming || a.cancelTry == nil {
+	own := a.times
+	if !t.complete || !own.attached || own.streaming {
 		return
 	}
 	if a.soft != nil && t.perTry > 0 {
-		a.tryTimer = time.AfterFunc(t.perTry, a.soft)
+		own.tryTimer = time.AfterFunc(t.perTry, a.soft)
 	} else {
-		arm(&a.tryTimer, t.perTry, a.cancelTry, errPerTry)
+		arm(&own.tryTimer, t.perTry, own.cancel, errPerTry)
 	}
-	arm(&a.tryIdleTimer, t.perTryIdle, a.cancelTry, errPerTryIdle)
+	arm(&own.tryIdleTimer, t.perTryIdle, own.cancel, errPerTryIdle)
 }
 
 // headers says that the attempt's Try has returned: the time of the try is over.
 func (t *times) headers(a *Attempt, response bool) {
-	if a.cancelTry == nil {
+	if a.times == nil {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	stop(&a.tryTimer)
-	a.streaming = response
+	stop(&a.times.tryTimer)
+	a.times.streaming = response
 	if !response {
-		stop(&a.tryIdleTimer)
+		stop(&a.times.tryIdleTimer)
 	}
 }
 
 // endTry ends the attempt.
 func (t *times) endTry(a *Attempt) {
-	if a.cancelTry == nil {
+	if a.times == nil {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	stop(&a.tryTimer)
-	stop(&a.tryIdleTimer)
-	stop(&a.maxStreamTimer)
-	a.cancelTry(nil)
-	a.cancelTry = nil
+	stop(&a.times.tryTimer)
+	stop(&a.times.tryIdleTimer)
+	stop(&a.times.maxStreamTimer)
+	a.times.cancel(nil)
+	a.times = nil
 	t.tries = slices.DeleteFunc(t.tries, func(other *Attempt) bool { return other == a })
 }
 
@@ -226,8 +226,8 @@ func (t *times) progress() {
 		t.idleTimer.Reset(t.idle)
 	}
 	for _, a := range t.tries {
-		if a.tryIdleTimer != nil {
-			a.tryIdleTimer.Reset(t.perTryIdle)
+		if timer := a.times.tryIdleTimer; timer != nil {
+			timer.Reset(t.perTryIdle)
 		}
 	}
 }

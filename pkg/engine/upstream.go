@@ -74,5 +74,6 @@ type Attempt struct {
 	serving  *target // a member of the call's target, or itself
 	admitted bool
 	started  time.Time // where a budget asks for it
-	tryTimes
+	soft     func()    // in place of the end by per-try timeout, where the attempt is hedged
+	times    *tryTimes // nil: no time can end the attempt alone
 }

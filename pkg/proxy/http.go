@@ -351,6 +351,8 @@ func upgradeOf(r *http.Request) string {
 
 // tunnel joins the connections of both sides after a 101.
 func (f *flow) tunnel(a engine.Answer) {
+	f.l.streams.all.Add(1) // while the server still waits for this request
+	defer f.l.streams.all.Done()
 	up := f.x.resp.Body.(*tunnel)
 	down, rw, err := http.NewResponseController(f.w).Hijack()
 	if err != nil {
@@ -360,8 +362,6 @@ func (f *flow) tunnel(a engine.Answer) {
 		return
 	}
 	defer down.Close()
-	f.l.streams.all.Add(1)
-	defer f.l.streams.all.Done()
 	if !f.l.streams.add(down) {
 		f.x.end(false)
 		f.call.Finish(engine.AppGone)
