@@ -273,6 +273,8 @@ func (w *walker) duration(n *yaml.Node, d *Duration, path string, tag reflect.St
 		msg := "write a unit, such as 5s or 250ms"
 		if tag.Get("allow") == "none" && Duration(n.Value).endless() {
 			msg = toNone
+		} else if n.Value == "0" {
+			msg = "must be at least 1ms"
 		} else if decimal(n.Value) && len(n.Value) < 10 && n.Value[0] != '-' {
 			msg = fmt.Sprintf("write a unit, such as %ss or %sms", n.Value, n.Value)
 		}

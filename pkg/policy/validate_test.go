@@ -40,6 +40,7 @@ func TestSectionFaults(t *testing.T) {
 		{"timeout: {request: '0'}", "timeout.request: write \"none\" for no limit"},
 		{"timeout: {request: off}", "timeout.request: write \"none\" for no limit"},
 		{"timeout: {request: infinity}", "timeout.request: write \"none\" for no limit"},
+		{"timeout: {connect: 0}", "timeout.connect: must be at least 1ms"},
 		{"timeout: {connect: 0s}", "timeout.connect: must be at least 1ms"},
 		{"timeout: {connect: infinity}", "timeout.connect: \"infinity\" is not a duration: write a number with a unit, such as 250ms, 5s or 1m30s"},
 		{"timeout: {request: 9999999h}", "timeout.request: must be at most 24h"},
