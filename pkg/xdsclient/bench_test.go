@@ -11,8 +11,8 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/view"
 )
 
-// big is 1,000 clusters with ten hosts each.
-func big(b *testing.B) dataplane.Resources {
+// thousand is 1,000 clusters with ten hosts each.
+func thousand(b *testing.B) dataplane.Resources {
 	b.Helper()
 	var changes []dataplane.Change
 	add := func(t view.Type, n named) {
@@ -38,7 +38,7 @@ func big(b *testing.B) dataplane.Resources {
 // BenchmarkLoad is a start from disk: read, check, compile to a table.
 func BenchmarkLoad(b *testing.B) {
 	c := NewCache(b.TempDir(), "orders-1")
-	if err := c.Save(big(b), time.Now()); err != nil {
+	if err := c.Save(thousand(b), time.Now()); err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
@@ -53,7 +53,7 @@ func BenchmarkLoad(b *testing.B) {
 }
 
 func BenchmarkSave(b *testing.B) {
-	c, r := NewCache(b.TempDir(), "orders-1"), big(b)
+	c, r := NewCache(b.TempDir(), "orders-1"), thousand(b)
 	for b.Loop() {
 		if err := c.Save(r, time.Now()); err != nil {
 			b.Fatal(err)
