@@ -510,6 +510,7 @@ func TestHedging(t *testing.T) {
 
 func BenchmarkCall(b *testing.B) {
 	w := newWorld(b, 10, func(w *world) {
+		w.http.SuppressEnvoy = true // as our own listener has it: nobody is told of times
 		w.cluster.Balancing.Algorithm = resilience.LeastRequest
 		w.cluster.Outlier = &resilience.Outlier{Consecutive5xx: resilience.Consecutive{Threshold: 5, Enforcing: 100}, Interval: time.Hour, MaxEjectionPercent: 100}
 		w.route.Retry = retrying(resilience.On5xx, 2)

@@ -1,0 +1,106 @@
+package agent_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"go.uber.org/goleak"
+
+	"github.com/breakwater-mesh/breakwater/pkg/agent"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func valid(t *testing.T) agent.Config {
+	c := agent.Defaults()
+	c.XDS, c.Service, c.NodeID = []string{"127.0.0.1:1"}, "orders", "orders-1"
+	c.ListenAdmin, c.StateDir = "127.0.0.1:0", t.TempDir()
+	return c
+}
+
+func TestValidate(t *testing.T) {
+	for want, change := range map[string]func(*agent.Config){
+		"":                      func(*agent.Config) {},
+		"--xds":                 func(c *agent.Config) { c.XDS = nil },
+		"--service":             func(c *agent.Config) { c.Service = "" },
+		"--namespace":           func(c *agent.Config) { c.Namespace = "" },
+		"--node-id":             func(c *agent.Config) { c.NodeID = "" },
+		"--listen-outbound":     func(c *agent.Config) { c.ListenOutbound = "localhost:1" },
+		"--listen-admin 0.0.0.": func(c *agent.Config) { c.ListenAdmin = "0.0.0.0:9902" },
+		"--listen-admin x":      func(c *agent.Config) { c.ListenAdmin = "x" },
+	} {
+		c := valid(t)
+		change(&c)
+		err := c.Validate()
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", want, err)
+		}
+	}
+}
+
+// TestWithoutAControlPlane is alive, says that it is not ready, and ends cleanly.
+func TestWithoutAControlPlane(t *testing.T) {
+	c := valid(t)
+	l, err := net.Listen("tcp", c.ListenAdmin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.ListenAdmin = l.Addr().String()
+	if err := agent.Run(t.Context(), c, hclog.NewNullLogger()); err == nil || !strings.Contains(err.Error(), "--listen-admin") {
+		t.Errorf("a port that is taken: %v", err)
+	}
+	l.Close()
+
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- agent.Run(ctx, c, hclog.NewNullLogger()) }()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	get := func(path string) (int, string) {
+		resp, err := client.Get("http://" + c.ListenAdmin + path)
+		if err != nil {
+			return 0, err.Error()
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		return resp.StatusCode, string(body)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if status, _ := get("/healthz"); status == 200 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("not alive within 10 s")
+		}
+	}
+	for path, want := range map[string]string{
+		"/readyz": "503 not ready: no configuration yet", "/ready": "503 not ready", "/stats": "200 control_plane.connected_state: 0",
+		"/stats?format=json&filter=connected": `200 {`, "/stats?filter=nothing": "200 ", "/stats?filter=(": "400 filter",
+		"/stats?format=x": "400 format", "/clusters": "200 ", "/clusters?format=json": `200 {`, "/config_dump": "200 {",
+	} {
+		status, body := get(path)
+		if got := fmt.Sprint(status, " ", body); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %d %s, want %s", path, status, body, want)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("end: %v", err)
+	}
+}
+
+func TestCommandNamesWhatIsMissing(t *testing.T) {
+	cmd := agent.Command(new(bytes.Buffer))
+	cmd.SetArgs([]string{"--namespace", "shop"})
+	err := cmd.ExecuteContext(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "--xds") || !strings.Contains(err.Error(), "--service") {
+		t.Errorf("%v, want both flags named", err)
+	}
+}
