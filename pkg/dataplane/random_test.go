@@ -160,13 +160,13 @@ func try(t *testing.T, id view.ID, body []byte) bool {
 
 func TestRandomResources(t *testing.T) {
 	accepted := 0
-	for seed := range uint64(20_000) {
+	for seed := range uint64(4_000) {
 		if tryOne(t, seed) {
 			accepted++
 		}
 	}
-	if accepted < 500 {
-		t.Errorf("%d of 20,000 were accepted: they say little of Compile", accepted)
+	if accepted < 400 {
+		t.Errorf("%d of 4,000 were accepted: they say little of Compile", accepted)
 	}
 }
 
@@ -180,7 +180,11 @@ func TestWhatChangesNothing(t *testing.T) {
 		if base == "" {
 			t.Fatalf("%s is not accepted", id)
 		}
-		for seed := range uint64(6000) {
+		tries := uint64(2000)
+		if id.Type == view.LDS {
+			tries = 8000 // most of its fields lie deep
+		}
+		for seed := range tries {
 			changed := proto.Clone(m)
 			f := filler{rand.New(rand.NewPCG(seed, 2))}
 			field := f.poke(changed.ProtoReflect())
