@@ -25,7 +25,7 @@ type pool2 struct {
 	pool
 	conns   []*http.ClientConn // guarded by mu
 	dialing bool               // guarded by mu
-	reason  engine.Failure     // of the last dial; guarded by mu
+	use     sync.Mutex         // held while a stream is reserved, and while it is looked whether none is
 }
 
 // counted tells the pool of its end.
@@ -61,10 +61,13 @@ func (p *pool2) take(ctx context.Context, a *engine.Attempt) (*http.ClientConn, 
 	return cc, engine.None
 }
 
+// reserve takes a stream of a connection, nil where none has room.
 func (p *pool2) reserve() *http.ClientConn {
 	p.mu.Lock()
 	conns := p.conns
 	p.mu.Unlock()
+	p.use.Lock()
+	defer p.use.Unlock()
 	for _, cc := range conns {
 		if cc.Reserve() == nil {
 			return cc
@@ -73,94 +76,141 @@ func (p *pool2) reserve() *http.ClientConn {
 	return nil
 }
 
+// wait returns a connection with a stream reserved for the attempt.
 func (p *pool2) wait(ctx context.Context, a *engine.Attempt) (*http.ClientConn, engine.Failure) {
-	for {
-		w := &waiter{c: make(chan grant, 1)}
-		p.mu.Lock()
-		p.waiters = append(p.waiters, w)
-		if !p.dialing && p.host.OpenConnection(p.priority, p.open == 0) {
-			p.dialing = true
-			p.open++
-			go p.connect2(a.Config)
-		}
-		p.mu.Unlock()
-		if cc := p.reserve(); cc != nil { // freed before w was there to be told
-			p.forgo(w)
-			return cc, engine.None
-		}
-		select {
-		case g := <-w.c:
-			if g.failure != engine.None {
-				return nil, g.failure
-			}
-			if cc := p.reserve(); cc != nil {
-				return cc, engine.None
-			}
-		case <-ctx.Done():
-			p.forgo(w)
-			return nil, engine.LocalReset
-		}
+	w := &waiter{c: make(chan grant, 1)}
+	p.mu.Lock()
+	p.waiters = append(p.waiters, w)
+	p.dialMore(a.Config)
+	p.mu.Unlock()
+	if cc := p.reserve(); cc != nil { // freed before w was there to be told
+		p.forgo(w)
+		return cc, engine.None
+	}
+	select {
+	case g := <-w.c:
+		return g.stream, g.failure
+	case <-ctx.Done():
+		p.forgo(w)
+		return nil, engine.LocalReset
 	}
 }
 
+// dialMore opens a connection, unless one is being opened or the limits forbid it. mu is held.
+func (p *pool2) dialMore(config *dataplane.Cluster) {
+	if p.dialing || len(p.waiters) == 0 || !p.host.OpenConnection(p.priority, p.open == 0) {
+		return
+	}
+	p.dialing = true
+	p.open++
+	go p.connect2(config)
+}
+
+// forgo gives up waiting, and what was granted meanwhile.
 func (p *pool2) forgo(w *waiter) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if i := slices.Index(p.waiters, w); i >= 0 {
+	i := slices.Index(p.waiters, w)
+	if i >= 0 {
 		p.waiters = slices.Delete(p.waiters, i, i+1)
+	}
+	p.mu.Unlock()
+	if i >= 0 {
+		return
+	}
+	if g := <-w.c; g.stream != nil {
+		g.stream.Release()
 	}
 }
 
-// wake lets all who wait look again, or fail.
-func (p *pool2) wake(g grant) {
+// next is who waits longest, nil where nobody does.
+func (p *pool2) next() *waiter {
 	p.mu.Lock()
-	waiters := p.waiters
-	p.waiters = nil
-	p.mu.Unlock()
-	for _, w := range waiters {
-		w.c <- g
+	defer p.mu.Unlock()
+	if len(p.waiters) == 0 {
+		return nil
 	}
+	w := p.waiters[0]
+	p.waiters = slices.Delete(p.waiters, 0, 1)
+	return w
+}
+
+func (p *pool2) waiting() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.waiters) > 0
+}
+
+// serve gives the streams of cc to those who wait, and reports whether it gave any.
+func (p *pool2) serve(cc *http.ClientConn) (served bool) {
+	for p.waiting() && cc.Reserve() == nil {
+		w := p.next()
+		if w == nil {
+			cc.Release()
+			break
+		}
+		w.c <- grant{stream: cc}
+		served = true
+	}
+	return served
 }
 
 func (p *pool2) connect2(config *dataplane.Cluster) {
-	raw, failure := dialHost(p.dial, p.host, config.ConnectTimeout)
-	var cc *http.ClientConn
-	if failure == engine.None {
-		raw = &counted{Conn: raw, ended: p.closedOne}
-		var err error
-		if cc, err = transport2(raw, config).NewClientConn(context.Background(), "http", p.host.Address.String()); err != nil {
-			_ = raw.Close()
-			failure = engine.Termination
+	cc, failure := p.open2(config)
+	if cc == nil {
+		p.mu.Lock()
+		p.dialing = false
+		waiters := p.waiters
+		p.waiters = nil
+		p.mu.Unlock()
+		for _, w := range waiters { // what the host refused to one it refuses to all
+			w.c <- grant{failure: failure}
 		}
-	} else {
-		p.host.ConnectFailed(failure == engine.ConnectTimeout)
-		p.closedOne()
+		return
 	}
+	served := p.serve(cc) // before it is retired, where the host has gone meanwhile
 	p.mu.Lock()
 	p.dialing = false
 	gone := p.gone
-	if cc != nil {
+	if !gone {
 		p.conns = append(slices.Clip(p.conns), cc)
 	}
-	p.mu.Unlock()
-	if cc != nil {
-		cc.SetStateHook(p.changed)
-		if gone {
-			p.retire(cc)
-		}
+	if served {
+		p.dialMore(config)
 	}
-	p.wake(grant{failure: failure})
+	p.mu.Unlock()
+	cc.SetStateHook(p.changed)
+	if p.isGone() {
+		p.retire(cc)
+	}
+	p.serve(cc) // who came in between
 }
 
-// changed is told of a connection with room, or that has ended.
-func (p *pool2) changed(cc *http.ClientConn) {
-	if cc.Err() != nil {
-		p.remove(cc)
-	} else if p.isGone() {
-		p.retire(cc)
-		return
+func (p *pool2) open2(config *dataplane.Cluster) (*http.ClientConn, engine.Failure) {
+	raw, failure := dialHost(p.dial, p.host, config.ConnectTimeout)
+	if failure != engine.None {
+		p.host.ConnectFailed(failure == engine.ConnectTimeout)
+		p.closedOne()
+		return nil, failure
 	}
-	p.wake(grant{})
+	raw = &counted{Conn: raw, ended: p.closedOne}
+	cc, err := transport2(raw, config).NewClientConn(context.Background(), "http", p.host.Address.String())
+	if err != nil {
+		_ = raw.Close()
+		return nil, engine.Termination
+	}
+	return cc, engine.None
+}
+
+// changed is told of a connection with room, or that has ended. It may be called while use is held.
+func (p *pool2) changed(cc *http.ClientConn) {
+	switch {
+	case cc.Err() != nil:
+		p.remove(cc)
+	case p.isGone():
+		go p.retire(cc)
+	default:
+		p.serve(cc)
+	}
 }
 
 func (p *pool2) remove(cc *http.ClientConn) {
@@ -177,10 +227,11 @@ func (p *pool2) isGone() bool {
 	return p.gone
 }
 
-// retire ends a connection once it has no requests.
+// retire ends a connection once it has no requests. No stream of it is reserved meanwhile.
 func (p *pool2) retire(cc *http.ClientConn) {
+	p.use.Lock()
+	defer p.use.Unlock()
 	if cc.InFlight() == 0 {
-		p.remove(cc)
 		_ = cc.Close()
 	}
 }
@@ -189,6 +240,7 @@ func (p *pool2) shut() {
 	p.mu.Lock()
 	p.gone = true
 	conns := p.conns
+	p.conns = nil
 	p.mu.Unlock()
 	for _, cc := range conns {
 		p.retire(cc)

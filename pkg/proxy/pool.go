@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"os"
 	"slices"
 	"sync"
@@ -59,7 +60,8 @@ type pool struct {
 type waiter struct{ c chan grant }
 
 type grant struct {
-	conn    *conn
+	conn    *conn            // of HTTP/1
+	stream  *http.ClientConn // of HTTP/2, with a stream reserved
 	failure engine.Failure
 }
 
