@@ -7,7 +7,7 @@ type CircuitBreaker struct {
 	Disabled          *bool              `json:"disabled,omitempty" doc:"Clears the circuit breaker that less specific policies set; plain outlier detection stays." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"false"`
 	FailureThreshold  *uint32            `json:"failureThreshold,omitempty" doc:"Failures in a row that open it." minimum:"1" zero:"to switch the breaker off write circuitBreaker.disabled: true" unit:"failures" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"5 (Breakwater)"`
 	RecoveryTimeout   *manifest.Duration `json:"recoveryTimeout,omitempty" doc:"How long it stays open; up to 1 s longer on Envoy." unit:"duration" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"30s (Breakwater)"`
-	Scope             *string            `json:"scope,omitempty" doc:"What opens: each host alone, or the service. On Envoy each host counts alone, and open means all are ejected." enum:"host,service" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"host (Breakwater)"`
+	Scope             *string            `json:"scope,omitempty" doc:"What opens: each host alone, or the service. On Envoy each host counts alone, and open means all are ejected." enum:"host,service" scope:"cluster" effect:"in place" bwdefault:"host (Breakwater)"`
 	GatewayErrorsOnly *bool              `json:"gatewayErrorsOnly,omitempty" doc:"Counts 502, 503, 504, connect failures, resets and timeouts only: for a service with dependencies of its own." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"false (Breakwater)"`
 	HalfOpen          *HalfOpen          `json:"halfOpen,omitempty" doc:"How an open breaker is tried; only the agent enforces it." scope:"cluster" effect:"in place" bwdefault:"closes when the time is over"`
 }

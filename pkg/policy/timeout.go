@@ -45,4 +45,4 @@ func (t *Timeout) check() []clash {
 }
 
 // finite reports whether d is a limit at all.
-func finite(d *manifest.Duration) bool { return d != nil && *d != manifest.None }
+func finite(d *manifest.Duration) bool { return d != nil && d.D() > 0 }
