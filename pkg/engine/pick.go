@@ -1,9 +1,6 @@
 package engine
 
-import (
-	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
-	"github.com/breakwater-mesh/breakwater/pkg/resilience"
-)
+import "github.com/breakwater-mesh/breakwater/pkg/dataplane"
 
 // target is one configuration of a cluster with its live state. It is immutable.
 type target struct {
@@ -32,13 +29,8 @@ func (c *Call) pick(n int) (serving *target, h *Host) {
 
 // pickFrom chooses among the hosts that the cluster has now, which may be others than when the call began.
 func (c *Call) pickFrom(live *cluster) *Host {
-	var tried *resilience.Tried
-	again := uint32(0)
-	if policy := c.retry.policy; policy != nil && policy.AvoidPreviousHosts {
-		tried, again = &c.tried, policy.HostSelectionAttempts
-	}
 	now := live.fleet.Load()
-	choice := now.picker.Pick(c.engine.options.Rand, tried, again)
+	choice := now.picker.PickRetry(c.engine.options.Rand, &c.tried, c.retry.policy)
 	for range choice.Panics {
 		live.stats.add(healthyPanic)
 	}
