@@ -26,6 +26,7 @@ func TestRetriesAvoidWhatWasTried(t *testing.T) {
 					for i := range w.cluster.Hosts {
 						w.cluster.Hosts[i].Priority = uint32(i / 2)
 					}
+					w.cluster.Balancing.Algorithm = resilience.Random
 					w.route.Retry = retrying(resilience.On5xx, 2)
 					tt.avoid(w.route.Retry)
 				})
