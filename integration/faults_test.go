@@ -114,9 +114,13 @@ func TestExternalEtcdKilledAndRestarted(t *testing.T) {
 
 	cluster.Kill(0)
 	begun := time.Now()
-	status, answer, err := m.cp.Do(http.MethodPost, "/api/v1/apply", policyFor("bound", "payments", "timeout: {request: 4s}"))
-	if status != http.StatusServiceUnavailable {
-		t.Errorf("write without etcd = %d %s, %v; want 503", status, answer, err)
+	resp, err := http.Post("http://"+m.cp.API+"/api/v1/apply", "application/yaml", strings.NewReader(policyFor("bound", "payments", "timeout: {request: 4s}")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("write without etcd = %s, Retry-After %q; want 503 and when to come back", resp.Status, resp.Header.Get("Retry-After"))
 	}
 	if took := time.Since(begun); took > 8*time.Second {
 		t.Errorf("the refusal took %v", took)
