@@ -1,0 +1,160 @@
+package differential_test
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// compared are the statistics of a cluster that must agree.
+var compared = []string{
+	"upstream_rq_total", "upstream_rq_completed", "upstream_rq_200", "upstream_rq_4xx", "upstream_rq_5xx", "upstream_rq_503", "upstream_rq_504",
+	"upstream_rq_retry", "upstream_rq_retry_success", "upstream_rq_retry_limit_exceeded", "upstream_rq_retry_overflow",
+	"upstream_rq_retry_backoff_exponential", "upstream_rq_retry_backoff_ratelimited",
+	"upstream_rq_timeout", "upstream_rq_per_try_timeout", "upstream_rq_per_try_idle_timeout", "upstream_rq_max_duration_reached",
+	"upstream_rq_active_overflow", "upstream_rq_pending_overflow", "upstream_rq_active", "upstream_rq_pending_active",
+	"upstream_rq_rx_reset", "upstream_rq_tx_reset", "upstream_rq_pending_failure_eject", "upstream_rq_maintenance_mode",
+	"upstream_cx_connect_fail", "upstream_cx_connect_timeout", "upstream_cx_overflow", "upstream_cx_none_healthy",
+	"lb_healthy_panic", "membership_total", "membership_healthy", "retry_or_shadow_abandoned",
+	"outlier_detection.ejections_active", "outlier_detection.ejections_overflow", "outlier_detection.ejections_enforced_total",
+	"outlier_detection.ejections_enforced_consecutive_5xx", "outlier_detection.ejections_detected_consecutive_5xx",
+	"outlier_detection.ejections_enforced_consecutive_gateway_failure", "outlier_detection.ejections_detected_consecutive_gateway_failure",
+	"outlier_detection.ejections_enforced_consecutive_local_origin_failure", "outlier_detection.ejections_detected_consecutive_local_origin_failure",
+	"outlier_detection.ejections_enforced_failure_percentage", "outlier_detection.ejections_detected_failure_percentage",
+	"outlier_detection.ejections_enforced_success_rate", "outlier_detection.ejections_detected_success_rate",
+}
+
+// pick is the part of the statistics that is compared; what a proxy has none of counts as 0.
+func pick(stats map[string]int64) map[string]int64 {
+	picked := make(map[string]int64, len(compared))
+	for _, name := range compared {
+		picked[name] = stats[name]
+	}
+	return picked
+}
+
+// observation is all that is compared of one side of a scenario.
+type observation struct {
+	answers []answer
+	marks   []mark
+	log     []seen
+	perHost []int
+	stats   map[string]int64
+}
+
+func (s *side) observe() observation {
+	stats := s.settled()
+	s.up.mu.Lock()
+	defer s.up.mu.Unlock()
+	a := s.up.sides[s.name]
+	return observation{s.answers, s.marks, slices.Clone(a.log), slices.Clone(a.perHost), stats}
+}
+
+// slack is by how much two times may differ that should be equal, beside a fifth of them: other processes share the machine.
+const slack = 150 * time.Millisecond
+
+// differences between Envoy and the agent, one line each. The order of concurrent requests counts for nothing.
+func differences(sc *scenario, envoy, agent observation) []string {
+	var d diff
+	if sc.concurrent {
+		for _, o := range []observation{envoy, agent} {
+			slices.SortStableFunc(o.answers, func(a, b answer) int { return strings.Compare(a.key(), b.key()) })
+		}
+	}
+	d.add(len(envoy.answers) == len(agent.answers), "answers", len(envoy.answers), len(agent.answers))
+	for i := range min(len(envoy.answers), len(agent.answers)) {
+		d.answer(sc, i+1, envoy.answers[i], agent.answers[i])
+	}
+	d.add(len(envoy.marks) == len(agent.marks), "waits", envoy.marks, agent.marks)
+	for i := range min(len(envoy.marks), len(agent.marks)) {
+		a, b := envoy.marks[i], agent.marks[i]
+		d.add(!a.vain && !b.vain, "came "+a.what+" and "+b.what, !a.vain, !b.vain)
+		d.add(near(a.took, b.took, sc.markSlack), "time until "+a.what, a.took, b.took)
+	}
+	d.requests(sc, envoy, agent)
+	if !sc.anyHost {
+		d.add(slices.Equal(envoy.perHost, agent.perHost), "requests by host", envoy.perHost, agent.perHost)
+	}
+	for _, name := range compared {
+		d.add(envoy.stats[name] == agent.stats[name], "stat "+name, envoy.stats[name], agent.stats[name])
+	}
+	return slices.DeleteFunc(d, func(line string) bool {
+		what, _, _ := strings.Cut(strings.TrimPrefix(line, "stat "), ":")
+		return slices.Contains(sc.ignore, what)
+	})
+}
+
+func (a answer) key() string { return fmt.Sprintf("%03d %s", a.status, a.body) }
+
+func near(a, b, extra time.Duration) bool {
+	return (a - b).Abs() <= slack+extra+max(a, b)/5
+}
+
+type diff []string
+
+func (d *diff) add(same bool, what string, envoy, agent any) {
+	if !same {
+		*d = append(*d, fmt.Sprintf("%s: envoy %v, agent %v", what, envoy, agent))
+	}
+}
+
+func (d *diff) answer(sc *scenario, n int, envoy, agent answer) {
+	at := fmt.Sprintf("answer %d: ", n)
+	d.add(envoy.status == agent.status, at+"status", envoy.status, agent.status)
+	d.add((envoy.err == "") == (agent.err == ""), at+"error", quote(envoy.err), quote(agent.err))
+	d.add(envoy.body == agent.body, at+"body", quote(envoy.body), quote(agent.body))
+	d.add(envoy.cut == agent.cut, at+"cut short", envoy.cut, agent.cut)
+	d.headers(at, envoy.header, agent.header)
+	switch {
+	case sc.longest != 0:
+		for _, a := range []answer{envoy, agent} {
+			d.add(a.elapsed >= sc.shortest && a.elapsed <= sc.longest+slack, at+"elapsed", envoy.elapsed, agent.elapsed)
+		}
+	default:
+		d.add(near(envoy.elapsed, agent.elapsed, 0), at+"elapsed", envoy.elapsed, agent.elapsed)
+	}
+}
+
+func (d *diff) requests(sc *scenario, envoy, agent observation) {
+	d.add(len(envoy.log) == len(agent.log), "requests upstream", len(envoy.log), len(agent.log))
+	for i := range min(len(envoy.log), len(agent.log)) {
+		a, b := envoy.log[i], agent.log[i]
+		at := fmt.Sprintf("request %d upstream: ", i+1)
+		line := func(s seen) string { return s.method + " " + s.host + s.path + " " + s.body }
+		d.add(line(a) == line(b), at+"request", quote(line(a)), quote(line(b)))
+		d.headers(at, a.header, b.header)
+	}
+}
+
+// unequal are headers whose values can't agree: only whether they are there is compared.
+var unequal = []string{"X-Request-Id", "X-Envoy-Upstream-Service-Time", "X-Envoy-Expected-Rq-Timeout-Ms"}
+
+func (d *diff) headers(at string, envoy, agent http.Header) {
+	names := slices.Collect(maps.Keys(envoy))
+	for name := range agent {
+		if _, ok := envoy[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if name == "Date" || strings.EqualFold(name, sideHeader) {
+			continue
+		}
+		a, b := envoy[name], agent[name]
+		same := slices.Equal(a, b) || len(a) == len(b) && slices.Contains(unequal, name)
+		d.add(same, at+"header "+strings.ToLower(name), quote(a), quote(b))
+	}
+}
+
+// quote is a value on one line and of a bounded length.
+func quote(v any) string {
+	text := fmt.Sprintf("%q", v)
+	if len(text) > 160 {
+		text = text[:160] + "..."
+	}
+	return text
+}

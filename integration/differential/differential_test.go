@@ -1,0 +1,270 @@
+package differential_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/pkg/api"
+)
+
+// scenario is one policy, how the hosts behave, and what is sent. Its name is that of the service under test.
+type scenario struct {
+	name      string
+	protocol  string   // of the service; "" is http
+	policy    []string // sections
+	hosts     int      // that answer; 0 is one, unless some refuse
+	refusing  int      // further hosts that refuse connections
+	onlyHTTP1 bool     // the hosts speak no HTTP/2
+	script    []behaviour
+	byHost    [][]behaviour
+	traffic   func(*side)
+
+	edit       string // sections of the policy in place of the first ones, once both sides have sent their traffic
+	removeLast bool   // the last host is taken away then
+	after      func(*side)
+
+	concurrent        bool          // answers come in any order
+	anyHost           bool          // which host gets what is left to chance
+	shortest, longest time.Duration // of every answer, where chance decides; 0: as long as each other
+	markSlack         time.Duration // more slack for waits, where ticks decide
+	ignore            []string      // statistics, or "requests upstream", that chance decides
+	mutant            string        // sections for the agent's caller alone that the comparison must see
+}
+
+// trial is a scenario, or its mutant, with hosts of its own.
+type trial struct {
+	*scenario
+	service string
+	mutated bool
+	up      *upstream
+}
+
+func allTrials() []*trial {
+	var trials []*trial
+	for _, sc := range scenarios() {
+		if sc.hosts == 0 && sc.refusing == 0 {
+			sc.hosts = 1
+		}
+		trials = append(trials, newTrial(sc, sc.name, false))
+		if sc.mutant != "" {
+			trials = append(trials, newTrial(sc, sc.name+"-mutant", true))
+		}
+	}
+	return trials
+}
+
+func newTrial(sc *scenario, name string, mutated bool) *trial {
+	return &trial{scenario: sc, service: name, mutated: mutated, up: &upstream{script: sc.script, byHost: sc.byHost}}
+}
+
+// patience is short where something is expected not to come.
+func (t *trial) patience() time.Duration {
+	if t.mutated {
+		return 4 * time.Second
+	}
+	return patience
+}
+
+// documents are the trial's Service and policies.
+func (t *trial) documents() []string {
+	documents := []string{service(t.service, t.up.hosts, t.protocol)}
+	if len(t.policy) > 0 {
+		documents = append(documents, policy(t.service, "", t.policy...))
+	}
+	if t.mutated {
+		documents = append(documents, policy(t.service, right, t.mutant))
+	}
+	return documents
+}
+
+func service(name string, hosts []string, protocol ...string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "apiVersion: breakwater/v1alpha1\nkind: Service\nmetadata: {namespace: shop, name: %s}\nspec:\n", name)
+	speaks := "http"
+	if len(protocol) > 0 && protocol[0] != "" {
+		speaks = protocol[0]
+	}
+	fmt.Fprintf(&b, "  protocol: %s\n", speaks)
+	if len(hosts) > 0 {
+		b.WriteString("  endpoints:\n")
+	}
+	for _, host := range hosts {
+		ip, port, _ := net.SplitHostPort(host)
+		fmt.Fprintf(&b, "  - {address: %s, port: %s}\n", ip, port)
+	}
+	return b.String()
+}
+
+// policy is a Policy for shop/to, for one caller or for every one.
+func policy(to, from string, sections ...string) string {
+	name, caller := to, ""
+	if from != "" {
+		name, caller = to+"-"+from, fmt.Sprintf("  from: {service: %s}\n", from)
+	}
+	return fmt.Sprintf("apiVersion: breakwater/v1alpha1\nkind: Policy\nmetadata: {namespace: shop, name: %s}\nspec:\n  to: {service: %s}\n%s  %s\n",
+		name, to, caller, strings.Join(sections, "\n  "))
+}
+
+// need fails, or with ALLOW_SKIP=1 skips, where there is no Envoy to compare with.
+func need(t *testing.T) *rig {
+	t.Helper()
+	if fixture == nil {
+		t.Skip("no Envoy, and ALLOW_SKIP=1")
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			tail := fixture.agent.Log()
+			t.Logf("the agent said last:\n%s", tail[max(0, len(tail)-1500):])
+		}
+	})
+	return fixture
+}
+
+// TestAgentIsLikeEnvoy runs every scenario. A difference fails it, and so does an expected difference that is gone.
+func TestAgentIsLikeEnvoy(t *testing.T) {
+	r := need(t)
+	known := knownDifferences()
+	for _, sc := range scenarios() {
+		t.Run(sc.name, func(t *testing.T) {
+			t.Parallel()
+			judge(t, differences(r.play(t, r.trials[sc.name])), known[sc.name])
+		})
+	}
+}
+
+// TestMutantsAreSeen changes the policy for the agent's caller alone: the comparison must tell the two apart.
+func TestMutantsAreSeen(t *testing.T) {
+	r := need(t)
+	known := knownDifferences()
+	for _, sc := range scenarios() {
+		if sc.mutant == "" {
+			continue
+		}
+		t.Run(sc.name, func(t *testing.T) {
+			t.Parallel()
+			found := differences(r.play(t, r.trials[sc.name+"-mutant"]))
+			if len(unexpected(found, known[sc.name])) == 0 {
+				t.Errorf("with %q for the agent's caller alone nothing differs", sc.mutant)
+			}
+		})
+	}
+}
+
+func judge(t *testing.T, found []string, known []difference) {
+	t.Helper()
+	for _, line := range unexpected(found, known) {
+		t.Error(line)
+	}
+	for _, k := range known {
+		if !slices.ContainsFunc(found, k.explains) {
+			t.Errorf("the expected difference %s is gone: take it out of knownDifferences and, if it is nowhere else, of docs/agent-fidelity.md", k.name)
+		}
+	}
+}
+
+// unexpected are the differences that none of the known ones explains.
+func unexpected(found []string, known []difference) []string {
+	return slices.DeleteFunc(slices.Clone(found), func(line string) bool {
+		return slices.ContainsFunc(known, func(k difference) bool { return k.explains(line) })
+	})
+}
+
+// play sends a trial's traffic through both proxies at the same time, makes the edit if there is one, and goes on.
+func (r *rig) play(t *testing.T, tr *trial) (*scenario, observation, observation) {
+	t.Helper()
+	sides := []*side{r.side(t, tr, left), r.side(t, tr, right)}
+	both(sides, tr.traffic)
+	if tr.after != nil {
+		r.change(t, tr, sides)
+		both(sides, tr.after)
+	}
+	var seen [2]observation
+	for i, s := range sides {
+		seen[i] = s.observe()
+		s.http.CloseIdleConnections()
+	}
+	return tr.scenario, seen[0], seen[1]
+}
+
+func both(sides []*side, f func(*side)) {
+	var group sync.WaitGroup
+	for _, s := range sides {
+		group.Go(func() { f(s) })
+	}
+	group.Wait()
+}
+
+func (r *rig) side(t *testing.T, tr *trial, name string) *side {
+	p := r.proxies[name]
+	return &side{t: t, name: name, service: tr.service, proxy: p, up: tr.up, http: transport(p.outbound), patience: tr.patience()}
+}
+
+// change makes the trial's edit and waits until both proxies have it.
+func (r *rig) change(t *testing.T, tr *trial, sides []*side) {
+	t.Helper()
+	if tr.removeLast {
+		rest := tr.up.hosts[:len(tr.up.hosts)-1]
+		if err := r.cp.Apply(service(tr.service, rest, tr.protocol)); err != nil {
+			t.Fatal(err)
+		}
+		both(sides, func(s *side) { s.reachesOnly(len(rest)) })
+		return
+	}
+	if err := r.cp.Apply(policy(tr.service, "", tr.edit)); err != nil {
+		t.Fatal(err)
+	}
+	both(sides[:1], func(s *side) { s.until("the edit is programmed", func() bool { return r.programmed(tr.service) }) })
+}
+
+// programmed says whether every proxy has acknowledged what the policy says.
+func (r *rig) programmed(policy string) bool {
+	_, text, err := r.cp.Do(http.MethodGet, "/api/v1/namespaces/shop/policies/"+policy+"/status", "")
+	if err != nil {
+		return false
+	}
+	var doc struct {
+		Conditions []api.Condition `json:"conditions"`
+	}
+	if err := json.Unmarshal([]byte(text), &doc); err != nil {
+		return false
+	}
+	for _, c := range doc.Conditions {
+		if c.Type == "Programmed" && c.Status == "True" {
+			return true
+		}
+	}
+	return false
+}
+
+// TestKnownDifferencesAreDocumented: each is told in the document, and belongs to a scenario that there is.
+func TestKnownDifferencesAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/agent-fidelity.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, sc := range scenarios() {
+		if names[sc.name] {
+			t.Errorf("two scenarios are called %s", sc.name)
+		}
+		names[sc.name] = true
+	}
+	for name, known := range knownDifferences() {
+		if !names[name] {
+			t.Errorf("there is no scenario %s", name)
+		}
+		for _, k := range known {
+			if !strings.Contains(string(text), "`"+k.name+"`") {
+				t.Errorf("docs/agent-fidelity.md does not tell of %s", k.name)
+			}
+		}
+	}
+}

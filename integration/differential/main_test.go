@@ -1,0 +1,142 @@
+package differential_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/integration/harness"
+	"github.com/breakwater-mesh/breakwater/pkg/envoy/bootstrap"
+)
+
+// patience is how long anything may take that should take milliseconds.
+const patience = 20 * time.Second
+
+// fixture is the one control plane with a proxy of each kind; nil where there is no Envoy and ALLOW_SKIP says to go on.
+var fixture *rig
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	_ = flag.Set("test.parallel", "8") // scenarios wait more than they compute
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (int, error) {
+	if _, err := harness.EnvoyPath(); err != nil {
+		if os.Getenv("ALLOW_SKIP") != "1" {
+			return 1, err
+		}
+		return m.Run(), nil
+	}
+	dir, err := os.MkdirTemp("", "breakwater-differential-*")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	fixture = &rig{dir: dir, trials: map[string]*trial{}}
+	defer fixture.stop()
+	if err := fixture.start(); err != nil {
+		return 1, err
+	}
+	return m.Run(), nil
+}
+
+// rig is the control plane, the two proxies, and the hosts of every trial.
+type rig struct {
+	dir     string
+	cp      *harness.ControlPlane
+	envoy   *harness.Envoy
+	agent   *harness.Agent
+	proxies map[string]*proxy
+	trials  map[string]*trial
+}
+
+// start brings everything up with all the services and policies there before the proxies are, so that a proxy that is ready has them.
+func (r *rig) start() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	program, err := harness.Build(r.dir, "./cmd/controlplane")
+	if err != nil {
+		return err
+	}
+	if r.cp, err = harness.StartControlPlane(ctx, program, filepath.Join(r.dir, "data")); err != nil {
+		return err
+	}
+	documents := []string{service(left, nil), service(right, nil)}
+	for _, t := range allTrials() {
+		if err := t.up.start(t.hosts, t.refusing, !t.onlyHTTP1); err != nil {
+			return err
+		}
+		r.trials[t.service] = t
+		documents = append(documents, t.documents()...)
+	}
+	if err := r.cp.Apply(strings.Join(documents, "---\n")); err != nil {
+		return err
+	}
+	return errors.Join(r.startEnvoy(ctx), r.startAgent(ctx))
+}
+
+func (r *rig) startEnvoy(ctx context.Context) error {
+	ports, err := harness.FreePorts(2)
+	if err != nil {
+		return err
+	}
+	admin, outbound := harness.Loopback(ports[0]), harness.Loopback(ports[1])
+	text, err := bootstrap.Envoy(bootstrap.Options{XDS: []string{r.cp.XDS}, Namespace: "shop", Service: left, NodeID: "left-1", Admin: admin, Outbound: outbound})
+	if err != nil {
+		return err
+	}
+	if r.envoy, err = harness.StartEnvoy(ctx, r.dir, text, admin); err != nil {
+		return err
+	}
+	r.setProxy(left, &proxy{outbound, admin})
+	return r.envoy.WaitReady(ctx)
+}
+
+func (r *rig) startAgent(ctx context.Context) error {
+	program, err := harness.Build(r.dir, "./cmd/agent")
+	if err != nil {
+		return err
+	}
+	r.agent, err = harness.StartAgent(ctx, harness.AgentOptions{
+		Binary: program, XDS: r.cp.XDS, Namespace: "shop", Service: right, StateDir: filepath.Join(r.dir, "state"),
+	})
+	if err != nil {
+		return err
+	}
+	r.setProxy(right, &proxy{r.agent.Outbound, r.agent.Admin})
+	return nil
+}
+
+func (r *rig) setProxy(side string, p *proxy) {
+	if r.proxies == nil {
+		r.proxies = map[string]*proxy{}
+	}
+	r.proxies[side] = p
+}
+
+func (r *rig) stop() {
+	if r.envoy != nil {
+		r.envoy.Kill()
+	}
+	if r.agent != nil {
+		r.agent.Kill()
+	}
+	if r.cp != nil {
+		r.cp.Kill()
+	}
+	for _, t := range r.trials {
+		t.up.stop()
+	}
+}

@@ -1,0 +1,243 @@
+package differential_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/integration/harness"
+)
+
+// The callers: the one behind Envoy and the one behind the agent.
+const left, right = "left", "right"
+
+// answer is one call as its sender saw it.
+type answer struct {
+	status  int
+	header  http.Header
+	body    string
+	cut     bool   // the body broke off
+	err     string // no answer at all
+	elapsed time.Duration
+}
+
+// side is one proxy while one scenario's traffic goes through it.
+type side struct {
+	t       *testing.T
+	name    string // left or right
+	service string
+	proxy   *proxy
+	up      *upstream
+	http    *http.Transport
+
+	answers []answer
+	held    []chan answer
+	marks   []mark
+
+	patience time.Duration // with what a scenario waits for
+}
+
+// mark is a moment that a scenario waited for, and how long that took.
+type mark struct {
+	what string
+	took time.Duration
+	vain bool // it never came
+}
+
+// proxy is where a proxy listens.
+type proxy struct{ outbound, admin string }
+
+// request is what a scenario sends; empty fields mean GET, "/", the service under test, no headers, no body.
+type request struct {
+	method, path, host, body string
+	header                   map[string]string
+}
+
+func (s *side) send(r request) { s.answers = append(s.answers, s.call(r)) }
+
+func (s *side) get(n int) {
+	for range n {
+		s.send(request{})
+	}
+}
+
+func (s *side) call(r request) answer {
+	req := s.build(r)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	begun := time.Now()
+	resp, err := s.http.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		return answer{err: err.Error(), elapsed: time.Since(begun)}
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return answer{status: resp.StatusCode, header: resp.Header, body: string(body), cut: err != nil, elapsed: time.Since(begun)}
+}
+
+func (s *side) build(r request) *http.Request {
+	host := r.host
+	if host == "" {
+		host = s.service
+	}
+	method := r.method
+	if method == "" {
+		method = http.MethodGet
+	}
+	path := r.path
+	if path == "" {
+		path = "/"
+	}
+	var body io.Reader
+	if r.body != "" {
+		body = strings.NewReader(r.body)
+	}
+	req, err := http.NewRequest(method, "http://"+host+path, body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Header.Set(sideHeader, s.name)
+	req.Header.Set("User-Agent", "differential")
+	for name, value := range r.header {
+		req.Header.Set(name, value)
+	}
+	return req
+}
+
+// hold sends n requests that the hosts hold, each once the one before has arrived.
+func (s *side) hold(n int) {
+	for range n {
+		done := make(chan answer, 1)
+		go func() { done <- s.call(request{}) }() // ends with free
+		s.held = append(s.held, done)
+		want := len(s.held)
+		s.until(fmt.Sprintf("%d requests under way", want), func() bool { return s.up.activeOf(s.name) == want })
+	}
+}
+
+// free lets the held requests be answered and takes their answers.
+func (s *side) free() {
+	s.up.free(s.name)
+	for _, done := range s.held {
+		s.answers = append(s.answers, <-done)
+	}
+	s.held = nil
+}
+
+// atOnce sends n requests together.
+func (s *side) atOnce(n int) {
+	answers := make([]answer, n)
+	var group sync.WaitGroup
+	for i := range answers {
+		group.Go(func() { answers[i] = s.call(request{}) })
+	}
+	group.Wait()
+	s.answers = append(s.answers, answers...)
+}
+
+// until waits for something and says whether it came. What never comes to one side alone is a difference.
+func (s *side) until(what string, ok func() bool) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), s.patience)
+	defer cancel()
+	err := harness.Poll(ctx, func() error {
+		if !ok() {
+			return errNotYet
+		}
+		return nil
+	})
+	if err != nil {
+		s.marks = append(s.marks, mark{what: what, vain: true})
+	}
+	return err == nil
+}
+
+var errNotYet = errors.New("not yet")
+
+// statIs waits until a statistic of the service has the value, and notes how long that took.
+func (s *side) statIs(name string, want int64) {
+	begun := time.Now()
+	what := fmt.Sprintf("%s = %d", name, want)
+	if s.until(what, func() bool { return s.stats()[name] == want }) {
+		s.marks = append(s.marks, mark{what: what, took: time.Since(begun)})
+	}
+}
+
+// reachesOnly waits until warm requests reach none but the first n hosts.
+func (s *side) reachesOnly(n int) {
+	s.until(fmt.Sprintf("only %d hosts are reached", n), func() bool {
+		before := s.up.warmed(s.name)
+		for range 2 * len(before) {
+			s.call(request{path: warmPath})
+		}
+		for i, count := range s.up.warmed(s.name) {
+			if (count > before[i]) != (i < n) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// stats are the statistics of the service's cluster, without the prefix.
+func (s *side) stats() map[string]int64 {
+	stats, err := s.proxy.stats("cluster.shop/" + s.service + ".")
+	if err != nil {
+		s.t.Error(err)
+	}
+	return stats
+}
+
+// settled are the statistics once two readings agree: the last counts come a moment after the answer.
+func (s *side) settled() map[string]int64 {
+	last := pick(s.stats())
+	s.until("statistics at rest", func() bool {
+		next := pick(s.stats())
+		same := fmt.Sprint(next) == fmt.Sprint(last)
+		last = next
+		return same
+	})
+	return last
+}
+
+var adminClient = &http.Client{Timeout: 5 * time.Second}
+
+func (p *proxy) stats(prefix string) (map[string]int64, error) {
+	resp, err := adminClient.Get("http://" + p.admin + "/stats?filter=" + url.QueryEscape("^"+regexp.QuoteMeta(prefix)))
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	stats := map[string]int64{}
+	for line := range strings.Lines(string(text)) {
+		name, ok := strings.CutPrefix(strings.TrimSpace(line), prefix)
+		if !ok {
+			continue
+		}
+		name, value, _ := strings.Cut(name, ": ")
+		if n, err := strconv.ParseInt(value, 10, 64); err == nil {
+			stats[name] = n
+		}
+	}
+	return stats, nil
+}
+
+func transport(address string) *http.Transport {
+	return &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", address)
+	}}
+}
