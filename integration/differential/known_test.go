@@ -23,7 +23,6 @@ func knownDifferences() map[string][]difference {
 		localReplies    = difference{"local-replies-completed", []string{"stat upstream_rq_completed"}}
 		resets          = difference{"resets-counted", []string{"stat upstream_rq_rx_reset", "stat upstream_rq_tx_reset"}}
 		pendingFailures = difference{"pending-failure-eject", []string{"stat upstream_rq_pending_failure_eject"}}
-		emptyLength     = difference{"empty-content-length", []string{`header content-length: envoy [], agent ["0"]`}}
 		brokenBody      = difference{"broken-body-late", []string{"answer 1: elapsed"}}
 		maxStream       = difference{"max-stream-code", []string{"stat upstream_rq_5xx", "stat upstream_rq_504"}}
 		notSpoken       = difference{"http2-not-spoken", []string{"answer ", "stat upstream_rq_503"}}
@@ -50,10 +49,6 @@ func knownDifferences() map[string][]difference {
 		"max-requests":                 {localReplies},
 		"max-requests-retried":         {localReplies},
 		"max-stream":                   {resets, maxStream},
-		"methods-all":                  {emptyLength},
-		"methods-idempotent":           {emptyLength},
-		"methods-list":                 {emptyLength},
-		"methods-safe":                 {emptyLength},
 		"on-5xx-reset":                 {resets},
 		"on-connect-failure-not-reset": {localReplies, resets},
 		"on-gateway-error-reset":       {resets},
@@ -68,7 +63,6 @@ func knownDifferences() map[string][]difference {
 		"per-try-idle":                 {resets},
 		"per-try-idle-exhausted":       {localReplies, resets},
 		"per-try-retried":              {resets},
-		"plain":                        {emptyLength},
 		"post-refused":                 {localReplies, pendingFailures},
 		"refused":                      {localReplies, pendingFailures},
 		"request-timeout":              {localReplies, resets},

@@ -189,7 +189,7 @@ func (x *exchange) writeHead(w *bufio.Writer) {
 		for _, name := range x.announced {
 			writeField(w, "Trailer", name)
 		}
-	case x.length > 0 || x.method != http.MethodGet && x.method != http.MethodHead:
+	case x.length > 0 || x.method != http.MethodGet && x.method != http.MethodHead && x.method != http.MethodDelete: // as Envoy's codec
 		writeField(w, "Content-Length", strconv.FormatInt(x.length, 10))
 	}
 	if x.expect {
