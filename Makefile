@@ -4,7 +4,7 @@ export GOFLAGS ?= -buildvcs=false
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS = -X github.com/breakwater-mesh/breakwater/pkg/telemetry.Version=$(VERSION) -X main.version=$(VERSION)
 
-.PHONY: all build tools test test-long check bench demo fuzz clean
+.PHONY: all build tools test test-long differential check bench demo fuzz clean
 
 all: build
 
@@ -21,6 +21,9 @@ test: ## everything, with the race detector, against the real Envoy and a real e
 
 test-long: ## the same crash tests, more often
 	BREAKWATER_LONG=1 $(GO) test -count=1 -timeout 60m -run 'Long|Survives' ./integration/...
+
+differential: tools ## the agent beside a real Envoy, every scenario; make test runs those that no tick decides
+	BREAKWATER_DIFFERENTIAL=all $(GO) test -race -count=1 -v ./integration/differential
 
 check: ## vet, staticcheck, gofmt, tidy drift
 	tools/check.sh

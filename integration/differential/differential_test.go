@@ -251,7 +251,7 @@ func TestKnownDifferencesAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	names := map[string]bool{}
-	for _, sc := range scenarios() {
+	for _, sc := range allScenarios() {
 		if names[sc.name] {
 			t.Errorf("two scenarios are called %s", sc.name)
 		}
