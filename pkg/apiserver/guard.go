@@ -71,7 +71,7 @@ func (s *server) guard(mux *http.ServeMux) http.Handler {
 		start := s.Now()
 		defer s.finish(w, r, x, start)
 
-		if !s.hostAllowed(r) {
+		if !HostAllowed(r, s.Hosts) {
 			writeProblem(w, r, forbidden(fmt.Sprintf("host %q is not allowed here; ask for localhost or an IP address, or allow the name on the server", r.Host)))
 			return
 		}
@@ -94,8 +94,9 @@ func (s *server) finish(w *statusWriter, r *http.Request, x *exchange, start tim
 	s.Log.Debug("request", "request", x.id, "method", r.Method, "path", r.URL.Path, "status", w.status, "took", s.Now().Sub(start), "remote", r.RemoteAddr)
 }
 
-// hostAllowed keeps out names that anybody could point at this address.
-func (s *server) hostAllowed(r *http.Request) bool {
+// HostAllowed reports whether r asks for localhost, an address or one of names, or came over a unix socket. Any other name could be one
+// that a web page has pointed at this address (DNS rebinding).
+func HostAllowed(r *http.Request, names []string) bool {
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
 		return true
 	}
@@ -104,7 +105,7 @@ func (s *server) hostAllowed(r *http.Request) bool {
 		host = h
 	}
 	host = strings.Trim(host, "[]")
-	return host == "localhost" || net.ParseIP(host) != nil || slices.Contains(s.Hosts, host)
+	return host == "localhost" || net.ParseIP(host) != nil || slices.Contains(names, host)
 }
 
 // route serves r, with problems of ours where the mux would answer in plain text or redirect.

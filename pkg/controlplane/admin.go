@@ -2,12 +2,10 @@ package controlplane
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/pprof"
-	"slices"
-	"strings"
 
+	"github.com/breakwater-mesh/breakwater/pkg/apiserver"
 	"github.com/breakwater-mesh/breakwater/pkg/telemetry"
 )
 
@@ -32,18 +30,10 @@ func admin(metrics http.Handler, ready func() error) http.Handler {
 	return mux
 }
 
-// byAddress refuses requests for any name but localhost and the ones given: a web page can point a name of its own at this address.
+// byAddress refuses requests for names that the API would refuse too. A health check may name no host at all.
 func byAddress(h http.Handler, names []string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, unix := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr); unix { // no browser gets there
-			h.ServeHTTP(w, r)
-			return
-		}
-		host := r.Host
-		if name, _, err := net.SplitHostPort(host); err == nil {
-			host = name
-		}
-		if host != "" && host != "localhost" && net.ParseIP(strings.Trim(host, "[]")) == nil && !slices.Contains(names, host) {
+		if r.Host != "" && !apiserver.HostAllowed(r, names) {
 			http.Error(w, "ask by address, as localhost, or by a name of --allowed-hosts", http.StatusForbidden)
 			return
 		}
