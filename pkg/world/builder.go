@@ -199,7 +199,11 @@ func (b *Builder) updateClass(cs *classState, t touched) {
 	if t.catalogue || self {
 		b.syncServices(cs, b.world.Visible(cs.caller.Key), &c)
 	}
-	for key := range t.services {
+	rebuilt := maps.Keys(t.services)
+	if self { // its labels may have moved it in or out of a policy's from
+		rebuilt = maps.Keys(cs.holds)
+	}
+	for key := range rebuilt {
 		if _, ok := cs.holds[key]; ok {
 			b.setService(cs, key, &c)
 		}
@@ -207,11 +211,6 @@ func (b *Builder) updateClass(cs *classState, t touched) {
 	for key := range t.endpoints {
 		if _, ok := cs.holds[key]; ok && b.services[key].assignment != nil {
 			c.put(b.services[key].assignment)
-		}
-	}
-	if self { // its labels may have moved it in or out of a policy's from
-		for key := range cs.holds {
-			b.setService(cs, key, &c)
 		}
 	}
 	b.publish(cs, c)
