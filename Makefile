@@ -4,7 +4,7 @@ export GOFLAGS ?= -buildvcs=false
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS = -X github.com/breakwater-mesh/breakwater/pkg/telemetry.Version=$(VERSION) -X main.version=$(VERSION)
 
-.PHONY: all build tools test test-long differential check bench demo fuzz clean
+.PHONY: all build tools test test-long differential check bench bench-agent demo fuzz clean
 
 all: build
 
@@ -30,6 +30,10 @@ check: ## vet, staticcheck, gofmt, tidy drift
 
 bench: tools ## figures: policy write to Envoy's ACK, and the benchmarks of the packages
 	$(GO) test -count=1 -timeout 20m -run '^$$' -bench . -benchmem ./pkg/... ./integration/bench/...
+
+bench-agent: tools ## CPU of a request through the agent, beside a real Envoy and a bare ReverseProxy; BENCH_FLAGS='-rounds 9 -only "GET 64 B"'
+	@$(GO) build -o bin/bench-agent ./integration/bench/agent
+	@exec bin/bench-agent -most 1.15 $(BENCH_FLAGS)
 
 demo: ## the chain orders -> payments -> billing -> email before and after its policies; DEMO_SECONDS=N ends it; DEMO_PROXY=envoy|agent|mixed
 	@[ "$(DEMO_PROXY)" = agent ] || tools/fetch-envoy.sh
