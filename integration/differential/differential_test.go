@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/breakwater-mesh/breakwater/integration/harness"
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 )
 
@@ -37,14 +38,18 @@ type scenario struct {
 	markSlack         time.Duration // more slack for waits, where ticks decide
 	ignore            []string      // statistics, or "requests upstream", that chance decides
 	mutant            string        // sections for the agent's caller alone that the comparison must see
+
+	raw     *resources  // in place of a policy: what a third-party xDS server serves
+	mutants []resources // each in addition for the agent alone, which the comparison must see
 }
 
-// trial is a scenario, or its mutant, with hosts of its own.
+// trial is a scenario, or one of its mutants, with hosts of its own.
 type trial struct {
 	*scenario
 	service string
-	mutated bool
+	mutant  int // from 1; 0: the scenario itself
 	up      *upstream
+	ports   map[string]int // of the listeners of a raw one, by side
 }
 
 func allTrials() []*trial {
@@ -53,21 +58,32 @@ func allTrials() []*trial {
 		if sc.hosts == 0 && sc.refusing == 0 {
 			sc.hosts = 1
 		}
-		trials = append(trials, newTrial(sc, sc.name, false))
-		if sc.mutant != "" {
-			trials = append(trials, newTrial(sc, sc.name+"-mutant", true))
+		for n := range sc.mutations() + 1 {
+			trials = append(trials, &trial{scenario: sc, service: sc.nameOf(n), mutant: n, up: &upstream{script: sc.script, byHost: sc.byHost}})
 		}
 	}
 	return trials
 }
 
-func newTrial(sc *scenario, name string, mutated bool) *trial {
-	return &trial{scenario: sc, service: name, mutated: mutated, up: &upstream{script: sc.script, byHost: sc.byHost}}
+// mutations are how many mutants there are.
+func (sc *scenario) mutations() int {
+	if sc.raw == nil && sc.mutant != "" {
+		return 1
+	}
+	return len(sc.mutants)
+}
+
+// nameOf is the name of a mutant, or of the scenario itself.
+func (sc *scenario) nameOf(mutant int) string {
+	if mutant == 0 {
+		return sc.name
+	}
+	return fmt.Sprintf("%s-mutant%d", sc.name, mutant)
 }
 
 // patience is short where something is expected not to come.
 func (t *trial) patience() time.Duration {
-	if t.mutated {
+	if t.mutant > 0 {
 		return 4 * time.Second
 	}
 	return patience
@@ -79,8 +95,8 @@ func (t *trial) documents() []string {
 	if len(t.policy) > 0 {
 		documents = append(documents, policy(t.service, "", t.policy...))
 	}
-	if t.mutated {
-		documents = append(documents, policy(t.service, right, t.mutant))
+	if t.mutant > 0 {
+		documents = append(documents, policy(t.service, right, t.scenario.mutant))
 	}
 	return documents
 }
@@ -121,8 +137,10 @@ func need(t *testing.T) *rig {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			tail := fixture.agent.Log()
-			t.Logf("the agent said last:\n%s", tail[max(0, len(tail)-1500):])
+			for _, agent := range []*harness.Agent{fixture.agent, fixture.raw.agent} {
+				tail := agent.Log()
+				t.Logf("an agent said last:\n%s", tail[max(0, len(tail)-1500):])
+			}
 		}
 	})
 	return fixture
@@ -145,17 +163,24 @@ func TestMutantsAreSeen(t *testing.T) {
 	r := need(t)
 	known := knownDifferences()
 	for _, sc := range scenarios() {
-		if sc.mutant == "" {
-			continue
+		for n := 1; n <= sc.mutations(); n++ {
+			t.Run(sc.nameOf(n), func(t *testing.T) {
+				t.Parallel()
+				found := differences(r.play(t, r.trials[sc.nameOf(n)]))
+				if len(unexpected(found, known[sc.name])) == 0 {
+					t.Errorf("nothing differs, though the agent alone has %s", sc.mutation(n))
+				}
+			})
 		}
-		t.Run(sc.name, func(t *testing.T) {
-			t.Parallel()
-			found := differences(r.play(t, r.trials[sc.name+"-mutant"]))
-			if len(unexpected(found, known[sc.name])) == 0 {
-				t.Errorf("with %q for the agent's caller alone nothing differs", sc.mutant)
-			}
-		})
 	}
+}
+
+// mutation is what mutant n has that the scenario has not.
+func (sc *scenario) mutation(n int) string {
+	if sc.raw == nil {
+		return sc.mutant
+	}
+	return fmt.Sprintf("%+v", sc.mutants[n-1])
 }
 
 func judge(t *testing.T, found []string, known []difference) {
@@ -203,8 +228,11 @@ func both(sides []*side, f func(*side)) {
 }
 
 func (r *rig) side(t *testing.T, tr *trial, name string) *side {
-	p := r.proxies[name]
-	return &side{t: t, name: name, service: tr.service, proxy: p, up: tr.up, http: transport(p.outbound), patience: tr.patience()}
+	p, cluster := r.proxies[name], "shop/"+tr.service
+	if tr.raw != nil {
+		p, cluster = r.raw.proxy(tr, name), tr.service
+	}
+	return &side{t: t, name: name, service: tr.service, cluster: cluster, proxy: p, up: tr.up, http: transport(p.outbound), patience: tr.patience()}
 }
 
 // change makes the trial's edit and waits until both proxies have it.

@@ -60,6 +60,7 @@ type rig struct {
 	agent   *harness.Agent
 	proxies map[string]*proxy
 	trials  map[string]*trial
+	raw     *rawRig
 }
 
 // start brings everything up with all the services and policies there before the proxies are, so that a proxy that is ready has them.
@@ -74,17 +75,22 @@ func (r *rig) start() error {
 		return err
 	}
 	documents := []string{service(left, nil), service(right, nil)}
+	r.raw = &rawRig{dir: r.dir}
 	for _, t := range allTrials() {
 		if err := t.up.start(t.hosts, t.refusing, !t.onlyHTTP1); err != nil {
 			return err
 		}
 		r.trials[t.service] = t
+		if t.raw != nil {
+			r.raw.trials = append(r.raw.trials, t)
+			continue
+		}
 		documents = append(documents, t.documents()...)
 	}
 	if err := r.cp.Apply(strings.Join(documents, "---\n")); err != nil {
 		return err
 	}
-	return errors.Join(r.startEnvoy(ctx), r.startAgent(ctx))
+	return errors.Join(r.startEnvoy(ctx), r.startAgent(ctx), r.raw.start(ctx))
 }
 
 func (r *rig) startEnvoy(ctx context.Context) error {
@@ -135,6 +141,9 @@ func (r *rig) stop() {
 	}
 	if r.cp != nil {
 		r.cp.Kill()
+	}
+	if r.raw != nil {
+		r.raw.stop()
 	}
 	for _, t := range r.trials {
 		t.up.stop()

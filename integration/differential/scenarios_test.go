@@ -19,7 +19,10 @@ func scenarios() []*scenario {
 }
 
 func allScenarios() []*scenario {
-	return slices.Concat(transparency(), timeouts(), retryConditions(), retryRules(), limits(), detectors(), ejections())
+	return slices.Concat(
+		transparency(), timeouts(), retryConditions(), retryRules(), limits(), detectors(), ejections(),
+		rawRoutes(),
+	)
 }
 
 func get(n int) func(*side) { return func(s *side) { s.get(n) } }

@@ -36,6 +36,7 @@ type side struct {
 	t       *testing.T
 	name    string // left or right
 	service string
+	cluster string // whose statistics count
 	proxy   *proxy
 	up      *upstream
 	http    *http.Transport
@@ -190,7 +191,7 @@ func (s *side) reachesOnly(n int) {
 
 // stats are the statistics of the service's cluster, without the prefix.
 func (s *side) stats() map[string]int64 {
-	stats, err := s.proxy.stats("cluster.shop/" + s.service + ".")
+	stats, err := s.proxy.stats("cluster." + s.cluster + ".")
 	if err != nil {
 		s.t.Error(err)
 	}

@@ -42,8 +42,8 @@ type Envoy struct {
 }
 
 // StartEnvoy runs Envoy with a bootstrap, written to a file in dir, and waits until its admin interface answers. Admin is the address that
-// the bootstrap gives the admin interface.
-func StartEnvoy(ctx context.Context, dir string, bootstrap []byte, admin string) (*Envoy, error) {
+// the bootstrap gives the admin interface; extra are further arguments.
+func StartEnvoy(ctx context.Context, dir string, bootstrap []byte, admin string, extra ...string) (*Envoy, error) {
 	path, err := EnvoyPath()
 	if err != nil {
 		return nil, err
@@ -58,7 +58,8 @@ func StartEnvoy(ctx context.Context, dir string, bootstrap []byte, admin string)
 	if err := file.Close(); err != nil {
 		return nil, err
 	}
-	p, err := start(path, "-c", file.Name(), "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning")
+	args := append([]string{"-c", file.Name(), "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"}, extra...)
+	p, err := start(path, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -316,6 +316,9 @@ func (f *flow) local(reply *engine.LocalReply) {
 	for _, field := range reply.Header {
 		h.Add(field.Name, field.Value)
 	}
+	if f.config.ServerHeader != "" {
+		h["Server"] = []string{f.config.ServerHeader}
+	}
 	if reply.Body == "" && h["Content-Type"] == nil {
 		h["Content-Type"] = nil
 	}

@@ -1,0 +1,127 @@
+package differential_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"github.com/breakwater-mesh/breakwater/integration/harness"
+	"github.com/breakwater-mesh/breakwater/pkg/envoy"
+	"github.com/breakwater-mesh/breakwater/pkg/envoy/bootstrap"
+)
+
+// rawRig is the second fixture: an Envoy and an agent, each with a third-party xDS server that serves the resources of the raw trials, each
+// trial with a listener and a cluster of its own.
+type rawRig struct {
+	dir    string
+	trials []*trial
+	planes map[string]*plane
+	envoy  *harness.Envoy
+	agent  *harness.Agent
+}
+
+func (r *rawRig) start(ctx context.Context) error {
+	ports, err := harness.FreePorts(2*len(r.trials) + 2)
+	if err != nil {
+		return err
+	}
+	r.planes = map[string]*plane{}
+	for i, t := range r.trials {
+		t.ports = map[string]int{left: ports[2*i], right: ports[2*i+1]}
+	}
+	for _, side := range []string{left, right} {
+		if r.planes[side], err = startPlane(r.resources(side)); err != nil {
+			return err
+		}
+	}
+	admin, unused := harness.Loopback(ports[len(ports)-1]), harness.Loopback(ports[len(ports)-2])
+	if err := errors.Join(r.startEnvoy(ctx, admin, unused), r.startAgent(ctx)); err != nil {
+		return errors.Join(err, r.planes[left].refused(), r.planes[right].refused())
+	}
+	return errors.Join(r.planes[left].refused(), r.planes[right].refused())
+}
+
+// resources are those of all trials for one side.
+func (r *rawRig) resources(side string) built {
+	all, runtime := built{}, map[string]any{}
+	for _, t := range r.trials {
+		for _, byName := range t.resources(side).build(r.site(t, side)) {
+			for name, m := range byName {
+				all.add(name, m)
+			}
+		}
+		runtime = merge(runtime, r.site(t, side).node(t.resources(side).runtime))
+	}
+	for i, name := range envoy.LayerNames() {
+		if i > 0 {
+			runtime = nil
+		}
+		all.add(name, layer(name, runtime))
+	}
+	return all
+}
+
+// resources are those of the trial for one side: a mutant is the agent's.
+func (t *trial) resources(side string) resources {
+	if t.mutant > 0 && side == right {
+		return t.mutants[t.mutant-1].over(*t.raw)
+	}
+	return *t.raw
+}
+
+func (r *rawRig) site(t *trial, side string) site {
+	s := site{name: t.service, port: t.ports[side], hosts: t.up.hosts}
+	if side == left {
+		s.log = r.log(t, side)
+	}
+	return s
+}
+
+// log is the file of a trial's access log on one side.
+func (r *rawRig) log(t *trial, side string) string {
+	return filepath.Join(r.dir, t.service+"-"+side+".log")
+}
+
+func (r *rawRig) startEnvoy(ctx context.Context, admin, unused string) error {
+	text, err := bootstrap.Envoy(bootstrap.Options{XDS: []string{r.planes[left].address}, Namespace: "raw", Service: left, NodeID: "raw-left", Admin: admin, Outbound: unused})
+	if err != nil {
+		return err
+	}
+	if r.envoy, err = harness.StartEnvoy(ctx, r.dir, text, admin, "--file-flush-interval-msec", "20"); err != nil {
+		return err
+	}
+	return r.envoy.WaitReady(ctx)
+}
+
+func (r *rawRig) startAgent(ctx context.Context) error {
+	program, err := harness.Build(r.dir, "./cmd/agent")
+	if err != nil {
+		return err
+	}
+	r.agent, err = harness.StartAgent(ctx, harness.AgentOptions{
+		Binary: program, XDS: r.planes[right].address, Namespace: "raw", Service: right, StateDir: filepath.Join(r.dir, "raw-state"),
+	})
+	return err
+}
+
+func (r *rawRig) proxy(t *trial, side string) *proxy {
+	admin := ""
+	if side == left {
+		admin = r.envoy.Admin
+	} else {
+		admin = r.agent.Admin
+	}
+	return &proxy{outbound: harness.Loopback(t.ports[side]), admin: admin}
+}
+
+func (r *rawRig) stop() {
+	if r.envoy != nil {
+		r.envoy.Kill()
+	}
+	if r.agent != nil {
+		r.agent.Kill()
+	}
+	for _, p := range r.planes {
+		p.stop()
+	}
+}
