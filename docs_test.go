@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/breakwater-mesh/breakwater/pkg/agent"
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/apiserver"
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
@@ -23,6 +24,7 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/policy"
+	"github.com/breakwater-mesh/breakwater/pkg/settings"
 	"github.com/breakwater-mesh/breakwater/pkg/telemetry"
 	"github.com/breakwater-mesh/breakwater/pkg/view"
 )
@@ -34,7 +36,7 @@ var generatedPart = regexp.MustCompile(`(?s)<!-- generated: ([a-zA-Z ]+) -->\n(.
 
 // TestGeneratedDocs compares the parts of docs/ that come from the code with the committed text.
 func TestGeneratedDocs(t *testing.T) {
-	parts := map[string]string{"later": laterTable(), "settings": settingsTable(), "operations": operationsTable(t), "problems": problemsTable(t)}
+	parts := map[string]string{"later": laterTable(), "settings": settingsTable(controlPlaneFlags()), "agent settings": settingsTable(agentFlags()), "operations": operationsTable(t), "problems": problemsTable(t)}
 	section := reflect.TypeFor[policy.Sections]()
 	described := manifest.Describe[policy.Sections]("")
 	for f := range section.Fields() {
@@ -205,17 +207,34 @@ func laterTable() string {
 	return table([]string{"where", "refused with \"not supported yet\""}, rows)
 }
 
-// settingsTable lists the flags of the control plane.
-func settingsTable() string {
-	c := controlplane.Defaults()
-	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+// program is the flags of a program, the prefix of its environment, and its own check of what they were set to.
+type program struct {
+	flags    *pflag.FlagSet
+	prefix   string
+	validate func() error
+}
+
+func controlPlaneFlags() program {
+	c, fs := controlplane.Defaults(), pflag.NewFlagSet("", pflag.ContinueOnError)
 	c.Flags(fs)
+	return program{fs, controlplane.EnvPrefix, c.Validate}
+}
+
+func agentFlags() program {
+	c, fs := agent.Defaults(), pflag.NewFlagSet("", pflag.ContinueOnError)
+	c.NodeID = "the host's name"
+	c.Flags(fs)
+	return program{fs, agent.EnvPrefix, c.Validate}
+}
+
+// settingsTable lists the flags of a program.
+func settingsTable(p program) string {
 	var rows [][]string
-	fs.VisitAll(func(f *pflag.Flag) {
+	p.flags.VisitAll(func(f *pflag.Flag) {
 		if f.Hidden {
 			return
 		}
-		env := controlplane.EnvPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		env := settings.Env(p.prefix, f.Name)
 		def := f.DefValue
 		if def != "" {
 			def = "`" + def + "`"
@@ -406,27 +425,27 @@ func TestDocsAnswers(t *testing.T) {
 
 // TestDocsSettingsFile reads the documents' settings files.
 func TestDocsSettingsFile(t *testing.T) {
-	n := 0
+	programs := map[string]func() program{"yaml settings": controlPlaneFlags, "yaml agent settings": agentFlags}
+	seen := map[string]bool{}
 	for _, b := range blocks(t) {
-		if b.kind != "yaml settings" {
+		flags, ok := programs[b.kind]
+		if !ok {
 			continue
 		}
-		n++
+		seen[b.kind] = true
 		file := filepath.Join(t.TempDir(), "breakwater.yaml")
 		if err := os.WriteFile(file, []byte(b.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		c := controlplane.Defaults()
-		fs := pflag.NewFlagSet("", pflag.ContinueOnError)
-		c.Flags(fs)
-		if err := controlplane.Complete(fs, file, func(string) string { return "" }); err != nil {
+		p := flags()
+		if err := settings.Complete(p.flags, p.prefix, file, func(string) string { return "" }); err != nil {
 			t.Errorf("%s: %v", b.where, err)
-		} else if err := c.Validate(); err != nil {
+		} else if err := p.validate(); err != nil {
 			t.Errorf("%s: %v", b.where, err)
 		}
 	}
-	if n == 0 {
-		t.Error("no settings file found in the documents")
+	if len(seen) != len(programs) {
+		t.Errorf("of the settings files that the documents should have, found are %v", seen)
 	}
 }
 

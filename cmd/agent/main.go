@@ -3,12 +3,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/breakwater-mesh/breakwater/pkg/agent"
+	"github.com/breakwater-mesh/breakwater/pkg/settings"
 )
 
 func main() {
@@ -16,6 +18,9 @@ func main() {
 	defer stop()
 	if err := agent.Command(os.Stderr).ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "breakwater-agent:", err)
+		if errors.As(err, new(settings.UsageError)) {
+			os.Exit(2)
+		}
 		os.Exit(1)
 	}
 }

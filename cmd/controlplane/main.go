@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/breakwater-mesh/breakwater/pkg/controlplane"
+	"github.com/breakwater-mesh/breakwater/pkg/settings"
 )
 
 func main() {
@@ -17,7 +18,7 @@ func main() {
 	defer stop()
 	if err := controlplane.Command(os.Stderr).ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "breakwater:", err)
-		if errors.As(err, new(controlplane.UsageError)) {
+		if errors.As(err, new(settings.UsageError)) {
 			os.Exit(2)
 		}
 		os.Exit(1)

@@ -1,7 +1,6 @@
 package agent_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -93,14 +92,5 @@ func TestWithoutAControlPlane(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Errorf("end: %v", err)
-	}
-}
-
-func TestCommandNamesWhatIsMissing(t *testing.T) {
-	cmd := agent.Command(new(bytes.Buffer))
-	cmd.SetArgs([]string{"--namespace", "shop"})
-	err := cmd.ExecuteContext(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "--xds") || !strings.Contains(err.Error(), "--service") {
-		t.Errorf("%v, want both flags named", err)
 	}
 }

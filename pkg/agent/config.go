@@ -11,15 +11,22 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Config is everything that can be set, by flag.
+// EnvPrefix is in front of every environment variable.
+const EnvPrefix = "BREAKWATER_AGENT_"
+
+// Config is everything that can be set: by flag, else by environment (BREAKWATER_AGENT_XDS for --xds), else by file (the flag's name
+// without dashes in front), else the default. A setting is a field here, a line in Flags and, where it can be wrong, a check in
+// Validate.
 type Config struct {
 	XDS                []string // host:port of the control plane's replicas, tried in turn
 	NodeID             string
 	Service, Namespace string // of the application beside the agent
 	ListenAdmin        string
-	ListenOutbound     string // where applications call; an ip:port
-	StateDir           string // of the last known good configuration; "": none is kept
+	ListenOutbound     string        // where applications call; an ip:port
+	StateDir           string        // of the last known good configuration; "": none is kept
+	DrainDelay         time.Duration // from "not ready" to no more new connections
 	DrainTimeout       time.Duration
+	AccessLog          string // a file, or "-" or "stdout"; "": none is written
 	LogLevel           string
 	LogJSON            bool
 }
@@ -47,7 +54,9 @@ func (c *Config) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.ListenAdmin, "listen-admin", c.ListenAdmin, "address for statistics and health")
 	fs.StringVar(&c.ListenOutbound, "listen-outbound", c.ListenOutbound, "address that applications call, as IP:PORT")
 	fs.StringVar(&c.StateDir, "state-dir", c.StateDir, "directory of the last known good configuration")
+	fs.DurationVar(&c.DrainDelay, "drain-delay", c.DrainDelay, "how long at an orderly stop new connections are still accepted, for those who watch /readyz to go elsewhere")
 	fs.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout, "how long requests under way may take at an orderly stop")
+	fs.StringVar(&c.AccessLog, "access-log", c.AccessLog, "write a JSON line for every request to this file, or to the standard output for - or stdout")
 	fs.StringVar(&c.LogLevel, "log-level", c.LogLevel, "trace, debug, info, warn, error or off")
 	fs.BoolVar(&c.LogJSON, "log-json", c.LogJSON, "log JSON lines")
 }
@@ -70,6 +79,12 @@ func (c *Config) Validate() error {
 		faults = append(faults, fmt.Errorf("--listen-admin %s: want HOST:PORT", c.ListenAdmin))
 	} else if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		faults = append(faults, fmt.Errorf("--listen-admin %s: only loopback, as nothing guards it", c.ListenAdmin))
+	}
+	if c.DrainDelay < 0 {
+		faults = append(faults, fmt.Errorf("--drain-delay %v: must be 0 or more", c.DrainDelay))
+	}
+	if c.DrainTimeout <= 0 {
+		faults = append(faults, fmt.Errorf("--drain-timeout %v: must be more than 0", c.DrainTimeout))
 	}
 	return errors.Join(faults...)
 }

@@ -3,14 +3,12 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
-	"net"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
-	"github.com/breakwater-mesh/breakwater/pkg/envoy/bootstrap"
 )
 
 func (a *app) effectiveCommand() *cobra.Command {
@@ -142,34 +140,4 @@ func value(raw []byte) string {
 		return "off"
 	}
 	return strings.ReplaceAll(b.String(), `"`, "")
-}
-
-func (a *app) bootstrapCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "bootstrap", Short: "Write the configuration a proxy starts with"}
-	var o bootstrap.Options
-	envoy := &cobra.Command{
-		Use:   "envoy --service NAME --node-id ID [--xds HOST:PORT[,HOST:PORT]]",
-		Short: "Write the bootstrap of an Envoy to the standard output",
-		Example: `  bwctl bootstrap envoy --xds 127.0.0.1:18000 -n shop --service orders --node-id orders-1 > envoy.yaml
-  envoy -c envoy.yaml`,
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			o.Namespace = a.namespace
-			text, err := bootstrap.Envoy(o)
-			if err != nil {
-				return usagef("%v", err)
-			}
-			a.printf("%s", text)
-			return nil
-		},
-	}
-	flags := envoy.Flags()
-	flags.StringSliceVar(&o.XDS, "xds", []string{net.JoinHostPort("127.0.0.1", "18000")}, "xDS addresses of the control plane")
-	flags.StringVar(&o.Service, "service", "", "the service that the proxy runs beside")
-	flags.StringVar(&o.NodeID, "node-id", "", "the proxy's id, unique among all")
-	flags.StringVar(&o.Profile, "profile", "sidecar", "what the control plane owns: sidecar")
-	flags.StringVar(&o.Admin, "listen-admin", "", "address of Envoy's admin interface (default 127.0.0.1:9901)")
-	flags.StringVar(&o.Outbound, "listen-outbound", "", "address the application calls through (default 127.0.0.1:15001)")
-	cmd.AddCommand(envoy)
-	return cmd
 }

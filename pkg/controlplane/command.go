@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/breakwater-mesh/breakwater/pkg/settings"
 	"github.com/breakwater-mesh/breakwater/pkg/telemetry"
 )
 
@@ -18,13 +19,10 @@ func Command(log io.Writer) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return UsageError{err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return settings.UsageError{Err: err} })
 	root.AddCommand(serveCommand(log), versionCommand())
 	return root
 }
-
-// UsageError is a mistake in how the program was called.
-type UsageError struct{ error }
 
 func serveCommand(log io.Writer) *cobra.Command {
 	config := Defaults()
@@ -38,15 +36,15 @@ Every flag can also be set by environment (BREAKWATER_LISTEN_XDS for --listen-xd
 name. A flag wins over the environment, and the environment over the file.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := Complete(cmd.Flags(), file, os.Getenv); err != nil {
-				return UsageError{err}
+			if err := settings.Complete(cmd.Flags(), EnvPrefix, file, os.Getenv); err != nil {
+				return settings.UsageError{Err: err}
 			}
 			if err := config.Validate(); err != nil {
-				return UsageError{err}
+				return settings.UsageError{Err: err}
 			}
 			logger, err := telemetry.NewLogger("breakwater", config.LogLevel, config.LogJSON, log)
 			if err != nil {
-				return UsageError{fmt.Errorf("--log-level: %w", err)}
+				return settings.UsageError{Err: fmt.Errorf("--log-level: %w", err)}
 			}
 			telemetry.RouteGRPC(logger.Named("grpc"))
 			return Run(cmd.Context(), config, logger)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/breakwater-mesh/breakwater/pkg/settings"
 )
 
 // settle reads arguments, environment and file (nil: none) the way the program does.
@@ -28,7 +30,7 @@ func settle(t *testing.T, args []string, env map[string]string, file *string) (C
 	if err := fs.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	err := Complete(fs, path, func(name string) string { return env[name] })
+	err := settings.Complete(fs, EnvPrefix, path, func(name string) string { return env[name] })
 	return c, err
 }
 
@@ -124,7 +126,7 @@ func TestAMissingFileIsNamed(t *testing.T) {
 	c := Defaults()
 	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
 	c.Flags(fs)
-	err := Complete(fs, filepath.Join(t.TempDir(), "absent.yaml"), func(string) string { return "" })
+	err := settings.Complete(fs, EnvPrefix, filepath.Join(t.TempDir(), "absent.yaml"), func(string) string { return "" })
 	if err == nil || !strings.Contains(err.Error(), "--config") || !strings.Contains(err.Error(), "absent.yaml") {
 		t.Errorf("error %v, want one that names --config and the file", err)
 	}

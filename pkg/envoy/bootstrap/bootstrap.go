@@ -21,14 +21,16 @@ type Options struct {
 	Service   string   // the service beside which the proxy runs
 	NodeID    string   // unique among the proxies
 	Profile   string   // sidecar
-	Admin     string   // ip:port of the admin interface; default 127.0.0.1:9901
+	Admin     string   // ip:port of the admin interface; default 127.0.0.1:9901, of an agent 127.0.0.1:9902
 	Outbound  string   // ip:port that the application calls; default 127.0.0.1:15001
+	StateDir  string   // of an agent; "" for its own default
 }
 
 // Defaults of the addresses.
 const (
-	DefaultAdmin    = "127.0.0.1:9901"
-	DefaultOutbound = "127.0.0.1:15001"
+	DefaultAdmin      = "127.0.0.1:9901"
+	DefaultAgentAdmin = "127.0.0.1:9902"
+	DefaultOutbound   = "127.0.0.1:15001"
 )
 
 // layers is the number of runtime layers that the compiler spreads limits over.
@@ -38,6 +40,34 @@ const layers = 8
 var envoyTemplate string
 
 type endpoint struct{ Host, Port string }
+
+// Agent is a breakwater-agent's settings file: the same text for the same options. StateDir is left out where it is "". The error says which options are wrong.
+func Agent(o Options) ([]byte, error) {
+	o.Profile = "sidecar"
+	if o.Admin == "" {
+		o.Admin = DefaultAgentAdmin
+	}
+	if o.Outbound == "" {
+		o.Outbound = DefaultOutbound
+	}
+	if _, _, err := o.check(); err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	out.WriteString("# breakwater-agent --config FILE. The names are those of the flags.\nxds:\n")
+	for _, address := range o.XDS {
+		fmt.Fprintf(&out, "- %s\n", strconv.Quote(address))
+	}
+	for _, s := range [...]struct{ name, value string }{
+		{"namespace", o.Namespace}, {"service", o.Service}, {"node-id", o.NodeID}, {"listen-admin", o.Admin},
+		{"listen-outbound", o.Outbound}, {"state-dir", o.StateDir},
+	} {
+		if s.value != "" {
+			fmt.Fprintf(&out, "%s: %s\n", s.name, strconv.Quote(s.value))
+		}
+	}
+	return out.Bytes(), nil
+}
 
 // Envoy is an Envoy's bootstrap as YAML: the same text for the same options. The error says which options are wrong.
 func Envoy(e Options) ([]byte, error) {

@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"net"
+
+	"github.com/spf13/cobra"
+
+	"github.com/breakwater-mesh/breakwater/pkg/envoy/bootstrap"
+)
+
+func (a *app) bootstrapCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "bootstrap", Short: "Write the configuration a proxy starts with"}
+	cmd.AddCommand(a.bootstrapEnvoyCommand(), a.bootstrapAgentCommand())
+	return cmd
+}
+
+func (a *app) bootstrapEnvoyCommand() *cobra.Command {
+	var o bootstrap.Options
+	cmd := &cobra.Command{
+		Use:   "envoy --service NAME --node-id ID [--xds HOST:PORT[,HOST:PORT]]",
+		Short: "Write the bootstrap of an Envoy to the standard output",
+		Example: `  bwctl bootstrap envoy --xds 127.0.0.1:18000 -n shop --service orders --node-id orders-1 > envoy.yaml
+  envoy -c envoy.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.printBootstrap(bootstrap.Envoy, o) },
+	}
+	whose(cmd, &o, "Envoy's", bootstrap.DefaultAdmin)
+	cmd.Flags().StringVar(&o.Profile, "profile", "sidecar", "what the control plane owns: sidecar")
+	return cmd
+}
+
+func (a *app) bootstrapAgentCommand() *cobra.Command {
+	var o bootstrap.Options
+	cmd := &cobra.Command{
+		Use:   "agent --service NAME --node-id ID [--xds HOST:PORT[,HOST:PORT]]",
+		Short: "Write the settings of a breakwater-agent to the standard output",
+		Example: `  bwctl bootstrap agent --xds 127.0.0.1:18000 -n shop --service orders --node-id orders-1 > agent.yaml
+  breakwater-agent --config agent.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.printBootstrap(bootstrap.Agent, o) },
+	}
+	whose(cmd, &o, "the agent's", bootstrap.DefaultAgentAdmin)
+	cmd.Flags().StringVar(&o.StateDir, "state-dir", "", "directory of the agent's last known good configuration")
+	return cmd
+}
+
+// whose are the flags that every kind of proxy has.
+func whose(cmd *cobra.Command, o *bootstrap.Options, owner, admin string) {
+	flags := cmd.Flags()
+	flags.StringSliceVar(&o.XDS, "xds", []string{net.JoinHostPort("127.0.0.1", "18000")}, "xDS addresses of the control plane")
+	flags.StringVar(&o.Service, "service", "", "the service that the proxy runs beside")
+	flags.StringVar(&o.NodeID, "node-id", "", "the proxy's id, unique among all")
+	flags.StringVar(&o.Admin, "listen-admin", "", "address of "+owner+" admin interface (default "+admin+")")
+	flags.StringVar(&o.Outbound, "listen-outbound", "", "address the application calls through (default "+bootstrap.DefaultOutbound+")")
+}
+
+func (a *app) printBootstrap(write func(bootstrap.Options) ([]byte, error), o bootstrap.Options) error {
+	o.Namespace = a.namespace
+	text, err := write(o)
+	if err != nil {
+		return usagef("%v", err)
+	}
+	a.printf("%s", text)
+	return nil
+}
