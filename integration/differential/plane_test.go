@@ -74,20 +74,6 @@ func (p *plane) refused() error {
 	return fmt.Errorf("resources were refused: %s", strings.Join(p.nacks, "\n"))
 }
 
-// set puts resources in the place of those of the same names.
-func (p *plane) set(b built) error {
-	for url, byName := range b {
-		items := map[string]cachetypes.Resource{}
-		for name, m := range byName {
-			items[name] = m
-		}
-		if err := p.caches[url].UpdateResources(items, nil); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (p *plane) stop() {
 	p.cancel()
 	p.grpc.Stop()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
@@ -51,6 +53,8 @@ type Call struct {
 	attempt  Attempt  // the first; others are made as they are needed
 	last     *Attempt // nil before the first
 	response bool     // the last attempt's response is the answer
+	flags    Flags
+	details  string
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc // nil where ctx needs none
@@ -161,7 +165,7 @@ func (c *Call) Do(ctx context.Context, up Upstream) Answer {
 func (c *Call) noHost() Answer {
 	c.retry.release(c)
 	c.target.live.stats.add(noneHealthy)
-	return c.fail(http.StatusServiceUnavailable, "no healthy upstream", UH)
+	return c.fail(http.StatusServiceUnavailable, "no healthy upstream", UH, "no_healthy_upstream")
 }
 
 // prepare makes attempt n, nil where no host is fit.
@@ -192,29 +196,30 @@ func (c *Call) discard(up Upstream, a *Attempt, res Result) {
 func (c *Call) refuse() (Answer, bool) {
 	switch {
 	case c.route == nil:
-		return c.fail(http.StatusNotFound, "", NR), true
+		return c.fail(http.StatusNotFound, "", NR, "route_not_found"), true
 	case c.route.Direct != nil:
-		return c.fail(c.route.Direct.Status, c.route.Direct.Body, 0), true
+		return c.fail(c.route.Direct.Status, c.route.Direct.Body, 0, "direct_response"), true
 	case c.target == nil:
-		return c.fail(http.StatusServiceUnavailable, "", NC), true
+		return c.fail(http.StatusServiceUnavailable, "", NC, "cluster_not_found"), true
 	}
 	config, rnd := c.target.live.config.Load(), c.engine.options.Rand
 	if config.Maintenance > 0 && rnd()%100 < uint64(config.Maintenance) {
 		c.target.live.stats.add(rqMaintenanceMode)
-		return c.fail(http.StatusServiceUnavailable, "maintenance mode", UO), true
+		return c.fail(http.StatusServiceUnavailable, "maintenance mode", UO, "maintenance_mode"), true
 	}
 	if config.DropPercent > 0 && float64(rnd()%1_000_000) < config.DropPercent*10_000 {
 		c.target.live.stats.add(rqDropOverload)
 		if config.DropPercent >= 100 {
-			return c.fail(http.StatusServiceUnavailable, "unconditional drop overload", UDO), true
+			return c.fail(http.StatusServiceUnavailable, "unconditional drop overload", UDO, "unconditional_drop_overload"), true
 		}
-		return c.fail(http.StatusServiceUnavailable, "drop overload", DO), true
+		return c.fail(http.StatusServiceUnavailable, "drop overload", DO, "drop_overload"), true
 	}
 	return Answer{}, false
 }
 
-// fail is an answer of our own.
-func (c *Call) fail(status int, body string, flags Flags) Answer {
+// fail is an answer of our own. Details are Envoy's words for why.
+func (c *Call) fail(status int, body string, flags Flags, details string) Answer {
+	c.flags, c.details = flags, details
 	if c.target != nil {
 		c.target.live.stats.codes.add(status)
 	}
@@ -305,18 +310,21 @@ func (c *Call) accept(up Upstream, res Result, v resilience.Verdict) Answer {
 	s.add(rqCompleted)
 	s.codes.add(res.Status)
 	c.response = true
-	return Answer{From: up, Status: res.Status, Flags: flagsOf(v)}
+	c.flags, c.details = flagsOf(v), "via_upstream"
+	return Answer{From: up, Status: res.Status, Flags: c.flags}
 }
 
 // give answers for an attempt without a response that is not repeated.
 func (c *Call) give(res Result, cause error, v resilience.Verdict) Answer {
 	if res.Failure == LocalReset {
 		a := c.interrupted(cause)
-		a.Flags |= flagsOf(v)
+		c.flags |= flagsOf(v)
+		a.Flags = c.flags
 		return a
 	}
 	if res.Failure == BodyLost {
-		return c.fail(http.StatusInsufficientStorage, "exceeded request buffer limit while retrying upstream", 0)
+		return c.fail(http.StatusInsufficientStorage, "exceeded request buffer limit while retrying upstream", 0,
+			"request_payload_exceeded_retry_buffer_limit")
 	}
 	again := ""
 	if c.last.Number > 1 {
@@ -326,24 +334,30 @@ func (c *Call) give(res Result, cause error, v resilience.Verdict) Answer {
 	if res.Failure == ProtocolError {
 		status = http.StatusBadGateway
 	}
-	return c.fail(status, "upstream connect error or disconnect/reset before headers. "+again+"reset reason: "+res.Failure.String(),
-		flagOf(res.Failure)|flagsOf(v))
+	reason := res.Failure.String()
+	return c.fail(status, "upstream connect error or disconnect/reset before headers. "+again+"reset reason: "+reason,
+		flagOf(res.Failure)|flagsOf(v), "upstream_reset_before_response_started{"+strings.ReplaceAll(reason, " ", "_")+"}")
 }
 
 // interrupted answers for a time that is over, or for nobody.
 func (c *Call) interrupted(cause error) Answer {
 	switch cause {
-	case errTimeout, errPerTry, errPerTryIdle:
-		return c.fail(http.StatusGatewayTimeout, "upstream request timeout", UT)
+	case errTimeout:
+		return c.fail(http.StatusGatewayTimeout, "upstream request timeout", UT, "upstream_response_timeout")
+	case errPerTry:
+		return c.fail(http.StatusGatewayTimeout, "upstream request timeout", UT, "upstream_per_try_timeout")
+	case errPerTryIdle:
+		return c.fail(http.StatusGatewayTimeout, "upstream request timeout", UT, "upstream_per_try_idle_timeout")
 	case errMaxStream:
-		return c.fail(http.StatusGatewayTimeout, "upstream request timeout", UMSDR)
+		return c.fail(http.StatusGatewayTimeout, "upstream request timeout", UMSDR, "upstream_max_stream_duration_reached")
 	case errMaxDuration:
-		return c.fail(c.times.lateStatus(), "downstream duration timeout", 0)
+		return c.fail(c.times.lateStatus(), "downstream duration timeout", 0, "max_duration_timeout")
 	case errIdle:
-		return c.fail(c.times.lateStatus(), "stream timeout", SI)
+		return c.fail(c.times.lateStatus(), "stream timeout", SI, "stream_idle_timeout")
 	case errRequest:
-		return c.fail(http.StatusRequestTimeout, "request timeout", 0)
+		return c.fail(http.StatusRequestTimeout, "request timeout", 0, "request_overall_timeout")
 	}
+	c.flags, c.details = DC, "downstream_remote_disconnect"
 	return Answer{Local: &LocalReply{Status: http.StatusServiceUnavailable}, Gone: true, Flags: DC}
 }
 
@@ -372,15 +386,42 @@ func (c *Call) finishResponse(end End) {
 	switch end {
 	case Broken:
 		if cause := context.Cause(c.ctx); cause == errTimeout {
+			c.flags |= UT
 			live.stats.add(rqTimeout)
 			live.stats.add(rqTxReset)
 			return
 		}
+		c.flags, c.details = c.flags|UC, "upstream_reset_after_response_started{connection_termination}"
 		live.stats.add(rqRxReset)
 		live.record(c.last.Host, resilience.Reset)
 	case AppGone:
+		c.flags, c.details = c.flags|DC, "downstream_remote_disconnect"
 		live.stats.add(rqTxReset)
 	}
+}
+
+// Report is what is to be told of a call that has ended.
+type Report struct {
+	Flags          Flags
+	Details        string         // Envoy's response_code_details
+	Cluster, Route string         // "" where there is none
+	Host           netip.AddrPort // of the last attempt
+	Attempts       int
+}
+
+// Report is good after Finish.
+func (c *Call) Report() Report {
+	r := Report{Flags: c.flags, Details: c.details}
+	if c.route != nil {
+		r.Route = c.route.Name
+	}
+	if c.target != nil {
+		r.Cluster = c.target.live.name
+	}
+	if c.last != nil {
+		r.Host, r.Attempts = c.last.Host.Address, c.last.Number
+	}
+	return r
 }
 
 // Queue counts the attempt as pending.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
@@ -16,21 +17,24 @@ func (l *Lease) Release() {
 	l.host.CloseConnection(resilience.Default)
 }
 
+// Host is the host that the connection is to.
+func (l *Lease) Host() netip.AddrPort { return l.host.Address }
+
 // Connect picks a host of a cluster for a TCP stream and has dial connect to it within the timeout. A host that can't be reached is
-// charged for it. LocalReset says that there is no cluster or no host.
-func (e *Engine) Connect(cluster string, dial func(h *Host, timeout time.Duration) Failure) (*Lease, Failure) {
+// charged for it. Without a lease the flags say why.
+func (e *Engine) Connect(cluster string, dial func(h *Host, timeout time.Duration) Failure) (*Lease, Flags) {
 	snap := e.now.Load()
 	c := &Call{engine: e, snap: snap, route: &dataplane.Route{}, target: snap.clusters[cluster]}
 	if c.target == nil {
-		return nil, LocalReset
+		return nil, NC
 	}
 	serving, h := c.pick(1)
 	if h == nil {
 		c.target.live.stats.add(noneHealthy)
-		return nil, LocalReset
+		return nil, UH
 	}
 	if !h.OpenConnection(resilience.Default, false) {
-		return nil, Overflow
+		return nil, UO
 	}
 	h.State.Begin()
 	lease := &Lease{h}
@@ -38,9 +42,9 @@ func (e *Engine) Connect(cluster string, dial func(h *Host, timeout time.Duratio
 		h.ConnectFailed(failure == ConnectTimeout)
 		serving.live.record(h, resilience.ConnectFailed)
 		lease.Release()
-		return nil, failure
+		return nil, flagOf(failure) | URX // there is one attempt
 	}
 	serving.live.record(h, resilience.Connected)
 	serving.live.record(h, resilience.Outcome(200)) // without the split, a connection is a success
-	return lease, None
+	return lease, 0
 }

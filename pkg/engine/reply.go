@@ -27,9 +27,16 @@ const (
 	UMSDR                   // longest duration of an attempt
 	DO                      // dropped by load
 	UDO                     // all is dropped
+	FI                      // a fault was injected
+	DI                      // a delay was injected
+	RL                      // rate limited
+	DPE                     // the request can't be read
+	IH                      // a header that is not valid
+	NFCF                    // no filter configuration
 )
 
-var flagNames = [...]string{"NR", "NC", "UH", "UF", "UC", "UR", "UO", "UT", "LR", "URX", "UPE", "DC", "SI", "UMSDR", "DO", "UDO"}
+var flagNames = [...]string{"NR", "NC", "UH", "UF", "UC", "UR", "UO", "UT", "LR", "URX", "UPE", "DC", "SI", "UMSDR", "DO", "UDO",
+	"FI", "DI", "RL", "DPE", "IH", "NFCF"}
 
 // String joins the flags by commas; "-" is none.
 func (f Flags) String() string {

@@ -201,6 +201,13 @@ func (r *bodyReader) ready() bool {
 	return r.closed || r.b.err != nil || r.offset < r.b.first+int64(len(r.b.data))
 }
 
+// taken is how many bytes have come from the application.
+func (b *body) taken() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.first + int64(len(b.data))
+}
+
 // whole reports whether the application has sent everything.
 func (b *body) whole() bool {
 	b.mu.Lock()

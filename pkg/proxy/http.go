@@ -18,8 +18,10 @@ import (
 // serve is the seam: one request of the application, through the engine, to its answer.
 func (l *listener) serve(w http.ResponseWriter, r *http.Request) {
 	config := l.config.Load()
+	begun := l.access()
 	if status := refusal(r, config); status != 0 {
 		w.WriteHeader(status)
+		l.refused(begun, r, status)
 		return
 	}
 	arrive(r, config)
@@ -38,6 +40,7 @@ func (l *listener) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	f.answer(answer)
 	l.stats.Response(f.status)
+	f.tell(begun)
 	if f.broken {
 		panic(http.ErrAbortHandler) // the application must not take what it got for the whole
 	}
@@ -186,8 +189,10 @@ type flow struct {
 	x      *exchange
 	config *dataplane.HTTP
 
-	status int
-	broken bool
+	status     int
+	grpcStatus string
+	broken     bool
+	in, out    int64 // bytes of the answer's body; in of a tunnel
 }
 
 func (f *flow) answer(a engine.Answer) {
@@ -259,8 +264,12 @@ func (f *flow) respond(a engine.Answer) error {
 	}
 	announced := len(resp.Trailer)
 	f.w.WriteHeader(a.Status)
+	f.grpcStatus = resp.Header.Get("Grpc-Status")
 	if err := f.copy(resp); err != nil {
 		return err
+	}
+	if status := resp.Trailer.Get("Grpc-Status"); status != "" {
+		f.grpcStatus = status
 	}
 	if len(resp.Trailer) == announced {
 		copyHeader(h, resp.Trailer)
@@ -293,6 +302,7 @@ func (f *flow) copy(resp *http.Response) error {
 			if _, err := f.w.Write((*buf)[:n]); err != nil {
 				return err
 			}
+			f.out += int64(n)
 			if left != 0 {
 				if err := flusher.Flush(); err != nil {
 					return err
@@ -326,8 +336,10 @@ func (f *flow) local(reply *engine.LocalReply) {
 		h["Connection"] = []string{"close"}
 	}
 	f.w.WriteHeader(reply.Status)
+	f.grpcStatus = h.Get("Grpc-Status")
 	if f.r.Method != http.MethodHead {
 		_, _ = io.WriteString(f.w, reply.Body)
+		f.out = int64(len(reply.Body))
 	}
 }
 
@@ -375,7 +387,7 @@ func (f *flow) tunnel(a engine.Answer) {
 	resp := *f.x.resp
 	resp.Body = nil
 	if err := resp.Write(down); err == nil {
-		join(f.call.Progress, &buffered{rw.Reader, down}, up)
+		f.out, f.in = join(f.call.Progress, &buffered{rw.Reader, down}, up)
 	}
 	f.x.end(false)
 	f.call.Finish(engine.Whole)

@@ -40,6 +40,9 @@ type Options struct {
 	Listen func(address string) (net.Listener, error)
 	// Log gets what net/http has to say.
 	Log io.Writer
+	// Access is told of each request and each TCP connection at its end, where it is not nil. It is called from many goroutines, each
+	// of which waits for it.
+	Access func(Access)
 }
 
 // Server runs the listeners of a table. Its owner calls Close, which ends all of its goroutines.

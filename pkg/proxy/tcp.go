@@ -82,13 +82,15 @@ func (l *listener) acceptTCP() {
 // forward joins c with a host of the listener's cluster.
 func (l *listener) forward(c net.Conn) {
 	config := l.tcp.Load()
+	begun := l.access()
 	var up net.Conn
-	lease, failure := l.server.engine.Connect(config.Cluster, func(h *engine.Host, timeout time.Duration) engine.Failure {
+	lease, flags := l.server.engine.Connect(config.Cluster, func(h *engine.Host, timeout time.Duration) engine.Failure {
 		conn, failure := dialHost(l.server.options.Dial, h, timeout)
 		up = conn
 		return failure
 	})
-	if failure != engine.None {
+	if lease == nil {
+		l.told(begun, func(a *Access) { a.Cluster, a.Flags = config.Cluster, flags })
 		return
 	}
 	defer lease.Release()
@@ -101,11 +103,12 @@ func (l *listener) forward(c net.Conn) {
 		})
 		defer idle.Stop()
 	}
-	join(func() {
+	in, out := join(func() {
 		if idle != nil {
 			idle.Reset(config.IdleTimeout)
 		}
-	}, c, up)
+	}, up, c)
+	l.told(begun, func(a *Access) { a.Cluster, a.Host, a.In, a.Out = config.Cluster, lease.Host(), in, out })
 }
 
 // drain lets streams finish until ctx ends. An idle stream does not end by itself.
@@ -123,22 +126,25 @@ func (s *streams) drain(ctx context.Context) {
 	}
 }
 
-// join copies both ways until both have ended. An end of one side is passed on as an end of writing.
-func join(progress func(), a, b io.ReadWriteCloser) {
+// join copies both ways until both have ended, and returns how many bytes came to a and to b. An end of one side is passed on as an end
+// of writing.
+func join(progress func(), a, b io.ReadWriteCloser) (toA, toB int64) {
 	var both sync.WaitGroup
-	both.Go(func() { pour(progress, a, b) })
-	both.Go(func() { pour(progress, b, a) })
+	both.Go(func() { toA = pour(progress, a, b) })
+	both.Go(func() { toB = pour(progress, b, a) })
 	both.Wait()
+	return toA, toB
 }
 
-// pour copies from one side to the other. A failure ends both.
-func pour(progress func(), to, from io.ReadWriteCloser) {
+// pour copies from one side to the other, and counts. A failure ends both.
+func pour(progress func(), to, from io.ReadWriteCloser) (count int64) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	for {
 		n, err := from.Read(*buf)
 		if n > 0 {
 			progress()
+			count += int64(n)
 			if _, werr := to.Write((*buf)[:n]); werr != nil {
 				err = werr
 			}
@@ -147,11 +153,11 @@ func pour(progress func(), to, from io.ReadWriteCloser) {
 			continue
 		}
 		if half, ok := to.(interface{ CloseWrite() error }); ok && err == io.EOF && half.CloseWrite() == nil {
-			return
+			return count
 		}
 		_ = to.Close()
 		_ = from.Close()
-		return
+		return count
 	}
 }
 

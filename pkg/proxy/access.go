@@ -1,0 +1,82 @@
+package proxy
+
+import (
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/pkg/engine"
+)
+
+// Access tells what became of one request, or of one connection of a TCP listener. Of the latter only Listener, Start, Duration, Flags,
+// In, Out, Cluster and Host are set.
+type Access struct {
+	Listener string
+	Start    time.Time
+	Duration time.Duration // to the last byte of the answer
+
+	Method, Path, Authority, Protocol string // as the application sent them; Protocol is such as "HTTP/1.1"
+	RequestID                         string // of x-request-id; "" none
+	Status                            int    // 0: no answer was sent
+	GRPCStatus                        string // of the answer's headers or trailers; "" none
+	Flags                             engine.Flags
+	Details                           string // Envoy's response_code_details
+	In, Out                           int64  // bytes of the bodies
+
+	Cluster, Route string         // "" none; Route is the route's name
+	Host           netip.AddrPort // of the last attempt; the zero one is none
+	Attempts       int
+}
+
+// access is the time at which something began, where somebody wants to be told of its end.
+func (l *listener) access() time.Time {
+	if l.server.options.Access == nil {
+		return time.Time{}
+	}
+	return time.Now()
+}
+
+// told tells of what began at start, which is zero where nobody asked.
+func (l *listener) told(start time.Time, fill func(*Access)) {
+	if start.IsZero() {
+		return
+	}
+	a := Access{Listener: l.name, Start: start, Duration: time.Since(start)}
+	fill(&a)
+	l.server.options.Access(a)
+}
+
+// refused tells of a request that no route was looked up for.
+func (l *listener) refused(start time.Time, r *http.Request, status int) {
+	l.told(start, func(a *Access) {
+		a.request(r)
+		a.Status = status
+		a.Flags = engine.DPE
+	})
+}
+
+// tell tells of a request that has ended.
+func (f *flow) tell(start time.Time) {
+	f.l.told(start, func(a *Access) {
+		a.request(f.r)
+		a.Status, a.GRPCStatus = f.status, f.grpcStatus
+		a.In, a.Out = f.in, f.out
+		if f.x.body != nil {
+			a.In += f.x.body.taken()
+		}
+		r := f.call.Report()
+		a.Flags, a.Details, a.Cluster, a.Route, a.Host, a.Attempts = r.Flags, r.Details, r.Cluster, r.Route, r.Host, r.Attempts
+	})
+}
+
+func (a *Access) request(r *http.Request) {
+	a.Method, a.Path, a.Authority, a.Protocol = r.Method, r.RequestURI, r.Host, protocols[min(r.ProtoMajor, 2)]
+	if r.ProtoMajor == 1 && r.ProtoMinor == 0 {
+		a.Protocol = "HTTP/1.0"
+	}
+	if ids := r.Header["X-Request-Id"]; len(ids) > 0 {
+		a.RequestID = ids[0]
+	}
+}
+
+var protocols = [...]string{"HTTP/1.0", "HTTP/1.1", "HTTP/2"}

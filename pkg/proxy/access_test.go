@@ -1,0 +1,52 @@
+package proxy_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/breakwater-mesh/breakwater/pkg/proxy"
+)
+
+func TestAccessIsTold(t *testing.T) {
+	told := make(chan proxy.Access, 10)
+	host := script(t, func(c net.Conn) {
+		_, _ = io.ReadAll(c)
+		_, _ = io.WriteString(c, "pong")
+	})
+	web := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, "hello")
+	})
+	note := func(f *fixture) {
+		f.access = func(a proxy.Access) { told <- a }
+		f.route.Name = "all"
+	}
+	f := newFixture(t, note, web)
+	f.get("POST", "/a?b", strings.NewReader("four"))
+	tcp := newFixture(t, note, host)
+	exchangeTCP(t, tcp.tcpListener())
+	none := newFixture(t, note)
+	none.get("GET", "/", nil)
+
+	line := func(a proxy.Access) string {
+		return fmt.Sprint(a.Listener, " ", a.Method, " ", a.Path, " ", a.Protocol, " ", a.Status, " ", a.Flags, " ", a.Details, " ", a.In, " ", a.Out, " ", a.Cluster, " ", a.Route,
+			" ", a.Host.IsValid(), " ", a.Attempts)
+	}
+	for _, want := range []string{
+		"outbound POST /a?b HTTP/1.1 200 - via_upstream 4 5 shop/email all true 1",
+		"tcp    0 -  4 4 shop/email  true 0",
+		"outbound GET / HTTP/1.1 503 UH no_healthy_upstream 0 19 shop/email all false 0",
+	} {
+		a := <-told
+		if got := line(a); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		if a.Start.IsZero() || a.Duration <= 0 {
+			t.Errorf("%s began at %v and took %v", want, a.Start, a.Duration)
+		}
+	}
+}
