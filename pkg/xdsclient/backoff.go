@@ -8,16 +8,16 @@ const (
 	steadyAfter = 30 * time.Second // a stream that lived so long was no failure
 )
 
-// backOff says how long to wait before the next attempt. Each server is tried at once after another failed; after a round of all of
+// BackOff says how long to wait before the next attempt. Each server is tried at once after another failed; after a round of all of
 // them comes a wait, anywhere between nothing and a bound that doubles from round to round.
-type backOff struct {
+type BackOff struct {
 	servers int
 	tried   int // since the last wait
 	rounds  int // without an answer
 }
 
-// next is the wait after an attempt. Random returns a number in [0, n).
-func (b *backOff) next(answered bool, lived time.Duration, random func(n int64) int64) time.Duration {
+// Next is the wait after an attempt: whether the server answered, and how long the conversation lived. Random returns a number in [0, n).
+func (b *BackOff) Next(answered bool, lived time.Duration, random func(n int64) int64) time.Duration {
 	if answered {
 		b.rounds = 0
 	}

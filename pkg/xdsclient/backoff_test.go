@@ -9,30 +9,30 @@ import (
 func TestBackOff(t *testing.T) {
 	most := func(n int64) int64 { return n - 1 }
 	least := func(int64) int64 { return 0 }
-	b := &backOff{servers: 3}
+	b := &BackOff{servers: 3}
 	var got []time.Duration
 	for range 9 {
-		got = append(got, b.next(false, 0, most))
+		got = append(got, b.Next(false, 0, most))
 	}
 	if want := []time.Duration{0, 0, firstWait, 0, 0, 2 * firstWait, 0, 0, 4 * firstWait}; !slices.Equal(got, want) {
 		t.Errorf("waits %v, want %v", got, want)
 	}
 	for range 60 {
-		got = append(got, b.next(false, 0, most))
+		got = append(got, b.Next(false, 0, most))
 	}
 	if last := slices.Max(got); last != longestWait {
 		t.Errorf("the longest wait is %v, want %v", last, longestWait)
 	}
-	b.next(false, 0, most)
-	b.next(false, 0, most)
-	if got := b.next(true, time.Second, most); got != firstWait {
+	b.Next(false, 0, most)
+	b.Next(false, 0, most)
+	if got := b.Next(true, time.Second, most); got != firstWait {
 		t.Errorf("after an answer it waits %v, want %v", got, firstWait)
 	}
-	if got := b.next(true, time.Hour, most); got != 0 {
+	if got := b.Next(true, time.Hour, most); got != 0 {
 		t.Errorf("after a long stream it waits %v, want none", got)
 	}
-	one := &backOff{servers: 1}
-	if got := one.next(true, 0, least); got <= 0 {
+	one := &BackOff{servers: 1}
+	if got := one.Next(true, 0, least); got <= 0 {
 		t.Errorf("a lone server that hangs up at once is asked again after %v", got)
 	}
 }

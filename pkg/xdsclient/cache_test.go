@@ -59,18 +59,34 @@ func savedCache(t *testing.T, numbers ...int) *Cache {
 	return c
 }
 
+// file is what the n-th file before the newest holds.
+func (c *Cache) file(n int) (*Saved, error) {
+	data, err := os.ReadFile(c.files.path(n))
+	if err != nil {
+		return nil, err
+	}
+	only := NewCache(c.files.dir+"-alone", c.files.node)
+	if err := os.MkdirAll(only.files.dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(only.files.path(0), data, 0o600); err != nil {
+		return nil, err
+	}
+	return only.Load()
+}
+
 func TestCacheKeepsThreeBefore(t *testing.T) {
 	c := savedCache(t, 1, 2, 3, 4, 5, 6)
 	for n, want := range []int{6, 5, 4, 3} {
-		saved, err := c.read(c.path(n))
+		saved, err := c.file(n)
 		if err != nil || number(saved) != want || saved.At.Unix() != int64(want) {
 			t.Errorf("file %d holds %d (%v), want %d", n, number(saved), err, want)
 		}
-		if info, err := os.Stat(c.path(n)); err != nil || info.Mode().Perm() != 0o600 {
+		if info, err := os.Stat(c.files.path(n)); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("file %d: mode %v, %v", n, info.Mode(), err)
 		}
 	}
-	files, _ := os.ReadDir(c.dir)
+	files, _ := os.ReadDir(c.files.dir)
 	if len(files) != 4 {
 		t.Errorf("%d files are left, want 4: %v", len(files), files)
 	}
@@ -82,13 +98,13 @@ func TestCacheKeepsThreeBefore(t *testing.T) {
 // TestDamageFallsBack flips every bit of the newest file, and cuts it at every length.
 func TestDamageFallsBack(t *testing.T) {
 	c := savedCache(t, 1, 2)
-	whole, err := os.ReadFile(c.path(0))
+	whole, err := os.ReadFile(c.files.path(0))
 	if err != nil {
 		t.Fatal(err)
 	}
 	check := func(what string, at int, data []byte) {
 		t.Helper()
-		if err := os.WriteFile(c.path(0), data, 0o600); err != nil {
+		if err := os.WriteFile(c.files.path(0), data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		saved, err := c.Load()
@@ -113,12 +129,12 @@ func TestNothingToLoad(t *testing.T) {
 		t.Errorf("%v, %v", saved, err)
 	}
 	c = savedCache(t, 1)
-	c.node = "orders-2"
+	c.files.node = "orders-2"
 	if saved, err := c.Load(); saved != nil || err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("another node's file: %v, %v", saved, err)
 	}
-	c.node = "orders-1"
-	if err := os.Rename(c.path(0), c.path(2)); err != nil { // as after a crash between two renames
+	c.files.node = "orders-1"
+	if err := os.Rename(c.files.path(0), c.files.path(2)); err != nil { // as after a crash between two renames
 		t.Fatal(err)
 	}
 	if saved, err := c.Load(); number(saved) != 1 || err != nil {
@@ -151,7 +167,7 @@ func (f fullDisk) Sync() error {
 func TestFullDiskKeepsTheOld(t *testing.T) {
 	for _, full := range []fullDisk{{room: 0}, {room: 40}, {room: 1 << 20, sync: true}} {
 		c := savedCache(t, 1, 2)
-		c.create = func(path string) (cacheFile, error) {
+		c.files.create = func(path string) (writable, error) {
 			f, err := os.Create(path)
 			full.File = f
 			return full, err
@@ -162,7 +178,7 @@ func TestFullDiskKeepsTheOld(t *testing.T) {
 		if saved, err := c.Load(); number(saved) != 2 || err != nil {
 			t.Errorf("room %d: loaded %d, %v", full.room, number(saved), err)
 		}
-		files, _ := os.ReadDir(c.dir)
+		files, _ := os.ReadDir(c.files.dir)
 		if len(files) != 2 {
 			t.Errorf("room %d: left behind %v", full.room, files)
 		}
@@ -170,10 +186,9 @@ func TestFullDiskKeepsTheOld(t *testing.T) {
 }
 
 func FuzzCache(f *testing.F) {
-	f.Add([]byte(cacheMagic))
+	f.Add([]byte(filesMagic))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		s := &scanner{rest: body}
-		var dropped []dataplane.Fault
-		s.resources(&dropped) // must not panic, whatever a sum vouches for
+		s.records() // must not panic, whatever a sum vouches for
 	})
 }

@@ -8,17 +8,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"github.com/hashicorp/go-hclog"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
@@ -29,13 +23,8 @@ import (
 const UserAgent = "breakwater-agent"
 
 const (
-	pingInterval   = 10 * time.Second
-	rarestPing     = 10 * time.Minute
-	pingTimeout    = 5 * time.Second
-	connectTimeout = 5 * time.Second
-	maxResponse    = 64 << 20
-	quiet          = 15 * time.Second // a new stream without any answer for so long is given up
-	saveDelay      = 200 * time.Millisecond
+	quiet     = 15 * time.Second // a new stream without any answer for so long is given up
+	saveDelay = 200 * time.Millisecond
 )
 
 // Apply takes everything that is to be in force. It returns the faults of what it can't enforce, and has changed nothing then. It is
@@ -79,12 +68,12 @@ type Status struct {
 // Client is an agent's side of the conversation. New starts nothing; Run does all the work. Its other methods may be called by any
 // goroutine.
 type Client struct {
-	cfg   Config
-	log   hclog.Logger
-	state *state        // only Run's goroutine touches it
-	cache *Cache        // nil: none
-	ping  time.Duration // how often; only Run's goroutine touches it
-	saves chan dataplane.Resources
+	cfg     Config
+	log     hclog.Logger
+	servers *Servers
+	state   *state // only Run's goroutine touches it
+	cache   *Cache // nil: none
+	saves   chan dataplane.Resources
 
 	mu     sync.Mutex
 	status Status // guarded by mu
@@ -93,13 +82,9 @@ type Client struct {
 // New checks cfg. Its error names every field that is wrong.
 func New(cfg Config) (*Client, error) {
 	var faults []error
-	if len(cfg.Servers) == 0 {
-		faults = append(faults, errors.New("no servers"))
-	}
-	for _, s := range cfg.Servers {
-		if _, _, err := net.SplitHostPort(s); err != nil {
-			faults = append(faults, fmt.Errorf("server %q is no HOST:PORT", s))
-		}
+	servers, err := NewServers(cfg.Servers, cfg.TLS)
+	if err != nil {
+		faults = append(faults, err)
 	}
 	if cfg.Node.ID == "" {
 		faults = append(faults, errors.New("the node id is empty"))
@@ -116,7 +101,8 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
 	}
-	c := &Client{cfg: cfg, log: cfg.Logger, state: newState(cfg.Layers), ping: pingInterval, saves: make(chan dataplane.Resources, 1)}
+	servers.dial = cfg.dial
+	c := &Client{cfg: cfg, log: cfg.Logger, servers: servers, state: newState(cfg.Layers), saves: make(chan dataplane.Resources, 1)}
 	if cfg.StateDir != "" {
 		c.cache = NewCache(cfg.StateDir, cfg.Node.ID)
 	}
@@ -144,7 +130,7 @@ func (c *Client) Run(ctx context.Context) error {
 	defer saver.Wait()
 	defer close(c.saves)
 
-	back := &backOff{servers: len(c.cfg.Servers)}
+	back := c.servers.BackOff()
 	for i := 0; ; i++ {
 		server := c.cfg.Servers[i%len(c.cfg.Servers)]
 		begun := time.Now()
@@ -152,10 +138,8 @@ func (c *Client) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if strings.Contains(err.Error(), "too_many_pings") { // a server with gRPC's own limit
-			c.ping = min(2*c.ping, rarestPing)
-		}
-		wait := back.next(answered, time.Since(begun), rand.Int64N)
+		c.servers.Learn(err)
+		wait := back.Next(answered, time.Since(begun), rand.Int64N)
 		c.note(func(s *Status) {
 			if s.Connected {
 				s.Connected, s.Since = false, time.Now()
@@ -317,26 +301,6 @@ func (c *Client) node() *corev3.Node {
 		UserAgentVersionType: &corev3.Node_UserAgentVersion{UserAgentVersion: c.cfg.Node.Version},
 		Metadata:             &structpb.Struct{Fields: fields},
 	}
-}
-
-// connect makes a connection that is not dialled before its first stream.
-func (c *Client) connect(server string) (*grpc.ClientConn, error) {
-	creds := insecure.NewCredentials()
-	if c.cfg.TLS != nil {
-		creds = credentials.NewTLS(c.cfg.TLS)
-	}
-	options := []grpc.DialOption{
-		grpc.WithTransportCredentials(creds),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: c.ping, Timeout: pingTimeout, PermitWithoutStream: true}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectTimeout}),
-		grpc.WithDisableServiceConfig(),
-		grpc.WithNoProxy(), // the agent may be the proxy
-	}
-	if c.cfg.dial != nil {
-		return grpc.NewClient("passthrough:///"+server, append(options, grpc.WithContextDialer(c.cfg.dial))...)
-	}
-	return grpc.NewClient("dns:///"+server, options...)
 }
 
 // wildcard reports whether everything of a type is asked for.

@@ -38,7 +38,7 @@ type stream struct {
 func (c *Client) follow(ctx context.Context, server string) (answered bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	c.note(func(s *Status) { s.Server = server })
-	conn, err := c.connect(server)
+	conn, err := c.servers.Connect(server)
 	if err != nil {
 		cancel()
 		return false, err
