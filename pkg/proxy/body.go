@@ -5,86 +5,105 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 )
 
-// window is how far the application may be ahead of the host.
-const window = 64 << 10
+// window is how far the application may be ahead of the host: as far as Envoy's buffers let it.
+const window = 1 << 20
 
-// body is the body of a request, kept while it may have to be sent again. One goroutine pumps it from the application; each attempt
-// reads it from the start.
+// lateAfter is how long the attempts alone take the body from the application, as they send it. What has not come by then is taken
+// whether or not a host takes it: that the request is complete must be seen although no host reads.
+const lateAfter = 5 * time.Millisecond
+
+// body is the body of a request, kept while it may have to be sent again. Each attempt reads it from the start.
 type body struct {
 	source   io.Reader
-	limit    int    // of what is kept
+	limit    int64  // of what is kept
 	complete func() // the application has sent everything
-	tooLong  func() // the limit is passed: no further attempt can be made
+	tooLong  func() // the limit is passed: no further attempt can be made; it must not call the body
 
 	mu      sync.Mutex
-	changed sync.Cond     // something was read, appended or closed
-	data    []byte        // kept, from offset first on
-	first   int64         // > 0: the beginning is lost
-	err     error         // io.EOF: data holds the rest
+	changed sync.Cond     // something was read, kept or closed
+	chunks  []*chunk      // kept, from offset first on; all but the last are full
+	first   int64         // a multiple of the size of a chunk
+	size    int64         // of what is kept
+	err     error         // io.EOF: nothing follows what is kept
 	readers []*bodyReader // open ones: of an attempt, and of those beside it
 	replay  bool
+	lacking bool // the beginning may be gone
 	started bool
 	stopped bool
-	done    chan struct{} // closed when the pump has ended
+	filling bool // someone reads from source
+	pumped  bool // pump takes what comes
+	late    *time.Timer
 }
 
+// chunk is a piece of a body.
+type chunk [16 << 10]byte
+
+const chunkSize = int64(len(chunk{}))
+
+var chunks = sync.Pool{New: func() any { return new(chunk) }}
+
 func newBody(source io.Reader, limit int, complete, tooLong func()) *body {
-	b := &body{source: source, limit: limit, complete: complete, tooLong: tooLong, replay: true, done: make(chan struct{})}
+	b := &body{source: source, limit: int64(limit), complete: complete, tooLong: tooLong, replay: true}
 	b.changed.L = &b.mu
 	return b
 }
 
-// start begins to take the body from the application. Further calls do nothing.
+// start lets the body be taken from the application. Further calls do nothing.
 func (b *body) start() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.started && !b.stopped {
 		b.started = true
-		go b.pump()
+		b.late = time.AfterFunc(lateAfter, b.pump)
+		b.changed.Broadcast()
 	}
 }
 
-// pump ends when the body does, or when the source breaks off, or after stop once its read returns.
+// pump takes the rest of the body, in place of the readers. It ends when the body does, or after stop once its read returns.
 func (b *body) pump() {
-	defer close(b.done)
-	buf := make([]byte, 16<<10)
-	for {
-		n, err := b.source.Read(buf)
-		if err == io.EOF {
-			b.complete()
-		}
-		if b.append(buf[:n], err) {
-			b.tooLong()
-		}
-		if err != nil || !b.wait() {
-			return
-		}
-	}
-}
-
-// append adds what was read, and reports that the limit was passed by it.
-func (b *body) append(p []byte, err error) (passed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.data = append(b.data, p...)
+	b.pumped = true
+	for !b.stopped && b.err == nil {
+		if b.filling || b.ahead() >= window {
+			b.changed.Wait()
+		} else {
+			b.fill()
+		}
+	}
+	b.pumped = false
+	b.changed.Broadcast()
+}
+
+// fill reads from the application once. mu is held, but for the reading.
+func (b *body) fill() {
+	room := b.room()
+	b.filling = true
+	b.mu.Unlock()
+	n, err := b.source.Read(room)
+	if err == io.EOF {
+		b.complete()
+	}
+	b.mu.Lock()
+	b.filling = false
+	b.size += int64(n)
 	b.err = err
-	if b.replay && len(b.data) > b.limit {
-		b.replay, passed = false, true
+	if b.replay && b.size > b.limit {
+		b.replay = false
+		b.tooLong()
 	}
 	b.changed.Broadcast()
-	return passed
 }
 
-// wait returns when there is room for more, or false when nobody wants it.
-func (b *body) wait() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for !b.stopped && b.ahead() >= window {
-		b.changed.Wait()
+// room is where the next bytes go.
+func (b *body) room() []byte {
+	if b.size == int64(len(b.chunks))*chunkSize {
+		b.chunks = append(b.chunks, chunks.Get().(*chunk))
 	}
-	return !b.stopped
+	return b.chunks[len(b.chunks)-1][b.size%chunkSize:]
 }
 
 // ahead is how much waits for the fastest reader.
@@ -93,14 +112,17 @@ func (b *body) ahead() int64 {
 	for _, r := range b.readers {
 		offset = max(offset, r.offset)
 	}
-	return b.first + int64(len(b.data)) - offset
+	return b.first + b.size - offset
 }
 
-// stop ends the readers now and the pump after its present read. It reports whether the application had sent everything.
+// stop ends the readers now, and taking the body after the present read. It reports whether the application had sent everything.
 func (b *body) stop() (whole bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.stopped = true
+	if b.late != nil {
+		b.late.Stop()
+	}
 	for _, r := range b.readers {
 		r.closed = true
 	}
@@ -112,7 +134,7 @@ func (b *body) stop() (whole bool) {
 func (b *body) lost() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.first > 0
+	return b.lacking
 }
 
 // broken reports whether the application broke off.
@@ -122,14 +144,17 @@ func (b *body) broken() bool {
 	return b.err != nil && b.err != io.EOF
 }
 
-// join waits for the end of a started pump.
+// join waits, after stop, until nothing is taken any more, and lets go of what is kept.
 func (b *body) join() {
 	b.mu.Lock()
-	started := b.started
-	b.mu.Unlock()
-	if started {
-		<-b.done
+	defer b.mu.Unlock()
+	for b.filling || b.pumped {
+		b.changed.Wait()
 	}
+	for _, c := range b.chunks {
+		chunks.Put(c)
+	}
+	b.chunks, b.size = nil, 0
 }
 
 // open starts reading from the beginning.
@@ -157,19 +182,37 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 		if r.closed {
 			return 0, http.ErrBodyReadAfterClose
 		}
-		if have := b.data[r.offset-b.first:]; len(have) > 0 {
-			n := copy(p, have)
-			r.offset += int64(n)
+		if n := r.copy(p); n > 0 {
 			b.forget()
 			b.changed.Broadcast()
 			return n, nil
 		}
-		if b.err != nil {
+		switch {
+		case b.err != nil:
 			return 0, b.err
+		case b.started && !b.filling && !b.pumped:
+			b.fill()
+		default:
+			b.changed.Wait()
 		}
-		b.changed.Wait()
 	}
 }
+
+// copy takes what is there.
+func (r *bodyReader) copy(p []byte) (n int) {
+	for n < len(p) && r.left() > 0 {
+		at := r.offset - r.b.first
+		have := r.b.chunks[at/chunkSize][at%chunkSize:]
+		have = have[:min(int64(len(have)), r.left())]
+		c := copy(p[n:], have)
+		n += c
+		r.offset += int64(c)
+	}
+	return n
+}
+
+// left is how much is there.
+func (r *bodyReader) left() int64 { return r.b.first + r.b.size - r.offset }
 
 // forget drops what all readers have read, where it won't be read again.
 func (b *body) forget() {
@@ -180,8 +223,13 @@ func (b *body) forget() {
 	for _, r := range b.readers[1:] {
 		offset = min(offset, r.offset)
 	}
-	n := copy(b.data, b.data[offset-b.first:])
-	b.data, b.first = b.data[:n], offset
+	b.lacking = b.lacking || offset > 0
+	for offset-b.first >= chunkSize {
+		chunks.Put(b.chunks[0])
+		b.chunks = b.chunks[1:]
+		b.first += chunkSize
+		b.size -= chunkSize
+	}
 }
 
 // Close implements io.Closer: a blocked Read returns.
@@ -198,7 +246,7 @@ func (r *bodyReader) Close() error {
 func (r *bodyReader) ready() bool {
 	r.b.mu.Lock()
 	defer r.b.mu.Unlock()
-	return r.closed || r.b.err != nil || r.offset < r.b.first+int64(len(r.b.data))
+	return r.closed || r.b.err != nil || r.left() > 0
 }
 
 // taken is how many bytes have come from the application.

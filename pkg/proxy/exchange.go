@@ -42,6 +42,9 @@ func (x *exchange) Try(ctx context.Context, a *engine.Attempt) engine.Result {
 	if x.body != nil && x.body.lost() {
 		return engine.Result{Failure: engine.BodyLost}
 	}
+	if x.body != nil && !x.expect {
+		x.body.start() // also while the attempt waits for a connection
+	}
 	p := a.Host.Pool().(*pools)
 	if a.Config.HTTP2 && x.upgrade == "" {
 		return x.try2(ctx, a, &p.h2[a.Priority])
@@ -146,9 +149,6 @@ func (x *exchange) write(c *conn) <-chan error {
 	}
 	r := x.body.open()
 	x.reader = r
-	if !x.expect {
-		x.body.start()
-	}
 	go func() {
 		err := x.writeBody(c.out, r)
 		if x.body.broken() {
@@ -222,7 +222,9 @@ func (x *exchange) writeBody(out *bufio.Writer, r *bodyReader) error {
 		chunks = httputil.NewChunkedWriter(out)
 		w = chunks
 	}
-	buf := make([]byte, 16<<10)
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	buf := *buffer
 	for {
 		if !r.ready() {
 			if err := out.Flush(); err != nil {

@@ -1,7 +1,10 @@
 package proxy_test
 
 import (
+	"context"
+	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -103,5 +106,36 @@ func TestRefusedConnections(t *testing.T) {
 		if f.stat("upstream_cx_connect_fail") == 0 || f.stat("upstream_cx_active") != 1 {
 			t.Errorf("h2=%v: %d refused, %d open", h2, f.stat("upstream_cx_connect_fail"), f.stat("upstream_cx_active"))
 		}
+	}
+}
+
+// TestTheTimeoutRunsWhileNoHostTakesTheBody has a request wait for the only connection, or for a host's window.
+func TestTheTimeoutRunsWhileNoHostTakesTheBody(t *testing.T) {
+	for _, h2 := range []bool{false, true} {
+		silent := script(t, func(net.Conn) { <-t.Context().Done() })
+		f := newFixture(t, func(f *fixture) {
+			f.cluster.Thresholds[resilience.Default].MaxConnections = 1
+			f.cluster.HTTP2 = h2
+		}, silent)
+		first, cancel := context.WithCancel(t.Context())
+		req, err := http.NewRequestWithContext(first, "GET", "http://"+f.address(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = f.client.Do(req) // ends with cancel
+		}()
+		eventually(t, "the connection is taken", func() bool { return f.stat("upstream_rq_active") == 1 })
+		timed := *f.route
+		timed.Timeout = 50 * time.Millisecond
+		f.http.Routes.Hosts[0].Routes[0] = &timed
+		resp, _ := f.get("POST", "/", strings.NewReader(strings.Repeat("x", 100<<10)))
+		if resp.StatusCode != 504 {
+			t.Errorf("h2=%v: got %d, want 504", h2, resp.StatusCode)
+		}
+		cancel()
+		<-done
 	}
 }
