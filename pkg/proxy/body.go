@@ -154,7 +154,7 @@ func (b *body) join() {
 	for _, c := range b.chunks {
 		chunks.Put(c)
 	}
-	b.chunks, b.size = nil, 0
+	b.chunks = nil
 }
 
 // open starts reading from the beginning.
@@ -253,7 +253,7 @@ func (r *bodyReader) ready() bool {
 func (b *body) taken() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.first + int64(len(b.data))
+	return b.first + b.size
 }
 
 // whole reports whether the application has sent everything.
