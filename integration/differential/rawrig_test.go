@@ -3,6 +3,8 @@ package differential_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"path/filepath"
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
@@ -38,7 +40,23 @@ func (r *rawRig) start(ctx context.Context) error {
 	if err := errors.Join(r.startEnvoy(ctx, admin, unused), r.startAgent(ctx)); err != nil {
 		return errors.Join(err, r.planes[left].refused(), r.planes[right].refused())
 	}
-	return errors.Join(r.planes[left].refused(), r.planes[right].refused())
+	return errors.Join(r.planes[left].refused(), r.planes[right].refused(), r.listen(ctx))
+}
+
+// listen waits until every listener accepts.
+func (r *rawRig) listen(ctx context.Context) error {
+	return harness.Poll(ctx, func() error {
+		for _, t := range r.trials {
+			for side, port := range t.ports {
+				c, err := net.Dial("tcp", harness.Loopback(port))
+				if err != nil {
+					return fmt.Errorf("the listener of %s on the %s does not accept: %w", t.service, side, err)
+				}
+				_ = c.Close()
+			}
+		}
+		return nil
+	})
 }
 
 // resources are those of all trials for one side.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
@@ -32,8 +31,8 @@ type End uint8
 // The ends.
 const (
 	Whole   End = iota
-	Broken      // the host's response broke off
 	AppGone     // the application went away
+	broken      // the host's response broke off
 )
 
 // Call is one request on its way. Begin makes it, Do brings the answer, and Finish, which is owed after Do, ends it. Complete, Exceed
@@ -144,7 +143,7 @@ func (c *Call) Do(ctx context.Context, up Upstream) Answer {
 			return c.noHost()
 		}
 		res, cause := c.try(c.times.beginTry(c.ctx, a), up, a)
-		verdict := c.verdict(res, cause)
+		verdict := c.verdict(a, res, cause)
 		if verdict == resilience.RetryAgain {
 			c.discard(up, a, res)
 			if cause := c.pause(res, n); cause != nil {
@@ -217,12 +216,17 @@ func (c *Call) refuse() (Answer, bool) {
 	return Answer{}, false
 }
 
-// fail is an answer of our own. Details are Envoy's words for why.
+// fail is an answer of our own that counts as the cluster's. Details are Envoy's words for why.
 func (c *Call) fail(status int, body string, flags Flags, details string) Answer {
-	c.flags, c.details = flags, details
 	if c.target != nil {
-		c.target.live.stats.codes.add(status)
+		c.target.live.stats.completed(status)
 	}
+	return c.say(status, body, flags, details)
+}
+
+// say is an answer of our own that is none of the cluster's.
+func (c *Call) say(status int, body string, flags Flags, details string) Answer {
+	c.flags, c.details = flags, details
 	var extra []Field
 	if flags&UO != 0 && !c.http.SuppressEnvoy {
 		extra = append(extra, overloaded)
@@ -237,7 +241,7 @@ func (c *Call) try(ctx context.Context, up Upstream, a *Attempt) (res Result, ca
 	if res.Failure == None || res.Failure == LocalReset {
 		if cause = context.Cause(ctx); cause != nil && res.Failure == None {
 			up.Drop()
-			res = Result{Failure: LocalReset, Began: true}
+			res = Result{Failure: LocalReset}
 		}
 	}
 	c.charge(a, res, cause)
@@ -261,13 +265,14 @@ func (c *Call) charge(a *Attempt, res Result, cause error) {
 			live.degraded(h)
 		}
 	case ConnectRefused, ConnectTimeout:
+		live.stats.add(rqPendingFailureEject)
 		h.counts.result(false)
 		live.record(h, resilience.ConnectFailed)
 	case LocalReset:
 		c.chargeTime(a, cause)
 	case Overflow, BodyLost:
 	default:
-		live.stats.add(rqRxReset)
+		a.countReset(res.Failure)
 		h.counts.result(false)
 		live.record(h, resilience.Reset)
 	}
@@ -289,7 +294,7 @@ func (c *Call) chargeTime(a *Attempt, cause error) {
 		outcome = resilience.Reset
 	default:
 		if a.admitted {
-			live.stats.add(rqTxReset)
+			a.countReset(LocalReset)
 		} else {
 			live.stats.add(rqCancelled)
 		}
@@ -298,7 +303,7 @@ func (c *Call) chargeTime(a *Attempt, cause error) {
 	if !a.admitted {
 		return // it never got to the host
 	}
-	live.stats.add(rqTxReset)
+	a.countReset(LocalReset)
 	h.counts.rqTimeout.Add(1)
 	h.counts.result(false)
 	live.record(h, outcome)
@@ -306,9 +311,7 @@ func (c *Call) chargeTime(a *Attempt, cause error) {
 
 // accept takes the host's response as the answer.
 func (c *Call) accept(up Upstream, res Result, v resilience.Verdict) Answer {
-	s := &c.target.live.stats
-	s.add(rqCompleted)
-	s.codes.add(res.Status)
+	c.target.live.stats.completed(res.Status)
 	c.response = true
 	c.flags, c.details = flagsOf(v), "via_upstream"
 	return Answer{From: up, Status: res.Status, Flags: c.flags}
@@ -336,7 +339,7 @@ func (c *Call) give(res Result, cause error, v resilience.Verdict) Answer {
 	}
 	reason := res.Failure.String()
 	return c.fail(status, "upstream connect error or disconnect/reset before headers. "+again+"reset reason: "+reason,
-		flagOf(res.Failure)|flagsOf(v), "upstream_reset_before_response_started{"+strings.ReplaceAll(reason, " ", "_")+"}")
+		flagOf(res.Failure)|flagsOf(v), "upstream_reset_before_response_started{"+res.Failure.word()+"}")
 }
 
 // interrupted answers for a time that is over, or for nobody.
@@ -349,13 +352,13 @@ func (c *Call) interrupted(cause error) Answer {
 	case errPerTryIdle:
 		return c.fail(http.StatusGatewayTimeout, "upstream request timeout", UT, "upstream_per_try_idle_timeout")
 	case errMaxStream:
-		return c.fail(http.StatusGatewayTimeout, "upstream request timeout", UMSDR, "upstream_max_stream_duration_reached")
+		return c.say(http.StatusGatewayTimeout, "upstream request timeout", UMSDR, "upstream_max_stream_duration_reached")
 	case errMaxDuration:
-		return c.fail(c.times.lateStatus(), "downstream duration timeout", 0, "max_duration_timeout")
+		return c.say(c.times.lateStatus(), "downstream duration timeout", 0, "max_duration_timeout")
 	case errIdle:
-		return c.fail(c.times.lateStatus(), "stream timeout", SI, "stream_idle_timeout")
+		return c.say(c.times.lateStatus(), "stream timeout", SI, "stream_idle_timeout")
 	case errRequest:
-		return c.fail(http.StatusRequestTimeout, "request timeout", 0, "request_overall_timeout")
+		return c.say(http.StatusRequestTimeout, "request timeout", 0, "request_overall_timeout")
 	}
 	c.flags, c.details = DC, "downstream_remote_disconnect"
 	return Answer{Local: &LocalReply{Status: http.StatusServiceUnavailable}, Gone: true, Flags: DC}
@@ -370,10 +373,15 @@ func (c *Call) over() error {
 }
 
 // Finish ends the call after its answer was brought. Without it counts would stay.
-func (c *Call) Finish(end End) {
+func (c *Call) Finish(end End) { c.finish(end, None) }
+
+// FinishBroken is Finish where the host's response broke off, as f says.
+func (c *Call) FinishBroken(f Failure) { c.finish(broken, f) }
+
+func (c *Call) finish(end End, f Failure) {
 	c.times.stop()
 	if c.response {
-		c.finishResponse(end)
+		c.finishResponse(end, f)
 		c.endAttempt(c.last)
 	}
 	if c.cancel != nil {
@@ -381,22 +389,38 @@ func (c *Call) Finish(end End) {
 	}
 }
 
-func (c *Call) finishResponse(end End) {
+func (c *Call) finishResponse(end End, f Failure) {
 	live := c.last.serving.live
 	switch end {
-	case Broken:
+	case broken:
 		if cause := context.Cause(c.ctx); cause == errTimeout {
 			c.flags |= UT
 			live.stats.add(rqTimeout)
-			live.stats.add(rqTxReset)
+			c.last.countReset(LocalReset)
 			return
 		}
-		c.flags, c.details = c.flags|UC, "upstream_reset_after_response_started{connection_termination}"
-		live.stats.add(rqRxReset)
+		c.flags, c.details = c.flags|flagOf(f), "upstream_reset_after_response_started{"+f.word()+"}"
+		c.last.countReset(f)
 		live.record(c.last.Host, resilience.Reset)
 	case AppGone:
 		c.flags, c.details = c.flags|DC, "downstream_remote_disconnect"
-		live.stats.add(rqTxReset)
+		c.last.countReset(LocalReset)
+	}
+}
+
+// countReset counts a stream that did not end by itself. Streams of HTTP/1 are their connections, which are counted elsewhere.
+func (a *Attempt) countReset(f Failure) {
+	if !a.Config.HTTP2 {
+		return
+	}
+	stats := &a.serving.live.stats
+	switch f {
+	case LocalReset, ProtocolError:
+		stats.add(rqTxReset)
+	case RemoteReset:
+		stats.add(rqRxReset)
+	case Termination:
+		stats.add(rqPendingFailureEject)
 	}
 }
 

@@ -55,7 +55,7 @@ func (u *hosts) Fork() engine.Upstream { return u }
 
 func status(code int) func(context.Context, *engine.Attempt) engine.Result {
 	return func(context.Context, *engine.Attempt) engine.Result {
-		return engine.Result{Began: true, Status: code, Header: http.Header{}}
+		return engine.Result{Status: code, Header: http.Header{}}
 	}
 }
 
@@ -223,7 +223,7 @@ func TestRetries(t *testing.T) {
 			map[string]int64{"upstream_rq_retry": 2, "upstream_rq_retry_limit_exceeded": 1, "upstream_rq_503": 1}},
 		"exhausted by resets": {retrying(resilience.OnReset, 1), failed(engine.Termination),
 			`local 503 UC,URX "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: connection termination"`,
-			2, map[string]int64{"upstream_rq_rx_reset": 2}},
+			2, map[string]int64{"upstream_rq_rx_reset": 0, "upstream_rq_completed": 1}},
 		"another condition": {retrying(resilience.OnConnectFailure, 3), failed(engine.Termination),
 			`local 503 UC "upstream connect error or disconnect/reset before headers. reset reason: connection termination"`, 1, nil},
 		"per try timeout": {&resilience.Retry{On: resilience.OnReset, NumRetries: 1, PerTryTimeout: time.Second, BackOff: resilience.DefaultBackOff()},
@@ -515,7 +515,7 @@ func BenchmarkCall(b *testing.B) {
 		w.cluster.Outlier = &resilience.Outlier{Consecutive5xx: resilience.Consecutive{Threshold: 5, Enforcing: 100}, Interval: time.Hour, MaxEjectionPercent: 100}
 		w.route.Retry = retrying(resilience.On5xx, 2)
 	})
-	up := &quick{res: engine.Result{Began: true, Status: 200, Header: http.Header{}}}
+	up := &quick{res: engine.Result{Status: 200, Header: http.Header{}}}
 	r := &engine.Request{Method: "GET", Authority: "payments", Path: "/", Header: http.Header{}}
 	ctx := context.Background()
 	b.ReportAllocs()

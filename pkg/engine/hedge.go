@@ -120,7 +120,7 @@ func (r *race) take(e ended) (Answer, bool) {
 		c.endAttempt(e.attempt)
 		return Answer{}, false
 	}
-	v := c.verdict(e.res, e.cause)
+	v := c.verdict(e.attempt, e.res, e.cause)
 	others := len(r.running) > 0 || r.backOff != nil
 	switch {
 	case v == resilience.RetryAgain:

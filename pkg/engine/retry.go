@@ -11,11 +11,11 @@ import (
 
 // retry is what one call may still repeat.
 type retry struct {
-	policy   *resilience.Retry // nil: none
-	state    resilience.RetryState
-	stopped  atomic.Bool // no attempt can follow, whatever the policy says
-	answered bool        // something of a response has come
-	limited  bool        // the rate-limited back-off was used
+	policy  *resilience.Retry // nil: none
+	state   resilience.RetryState
+	stopped atomic.Bool // no attempt can follow, whatever the policy says
+	started bool        // an attempt has got its connection
+	limited bool        // the rate-limited back-off was used
 }
 
 // begin takes the policy of the cluster, else of the route, else of its virtual host; they are never merged.
@@ -56,12 +56,12 @@ func (r *retry) counters(c *Call) *resilience.Counters {
 // release gives back a retry that led to no attempt.
 func (r *retry) release(c *Call) { r.state.Release(r.counters(c)) }
 
-// verdict decides on the result of an attempt.
-func (c *Call) verdict(res Result, cause error) resilience.Verdict {
+// verdict decides on the result of attempt a.
+func (c *Call) verdict(a *Attempt, res Result, cause error) resilience.Verdict {
 	r := &c.retry
-	r.answered = r.answered || res.Began
+	r.started = r.started || a.admitted
 	result := resilience.Result{
-		Failure: failureFor(res.Failure, cause), Answered: r.answered, Committed: r.stopped.Load(), Status: res.Status, GRPCStatus: -1,
+		Failure: failureFor(res.Failure, cause), Started: r.started, Committed: r.stopped.Load(), Status: res.Status, GRPCStatus: -1,
 	}
 	if res.Failure == None && r.state.Possible() {
 		result.RateLimited = len(res.Header["X-Envoy-Ratelimited"]) > 0

@@ -20,6 +20,7 @@ const (
 	rqPendingActive
 	rqPendingOverflow
 	rqActiveOverflow
+	rqPendingFailureEject
 	rqCompleted
 	rqRetry
 	rqRetrySuccess
@@ -65,7 +66,8 @@ var counterNames = [counters]string{
 	cxConnectTimeout: "upstream_cx_connect_timeout", cxOverflow: "upstream_cx_overflow",
 	rqTotal: "upstream_rq_total", rqActive: "upstream_rq_active", rqPendingTotal: "upstream_rq_pending_total",
 	rqPendingActive: "upstream_rq_pending_active", rqPendingOverflow: "upstream_rq_pending_overflow",
-	rqActiveOverflow: "upstream_rq_active_overflow", rqCompleted: "upstream_rq_completed", rqRetry: "upstream_rq_retry",
+	rqPendingFailureEject: "upstream_rq_pending_failure_eject",
+	rqActiveOverflow:      "upstream_rq_active_overflow", rqCompleted: "upstream_rq_completed", rqRetry: "upstream_rq_retry",
 	rqRetrySuccess: "upstream_rq_retry_success", rqRetryOverflow: "upstream_rq_retry_overflow",
 	rqRetryLimitExceeded: "upstream_rq_retry_limit_exceeded", rqRetryBackoffExponential: "upstream_rq_retry_backoff_exponential",
 	rqRetryBackoffRatelimited: "upstream_rq_retry_backoff_ratelimited", rqTimeout: "upstream_rq_timeout",
@@ -96,6 +98,12 @@ var counterNames = [counters]string{
 type stats struct {
 	counters       [counters]atomic.Int64
 	codes, retried codes
+}
+
+// completed counts an answer.
+func (s *stats) completed(status int) {
+	s.add(rqCompleted)
+	s.codes.add(status)
 }
 
 func (s *stats) add(c counter)          { s.counters[c].Add(1) }

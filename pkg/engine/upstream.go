@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
@@ -54,10 +55,12 @@ var reasons = [...]string{
 // String is Envoy's words for f.
 func (f Failure) String() string { return reasons[f] }
 
+// word is String as one word.
+func (f Failure) word() string { return strings.ReplaceAll(reasons[f], " ", "_") }
+
 // Result is the outcome of an attempt.
 type Result struct {
 	Failure Failure
-	Began   bool // something of the response had come
 	Status  int
 	Header  http.Header // of the response, canonical names; nil where Failure is set
 }

@@ -86,21 +86,18 @@ func (c *conn) expire(ctx context.Context) func() bool {
 	return context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 }
 
-// readHead reads one head of at most limit bytes: an informational or the final response. Began reports that at least a byte had come.
-func (c *conn) readHead(req *http.Request, limit int) (resp *http.Response, began bool, err error) {
+// readHead reads one head of at most limit bytes: an informational or the final response.
+func (c *conn) readHead(req *http.Request, limit int) (*http.Response, error) {
 	c.limit.left = limit
 	defer func() { c.limit.left = -1 }()
-	if _, err := c.in.Peek(1); err != nil {
-		return nil, false, err
-	}
-	resp, err = http.ReadResponse(c.in, req)
+	resp, err := http.ReadResponse(c.in, req)
 	if err == nil {
-		return resp, true, nil
+		return resp, nil
 	}
 	if netErr := (net.Error)(nil); errors.As(err, &netErr) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		return nil, true, err
+		return nil, err
 	}
-	return nil, true, errors.Join(errMalformed, err)
+	return nil, errors.Join(errMalformed, err)
 }
 
 // failureOf says what an error of an exchange means.

@@ -65,17 +65,17 @@ func (x *exchange) Try(ctx context.Context, a *engine.Attempt) engine.Result {
 		}
 		pool.put(c)
 	}
-	resp, began, err := x.read(c, headLimitOf(a.Config))
+	resp, err := x.read(c, headLimitOf(a.Config))
 	if err != nil {
 		finish(false)
-		return engine.Result{Failure: x.failure(failureOf(ctx, err)), Began: began}
+		return engine.Result{Failure: x.failure(failureOf(ctx, err))}
 	}
 	x.resp = resp
 	x.release = func(reuse bool) { finish(reuse && !resp.Close && resp.StatusCode != http.StatusSwitchingProtocols) }
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		resp.Body = &tunnel{c: c, stop: stop}
 	}
-	return engine.Result{Began: true, Status: resp.StatusCode, Header: resp.Header}
+	return engine.Result{Status: resp.StatusCode, Header: resp.Header}
 }
 
 // sentWait is how long the sender of a whole body may take to notice.
@@ -167,6 +167,17 @@ func (x *exchange) failure(f engine.Failure) engine.Failure {
 	return f
 }
 
+// broke is what the error means that ended the response.
+func (x *exchange) broke(err error) engine.Failure {
+	switch {
+	case err == nil || x.resp == nil:
+		return engine.None
+	case x.resp.ProtoMajor == 2:
+		return failureOf2(context.Background(), err)
+	}
+	return failureOf(context.Background(), err)
+}
+
 func (x *exchange) closeReader() {
 	if x.reader != nil {
 		_ = x.reader.Close()
@@ -255,7 +266,7 @@ func (x *exchange) writeBody(out *bufio.Writer, r *bodyReader) error {
 }
 
 // read returns the final response; informational ones are passed on.
-func (x *exchange) read(c *conn, limit int) (resp *http.Response, began bool, err error) {
+func (x *exchange) read(c *conn, limit int) (*http.Response, error) {
 	var late *time.Timer
 	if x.expect && x.body != nil {
 		late = time.AfterFunc(continueWait, x.body.start)
@@ -263,15 +274,14 @@ func (x *exchange) read(c *conn, limit int) (resp *http.Response, began bool, er
 	}
 	req := &http.Request{Method: x.method}
 	for {
-		resp, some, err := c.readHead(req, limit)
-		began = began || some
+		resp, err := c.readHead(req, limit)
 		switch {
 		case err != nil:
-			return nil, began, err
+			return nil, err
 		case resp.StatusCode == http.StatusSwitchingProtocols && x.upgrade == "":
-			return nil, began, fmt.Errorf("%w: 101 was not asked for", errMalformed)
+			return nil, fmt.Errorf("%w: 101 was not asked for", errMalformed)
 		case resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols:
-			return resp, began, nil
+			return resp, nil
 		}
 		x.inform(resp.StatusCode, resp.Header)
 	}

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
 	"github.com/breakwater-mesh/breakwater/pkg/engine"
@@ -266,9 +265,7 @@ func (x *exchange) try2(ctx context.Context, a *engine.Attempt, p *pool2) engine
 	if failure != engine.None {
 		return engine.Result{Failure: failure}
 	}
-	var began atomic.Bool
 	trace := &httptrace.ClientTrace{
-		GotFirstResponseByte: func() { began.Store(true) },
 		Got1xxResponse: func(status int, h textproto.MIMEHeader) error {
 			x.inform(status, http.Header(h))
 			return nil
@@ -277,10 +274,10 @@ func (x *exchange) try2(ctx context.Context, a *engine.Attempt, p *pool2) engine
 	resp, err := cc.RoundTrip(x.request2(httptrace.WithClientTrace(ctx, trace)))
 	if err != nil {
 		x.closeReader()
-		return engine.Result{Failure: x.failure(failureOf2(ctx, err)), Began: began.Load()}
+		return engine.Result{Failure: x.failure(failureOf2(ctx, err))}
 	}
 	x.resp, x.release = resp, func(bool) { x.closeReader() }
-	return engine.Result{Began: true, Status: resp.StatusCode, Header: resp.Header}
+	return engine.Result{Status: resp.StatusCode, Header: resp.Header}
 }
 
 func (x *exchange) request2(ctx context.Context) *http.Request {
@@ -350,8 +347,8 @@ func failureOf2(ctx context.Context, err error) engine.Failure {
 		return engine.RefusedStream
 	case errors.As(err, &stream):
 		return engine.RemoteReset
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
-		return engine.Termination
+	case strings.HasPrefix(err.Error(), "connection error: "), strings.Contains(err.Error(), "frame header looked like an HTTP/1.1 header"):
+		return engine.ProtocolError
 	}
 	return engine.Termination
 }

@@ -214,6 +214,7 @@ func (f *flow) answer(a engine.Answer) {
 		return
 	}
 	err := f.respond(a)
+	failure := f.x.broke(err)
 	f.x.end(err == nil)
 	f.closeBody()
 	switch {
@@ -223,7 +224,7 @@ func (f *flow) answer(a engine.Answer) {
 		f.call.Finish(engine.AppGone)
 		f.broken = true
 	default:
-		f.call.Finish(engine.Broken)
+		f.call.FinishBroken(failure)
 		f.broken = true
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/breakwater-mesh/breakwater/pkg/engine"
+	"github.com/breakwater-mesh/breakwater/pkg/proxy"
 	"github.com/breakwater-mesh/breakwater/pkg/resilience"
 )
 
@@ -329,7 +331,8 @@ func TestABrokenResponseBreaksForTheApplication(t *testing.T) {
 				fmt.Fprint(c, "HTTP/1.1 200 OK\r\n"+half)
 			}
 		})
-		f := newFixture(t, nil, host)
+		told := make(chan proxy.Access, 1)
+		f := newFixture(t, func(f *fixture) { f.access = func(a proxy.Access) { told <- a } }, host)
 		resp, err := f.client.Get("http://" + f.address())
 		if err == nil {
 			_, err = io.ReadAll(resp.Body)
@@ -338,7 +341,9 @@ func TestABrokenResponseBreaksForTheApplication(t *testing.T) {
 		if err == nil {
 			t.Errorf("%q: the application took half a response for a whole", half)
 		}
-		eventually(t, "it counts as a reset", func() bool { return f.stat("upstream_rq_rx_reset") == 1 })
+		if a := <-told; a.Flags != engine.UC || a.Status != 200 || a.Out != 3 {
+			t.Errorf("%q: told of %d, %v after %d bytes, want 200, UC after 3", half, a.Status, a.Flags, a.Out)
+		}
 	}
 }
 

@@ -73,9 +73,9 @@ const (
 type Result struct {
 	Failure Failure
 
-	// Answered says that at least one byte of any attempt has come back. Committed says that the caller has been sent headers, 1xx
+	// Started says that any attempt has got as far as a connection. Committed says that the caller has been sent headers, 1xx
 	// included, so that nothing can be retried.
-	Answered, Committed bool
+	Started, Committed bool
 
 	// Of response headers.
 	Status      int
@@ -224,7 +224,7 @@ func (s *RetryState) wouldFailure(r *Result) bool {
 		return false
 	case s.on&(On5xx|OnGatewayError|OnReset) != 0:
 		return true
-	case s.on&OnResetBeforeRequest != 0 && !r.Answered:
+	case s.on&OnResetBeforeRequest != 0 && !r.Started:
 		return true
 	}
 	return s.on&OnConnectFailure != 0 && r.Failure == FailedConnect || s.on&OnRefusedStream != 0 && r.Failure == FailedRefused

@@ -42,8 +42,8 @@ func TestParseRetryOn(t *testing.T) {
 var results = map[string]Result{
 	"200": {Status: 200}, "409": {Status: 409}, "429": {Status: 429}, "499": {Status: 499}, "500": {Status: 500}, "501": {Status: 501},
 	"502": {Status: 502}, "503": {Status: 503}, "504": {Status: 504}, "599": {Status: 599}, "600": {Status: 600},
-	"connect": {Failure: FailedConnect}, "reset": {Failure: FailedReset}, "reset-after-byte": {Failure: FailedReset, Answered: true},
-	"refused": {Failure: FailedRefused}, "timeout": {Failure: FailedTimeout}, "timeout-after-byte": {Failure: FailedTimeout, Answered: true},
+	"connect": {Failure: FailedConnect}, "reset": {Failure: FailedReset}, "reset-after-byte": {Failure: FailedReset, Started: true},
+	"refused": {Failure: FailedRefused}, "timeout": {Failure: FailedTimeout}, "timeout-after-byte": {Failure: FailedTimeout, Started: true},
 	"overflow": {Failure: FailedOverflow}, "over": {Failure: FailedForGood}, "no-host": {Failure: FailedNoHealthy},
 	"limited-200": {Status: 200, RateLimited: true}, "limited-503": {Status: 503, RateLimited: true},
 	"grpc1": {Status: 200, GRPCStatus: 1}, "grpc2": {Status: 200, GRPCStatus: 2}, "grpc4": {Status: 200, GRPCStatus: 4}, "grpc8": {Status: 200, GRPCStatus: 8},
