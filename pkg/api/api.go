@@ -99,7 +99,27 @@ type Endpoint struct {
 	ID        string               `json:"id,omitempty"` // static endpoints have none
 	Source    string               `json:"source"`
 	Spec      catalog.EndpointSpec `json:"spec"`
+
+	// Of an endpoint that its agent registered, and renews:
+	Lease   string     `json:"lease,omitempty"`   // how long the agent may be silent, such as "1m"
+	State   string     `json:"state,omitempty"`   // live, unheard, protected or stale
+	Since   *time.Time `json:"since,omitempty"`   // since when it is protected or stale
+	Message string     `json:"message,omitempty"` // why it is not live
 }
+
+// The bounds of an endpoint's lease.
+const (
+	MinLease = 5 * time.Second
+	MaxLease = 5 * time.Minute
+)
+
+// The states of a leased endpoint.
+const (
+	StateLive      = "live"      // its agent is heard
+	StateUnheard   = "unheard"   // its lease ran out; it stays until a replica has had the store for two leases
+	StateProtected = "protected" // stale, but it stays: too many would leave at once
+	StateStale     = "stale"     // proxies get it no more
+)
 
 // EndpointList is the endpoints of a service, the static ones first, as of a revision of the store.
 type EndpointList struct {

@@ -3,6 +3,7 @@ package api
 import (
 	"net/url"
 	"strconv"
+	"time"
 )
 
 // Paths that name no object.
@@ -41,6 +42,11 @@ func EndpointsPath(namespace, service string) string {
 // EndpointPath is the path of one endpoint.
 func EndpointPath(namespace, service, id string) string {
 	return EndpointsPath(namespace, service) + "/" + url.PathEscape(id)
+}
+
+// LeasedPath is the path by which an agent registers an endpoint for the time of a lease, and renews it.
+func LeasedPath(namespace, service, id string, lease time.Duration) string {
+	return EndpointPath(namespace, service, id) + "?" + url.Values{"lease": {lease.String()}}.Encode()
 }
 
 // EffectivePath asks what holds for calls from a caller ("orders", "shop/orders", or "" for any other) to a service.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
@@ -119,10 +120,15 @@ type answeredEndpoint struct {
 	ID        string               `json:"id"`
 	Source    string               `json:"source"`
 	Spec      catalog.EndpointSpec `json:"spec"`
+	Lease     string               `json:"lease"`
+	State     string               `json:"state"`   // the server's, as the status of an object is
+	Since     string               `json:"since"`   // likewise
+	Message   string               `json:"message"` // likewise
 }
 
-// decodeEndpoint reads the body of an endpoint of svc, which may be nil: its bare spec, or the endpoint as a GET answers it.
-func decodeEndpoint(body []byte, name EndpointName, svc *catalog.Service) (*catalog.EndpointSpec, error) {
+// decodeEndpoint reads the body of an endpoint of svc, which may be nil: its bare spec, or the endpoint as a GET answers it. Lease is
+// what the request asks for, 0 for none.
+func decodeEndpoint(body []byte, name EndpointName, svc *catalog.Service, lease time.Duration) (*catalog.EndpointSpec, error) {
 	lines := bytes.Split(body, []byte("\n"))
 	for i, line := range lines {
 		if len(bytes.TrimSpace(line)) > 0 {
@@ -132,7 +138,7 @@ func decodeEndpoint(body []byte, name EndpointName, svc *catalog.Service) (*cata
 	text := append([]byte(envelopeHead), bytes.Join(lines, []byte("\n"))...)
 	documents, faults := manifest.Decode("", text, manifest.YAML, manifest.Limits{Object: 2 * api.MaxObjectBytes})
 	if len(documents) == 1 {
-		spec, found := readEndpoint(&documents[0], name, svc)
+		spec, found := readEndpoint(&documents[0], name, svc, lease)
 		if faults = append(faults, found...); len(faults) == 0 {
 			return spec, nil
 		}
@@ -150,7 +156,7 @@ func decodeEndpoint(body []byte, name EndpointName, svc *catalog.Service) (*cata
 }
 
 // readEndpoint reads a document whose spec is the body of an endpoint.
-func readEndpoint(d *manifest.Document, name EndpointName, svc *catalog.Service) (*catalog.EndpointSpec, manifest.FieldErrors) {
+func readEndpoint(d *manifest.Document, name EndpointName, svc *catalog.Service, lease time.Duration) (*catalog.EndpointSpec, manifest.FieldErrors) {
 	if !d.Has("spec.spec") {
 		o, faults := manifest.Into[catalog.EndpointSpec](*d)
 		found := catalog.ValidateEndpoint(&catalog.Endpoint{ID: name.ID, Spec: o.Spec}, svc)
@@ -170,6 +176,9 @@ func readEndpoint(d *manifest.Document, name EndpointName, svc *catalog.Service)
 	}
 	if s := o.Spec.Source; s != api.SourceAPI && d.Has("spec.source") {
 		found = append(found, &manifest.FieldError{Field: "spec.source", Message: "must be api: static endpoints are written in their Service"})
+	}
+	if s := o.Spec.Lease; d.Has("spec.lease") && !manifest.Duration(s).Same(leaseText(lease)) {
+		found = append(found, &manifest.FieldError{Field: "spec.lease", Message: fmt.Sprintf("is not the request's: ask for it with ?lease=%.64s, or leave it out for an endpoint without a lease", s)})
 	}
 	return &o.Spec.Spec, append(faults, d.Locate(found)...)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
@@ -26,7 +27,9 @@ type change struct {
 	policy   *policy.Policy
 	service  *catalog.Service
 	endpoint *catalog.EndpointSpec
-	place    place // where the document stands
+	lease    time.Duration // of the endpoint; 0: it has none
+	granted  store.LeaseID // by the store, for this change
+	place    place         // where the document stands
 }
 
 func (c *change) removes() bool { return c.policy == nil && c.service == nil && c.endpoint == nil }
@@ -69,6 +72,8 @@ func (c *change) meta() *manifest.Meta {
 type step struct {
 	*change
 	old        store.Entry
+	live       store.Entry // of an endpoint: the sign of life of its agent, or the mark
+	oldLease   time.Duration
 	oldMeta    manifest.Meta
 	oldPolicy  *policy.Policy
 	oldService *catalog.Service // of an endpoint: its service
@@ -85,8 +90,10 @@ type plan struct {
 	txn      store.Txn
 	warnings []api.Warning
 	newest   int64 // revision of the youngest object involved
+	signs    bool  // an agent's sign of life is written anew
 }
 
+// changes reports whether anything of the configuration does.
 func (p *plan) changes() bool {
 	return slices.ContainsFunc(p.steps, func(s *step) bool { return s.action != api.Unchanged })
 }
@@ -107,6 +114,11 @@ func (w *writer) load(ctx context.Context, changes []*change) (*plan, error) {
 		var err error
 		if s.old, err = w.kv.Get(ctx, c.storeKey()); err != nil {
 			return nil, err
+		}
+		if c.kind == endpointKind {
+			if s.live, err = w.kv.Get(ctx, c.liveKey()); err != nil {
+				return nil, err
+			}
 		}
 		if err := s.readOld(); err != nil {
 			return nil, err

@@ -212,13 +212,9 @@ func (s *server) listEndpoints(ctx context.Context, in *GetInput) (*answer[api.E
 		list.Items = append(list.Items, api.Endpoint{Namespace: in.Namespace, Service: in.Name, Source: api.SourceStatic, Spec: spec})
 	}
 	for _, e := range w.Endpoints(in.key()) {
-		list.Items = append(list.Items, endpointResponse(e))
+		list.Items = append(list.Items, endpointResponse(w, e))
 	}
 	return &answer[api.EndpointList]{Body: list}, nil
-}
-
-func endpointResponse(e catalog.Endpoint) api.Endpoint {
-	return api.Endpoint{Namespace: e.Service.Namespace, Service: e.Service.Name, ID: e.ID, Source: api.SourceAPI, Spec: e.Spec}
 }
 
 // EndpointName is the path of an endpoint.
@@ -244,12 +240,11 @@ func (s *server) getEndpoint(ctx context.Context, in *getEndpointInput) (*answer
 	if err != nil {
 		return nil, err
 	}
-	list := w.Endpoints(in.key())
-	i := slices.IndexFunc(list, func(e catalog.Endpoint) bool { return e.ID == in.ID })
-	if i < 0 {
+	e, ok := w.Endpoint(world.EndpointKey{Service: in.key(), ID: in.ID})
+	if !ok {
 		return nil, notFound(fmt.Sprintf("there is no endpoint %s of Service %s", in.ID, in.key()))
 	}
-	return &answer[api.Endpoint]{Body: endpointResponse(list[i])}, nil
+	return &answer[api.Endpoint]{Body: endpointResponse(w, e)}, nil
 }
 
 type effectiveInput struct {

@@ -27,6 +27,13 @@ func (s *step) readOld() error {
 		if s.oldPolicy, err = manifest.DecodeStored[policy.Spec](s.old.Value); err == nil {
 			s.oldMeta = s.oldPolicy.Metadata
 		}
+	case endpointKind:
+		var e *catalog.Endpoint
+		if e, err = world.DecodeEndpoint(world.EndpointKey{Service: s.key, ID: s.id}, s.old.Value); err == nil {
+			s.oldLease = e.Lease
+		} else {
+			err = nil // a write replaces it, a removal removes it, whatever it is
+		}
 	case catalog.Kind:
 		if s.oldService, err = manifest.DecodeStored[catalog.ServiceSpec](s.old.Value); err == nil {
 			s.oldMeta = s.oldService.Metadata
@@ -120,7 +127,7 @@ func encodeOver[S any](o *manifest.Object[S], old []byte) ([]byte, error) {
 }
 
 func (s *step) settleEndpoint() error {
-	value, err := world.EncodeEndpoint(&catalog.Endpoint{Service: s.key, ID: s.id, Spec: *s.endpoint})
+	value, err := world.EncodeEndpoint(&catalog.Endpoint{Service: s.key, ID: s.id, Spec: *s.endpoint, Lease: s.lease})
 	if err != nil {
 		return err
 	}

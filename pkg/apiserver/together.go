@@ -20,6 +20,9 @@ func (w *writer) together(ctx context.Context, p *plan) error {
 		switch {
 		case s.action == api.Unchanged || s.removes():
 		case s.kind == endpointKind:
+			if err = w.succeed(ctx, p, s); err != nil {
+				return err
+			}
 			err = s.fits(p.world.Endpoints(s.key))
 		case s.service != nil && s.oldService != nil && !sameAddresses(&s.service.Spec, &s.oldService.Spec):
 			err = w.serviceFits(ctx, s)

@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/policy"
+	"github.com/breakwater-mesh/breakwater/pkg/world"
 )
 
 // Author is who writes, and why: both are kept in the history. Until the API knows identities it believes what it is told.
@@ -204,20 +206,30 @@ func (s *server) remove(ctx context.Context, in *DeleteInput, c *change, o optio
 	return &answer[api.ApplyResult]{Body: done.applied()}, nil
 }
 
-type endpointInput struct {
+// EndpointInput asks for a write of one endpoint.
+type EndpointInput struct {
 	EndpointName
 	Author
 }
 
-func (in *endpointInput) prepare(ctx context.Context) (options, error) {
+func (in *EndpointInput) prepare(ctx context.Context) (options, error) {
 	if err := unconditional(ctx, "endpoints have no ETag: send neither If-Match nor If-None-Match"); err != nil {
 		return options{}, err
 	}
 	return in.options(), in.check()
 }
 
-func (s *server) putEndpoint(ctx context.Context, in *endpointInput) (*written[api.Endpoint], error) {
+type putEndpointInput struct {
+	EndpointInput
+	Lease string `query:"lease" doc:"Register it by lease, such as 60s: it is stale unless the same request comes again within that time."`
+}
+
+func (s *server) putEndpoint(ctx context.Context, in *putEndpointInput) (*written[api.Endpoint], error) {
 	o, err := in.prepare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lease, err := parseLease(in.Lease)
 	if err != nil {
 		return nil, err
 	}
@@ -229,20 +241,25 @@ func (s *server) putEndpoint(ctx context.Context, in *endpointInput) (*written[a
 	if w := s.Worlds.World(); w != nil {
 		svc, _ = w.Service(in.key())
 	}
-	spec, err := decodeEndpoint(body, in.EndpointName, svc)
+	spec, err := decodeEndpoint(body, in.EndpointName, svc, lease)
 	if err != nil {
 		return nil, err
 	}
-	c := &change{kind: endpointKind, key: in.key(), id: in.ID, endpoint: spec}
+	e := catalog.Endpoint{Service: in.key(), ID: in.ID, Spec: *spec, Lease: lease}
+	if renewed, err := s.writer.renew(ctx, e); err != nil {
+		return nil, err
+	} else if renewed {
+		return &written[api.Endpoint]{Status: http.StatusOK, Body: endpointAt(e, world.Live, time.Time{})}, nil
+	}
+	c := &change{kind: endpointKind, key: in.key(), id: in.ID, endpoint: spec, lease: lease}
 	done, err := s.writer.write(ctx, []*change{c}, o)
 	if err != nil {
 		return nil, err
 	}
-	e := catalog.Endpoint{Service: in.key(), ID: in.ID, Spec: *spec}
-	return &written[api.Endpoint]{Status: done.status(), Body: endpointResponse(e)}, nil
+	return &written[api.Endpoint]{Status: done.status(), Body: endpointAt(e, world.Live, time.Time{})}, nil
 }
 
-func (s *server) deleteEndpoint(ctx context.Context, in *endpointInput) (*answer[api.ApplyResult], error) {
+func (s *server) deleteEndpoint(ctx context.Context, in *EndpointInput) (*answer[api.ApplyResult], error) {
 	o, err := in.prepare(ctx)
 	if err != nil {
 		return nil, err

@@ -121,7 +121,12 @@ func (w *writer) attempt(ctx context.Context, changes []*change, o options) (*ou
 	if err := w.foresee(ctx, p, o); err != nil {
 		return nil, err
 	}
-	if o.dryRun || !p.changes() {
+	if !o.dryRun {
+		if err := w.sign(ctx, p); err != nil {
+			return nil, err
+		}
+	}
+	if o.dryRun || !p.changes() && !p.signs {
 		return &outcome{plan: p, revision: p.newest}, nil
 	}
 	revision, err := w.kv.Commit(ctx, p.txn)
@@ -201,7 +206,7 @@ func (c *change) apply(to world.Changes) {
 		key := world.EndpointKey{Service: c.key, ID: c.id}
 		to.Endpoints[key] = nil
 		if c.endpoint != nil {
-			to.Endpoints[key] = &catalog.Endpoint{Service: c.key, ID: c.id, Spec: *c.endpoint}
+			to.Endpoints[key] = &catalog.Endpoint{Service: c.key, ID: c.id, Spec: *c.endpoint, Lease: c.lease}
 		}
 	}
 }
@@ -253,6 +258,10 @@ func (w *writer) committed(ctx context.Context, p *plan, revision int64) {
 				w.log.Warn("old history could not be cut; the next cut will do it", "kind", s.kind, "name", s.key, "error", err)
 			}
 		}
+	}
+	w.release(ctx, p)
+	if !p.changes() { // signs of life have no revision in the world
+		return
 	}
 	wait, cancel := context.WithTimeout(ctx, w.catchUp)
 	defer cancel()

@@ -3,6 +3,7 @@ package catalog
 
 import (
 	"strings"
+	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 )
@@ -46,6 +47,9 @@ type Endpoint struct {
 	Service manifest.Key `json:"-"`
 	ID      string       `json:"id"`
 	Spec    EndpointSpec `json:"spec"`
+
+	Lease    time.Duration `json:"-"` // how long its agent may be silent; 0: registered by hand, it needs no agent
+	Revision int64         `json:"-"` // of the store, at its last change; 0 where it is not stored yet
 }
 
 // Health is what is known of an endpoint beforehand.

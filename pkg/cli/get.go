@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -139,7 +140,7 @@ func (a *app) listEndpoints(cmd *cobra.Command, namespace string, services []str
 		}
 	}
 	whole := &api.EndpointList{Items: []api.Endpoint{}}
-	l := &listing{head: []string{"NAMESPACE", "SERVICE", "ID", "ADDRESS", "SOURCE", "HEALTH"}, wide: []string{"WEIGHT", "ZONE"}, whole: whole}
+	l := &listing{head: []string{"NAMESPACE", "SERVICE", "ID", "ADDRESS", "SOURCE", "HEALTH", "AGENT"}, wide: []string{"WEIGHT", "ZONE", "LEASE", "SINCE"}, whole: whole}
 	for _, key := range keys {
 		list, err := a.client.Endpoints(cmd.Context(), key.Namespace, key.Name)
 		if err != nil {
@@ -155,7 +156,7 @@ func (a *app) listEndpoints(cmd *cobra.Command, namespace string, services []str
 }
 
 func (l *listing) addEndpoint(e api.Endpoint) {
-	address, weight, zone := e.Spec.Address, "-", "-"
+	address, weight, zone, since := e.Spec.Address, "-", "-", "-"
 	if e.Spec.Port != nil {
 		address = fmt.Sprintf("%s:%d", address, *e.Spec.Port)
 	}
@@ -165,9 +166,13 @@ func (l *listing) addEndpoint(e api.Endpoint) {
 	if e.Spec.Locality != nil {
 		zone = dash(e.Spec.Locality.Zone)
 	}
+	if e.Since != nil {
+		since = e.Since.UTC().Format(time.RFC3339)
+	}
 	l.items = append(l.items, e)
 	l.names = append(l.names, "endpoint/"+e.Service+"/"+dash(e.ID))
-	l.rows = append(l.rows, []string{e.Namespace, e.Service, dash(e.ID), address, e.Source, dash(string(e.Spec.Health)), weight, zone})
+	l.rows = append(l.rows, []string{e.Namespace, e.Service, dash(e.ID), address, e.Source, dash(string(e.Spec.Health)), dash(e.State),
+		weight, zone, dash(e.Lease), since})
 }
 
 func (l *listing) add(item any, m manifest.Meta, kind string, cells ...string) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
@@ -53,11 +54,21 @@ func (c *Client) Endpoints(ctx context.Context, namespace, service string) (*api
 
 // PutEndpoint registers or replaces an endpoint.
 func (c *Client) PutEndpoint(ctx context.Context, namespace, service, id string, spec catalog.EndpointSpec) (*api.Endpoint, error) {
+	return c.putEndpoint(ctx, api.EndpointPath(namespace, service, id), id, spec)
+}
+
+// LeaseEndpoint registers or replaces an endpoint, or renews it where it is registered so already: it becomes stale when this is not
+// called again within lease, which must lie between api.MinLease and api.MaxLease.
+func (c *Client) LeaseEndpoint(ctx context.Context, namespace, service, id string, spec catalog.EndpointSpec, lease time.Duration) (*api.Endpoint, error) {
+	return c.putEndpoint(ctx, api.LeasedPath(namespace, service, id, lease), id, spec)
+}
+
+func (c *Client) putEndpoint(ctx context.Context, path, id string, spec catalog.EndpointSpec) (*api.Endpoint, error) {
 	body, err := json.Marshal(spec)
 	if err != nil {
 		return nil, fmt.Errorf("encode endpoint %s: %w", id, err)
 	}
-	return read[api.Endpoint](ctx, c, http.MethodPut, api.EndpointPath(namespace, service, id), body)
+	return read[api.Endpoint](ctx, c, http.MethodPut, path, body)
 }
 
 // DeleteEndpoint removes a registered endpoint.

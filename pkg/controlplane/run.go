@@ -65,6 +65,7 @@ func assemble(c Config, log hclog.Logger, opened openedStore) *parts {
 		}
 		return s.Since, true
 	})
+	p.metrics.Leased(leaseStates(), func(state string) int { return leased(p.loop.World(), state) })
 	p.xds = xds.New(xds.Config{Classes: p.loop, Logger: log.Named("xds"), Metrics: p.metrics})
 	p.grpc = grpc.NewServer(xds.ServerOptions()...)
 	p.xds.Register(p.grpc)

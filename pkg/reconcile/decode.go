@@ -18,8 +18,15 @@ func (l *Loop) decode(events []store.Event) world.Changes {
 		Services:  map[manifest.Key]*catalog.Service{},
 		Endpoints: map[world.EndpointKey]*catalog.Endpoint{},
 		Hosts:     map[string]*manifest.Key{},
+		Lives:     map[world.EndpointKey]*world.Life{},
 	}
 	for _, e := range events {
+		if key, ok := liveKey(e.Key); ok {
+			if err := decodeLife(&c, key, e); err != nil {
+				l.log.Error("stored sign of life can't be read; what it replaces stays in force", "key", e.Key, "revision", e.Revision, "error", err)
+			}
+			continue
+		}
 		key, ok := store.ParseConfigKey(e.Key)
 		if !ok {
 			l.log.Debug("key of a kind this version does not know", "key", e.Key)
@@ -30,6 +37,28 @@ func (l *Loop) decode(events []store.Event) world.Changes {
 		}
 	}
 	return c
+}
+
+// liveKey is the endpoint that a live key is about.
+func liveKey(key string) (world.EndpointKey, bool) {
+	namespace, service, id, ok := store.ParseLiveKey(key)
+	return world.EndpointKey{Service: manifest.Key{Namespace: namespace, Name: service}, ID: id}, ok
+}
+
+func decodeLife(c *world.Changes, key world.EndpointKey, e store.Event) error {
+	switch {
+	case e.Deleted:
+		c.Lives[key] = nil
+	case e.Lease != 0:
+		c.Lives[key] = &world.Life{Lease: int64(e.Lease)}
+	default:
+		mark, err := world.DecodeMark(e.Value, e.Revision)
+		if err != nil {
+			return err
+		}
+		c.Lives[key] = &world.Life{Mark: mark}
+	}
+	return nil
 }
 
 // decodeInto adds one event to c.
@@ -68,6 +97,7 @@ func decodeInto(c *world.Changes, k store.ConfigKey, e store.Event) error {
 		if err != nil {
 			return err
 		}
+		ep.Revision = e.Revision
 		c.Endpoints[endpoint] = ep
 	case store.Hosts:
 		owner, err := world.DecodeHost(e.Value)

@@ -26,11 +26,11 @@ type Loop struct {
 	log     hclog.Logger
 	observe func(Built)
 
-	deliveries chan store.Delivery
+	deliveries chan delivery
 	calls      chan func(*world.Builder, *members)
 
-	world atomic.Pointer[world.World] // nil until the first list
-	stale atomic.Pointer[Staleness]   // nil while the store is heard
+	config, live *feed
+	world        atomic.Pointer[world.World] // nil until the first list of both feeds
 
 	mu       sync.Mutex
 	advanced chan struct{} // guarded by mu; closed and replaced whenever world moves
@@ -40,6 +40,19 @@ type Loop struct {
 type Staleness struct {
 	Since time.Time // the world is true as of then; zero: nothing was ever read
 	Err   error
+}
+
+// feed is one prefix of the store as it is followed.
+type feed struct {
+	prefix string
+	stale  atomic.Pointer[Staleness] // nil while it is heard
+	heard  atomic.Pointer[time.Time] // since when it has been, without a break; nil before that
+}
+
+// delivery is one step of one feed.
+type delivery struct {
+	store.Delivery
+	from *feed
 }
 
 // Built is one step of the loop, for metrics.
@@ -57,30 +70,38 @@ func New(kv store.KV, log hclog.Logger, observe func(Built)) *Loop {
 	}
 	return &Loop{
 		kv: kv, log: log, observe: observe,
-		deliveries: make(chan store.Delivery, 256), // a burst waits here while a step is built
+		deliveries: make(chan delivery, 256), // a burst waits here while a step is built
 		calls:      make(chan func(*world.Builder, *members)),
 		advanced:   make(chan struct{}),
+		config:     &feed{prefix: store.ConfigPrefix}, live: &feed{prefix: store.LivePrefix},
 	}
 }
 
 // Run follows the store until ctx ends.
 func (l *Loop) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return store.Follow(ctx, l.kv, store.ConfigPrefix, sink{ctx, l}) })
+	for _, f := range []*feed{l.config, l.live} {
+		group.Go(func() error { return store.Follow(ctx, l.kv, f.prefix, sink{ctx, l, f}) })
+	}
 	group.Go(func() error { return l.loop(ctx) })
+	group.Go(func() error { return l.sweep(ctx) })
 	return group.Wait()
 }
 
-// sink hands the follower's deliveries to the loop.
+// sink hands a follower's deliveries to the loop.
 type sink struct {
 	ctx  context.Context // of Run: Deliver must not outlive the loop
 	loop *Loop
+	feed *feed
 }
 
 func (s sink) Deliver(d store.Delivery) error {
-	s.loop.stale.Store(nil)
+	if s.feed.stale.Swap(nil) != nil || d.Snapshot || d.Reset {
+		now := time.Now()
+		s.feed.heard.Store(&now)
+	}
 	select {
-	case s.loop.deliveries <- d:
+	case s.loop.deliveries <- delivery{d, s.feed}:
 		return nil
 	case <-s.ctx.Done():
 		return context.Cause(s.ctx)
@@ -88,8 +109,8 @@ func (s sink) Deliver(d store.Delivery) error {
 }
 
 func (s sink) Stale(since time.Time, err error) {
-	if s.loop.stale.Swap(&Staleness{since, err}) == nil {
-		s.loop.log.Warn("store can't be heard; serving what was last read", "since", since, "error", err)
+	if s.feed.stale.Swap(&Staleness{since, err}) == nil {
+		s.loop.log.Warn("store can't be heard; serving what was last read", "prefix", s.feed.prefix, "since", since, "error", err)
 	}
 }
 
@@ -97,6 +118,7 @@ func (l *Loop) loop(ctx context.Context) error {
 	b, m := world.NewBuilder(), &members{refs: map[*world.Class]int{}, left: map[*world.Class]time.Time{}}
 	idle := time.NewTicker(classIdle / 10)
 	defer idle.Stop()
+	var read reading
 	for {
 		// Before the first list there is no world: joining waits.
 		calls := l.calls
@@ -107,7 +129,7 @@ func (l *Loop) loop(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case d := <-l.deliveries:
-			l.step(b, l.gather(d))
+			l.step(b, l.gather(d), &read)
 		case call := <-calls:
 			call(b, m)
 		case now := <-idle.C:
@@ -116,28 +138,52 @@ func (l *Loop) loop(ctx context.Context) error {
 	}
 }
 
+// gathered is what has arrived of both feeds.
+type gathered struct {
+	events   []store.Event
+	reset    bool
+	config   bool // there is news of the configuration, up to revision
+	live     bool
+	revision int64
+	cluster  uint64
+}
+
+func (l *Loop) add(g *gathered, d delivery) {
+	g.events = append(g.events, d.Events...)
+	g.reset = g.reset || d.Reset
+	if d.from == l.live {
+		g.live = true
+		return
+	}
+	g.config, g.revision, g.cluster = true, d.Revision, d.Cluster
+}
+
 // gather merges d with whatever else has arrived: a burst that came while the last step was built becomes one step.
-func (l *Loop) gather(d store.Delivery) store.Delivery {
+func (l *Loop) gather(d delivery) gathered {
+	var g gathered
 	for {
+		l.add(&g, d)
 		select {
-		case more := <-l.deliveries:
-			d.Events = append(d.Events, more.Events...)
-			d.Revision, d.Cluster = more.Revision, more.Cluster
-			d.Reset = d.Reset || more.Reset
-			d.Snapshot = d.Snapshot || more.Snapshot
+		case d = <-l.deliveries:
 		default:
-			return d
+			return g
 		}
 	}
 }
 
-func (l *Loop) step(b *world.Builder, d store.Delivery) {
+// reading says which feeds were read at all.
+type reading struct{ config, live bool }
+
+func (l *Loop) step(b *world.Builder, d gathered, read *reading) {
 	begun := time.Now()
-	changes := l.decode(d.Events)
-	next := b.World().With(d.Revision, changes)
-	next.Cluster = d.Cluster
-	if d.Reset {
-		l.log.Warn("the store is another one, or went back: everything was read anew", "revision", d.Revision)
+	changes := l.decode(d.events)
+	if !d.config { // signs of life have no revision in the world
+		d.revision, d.cluster = b.World().Rev, b.World().Cluster
+	}
+	next := b.World().With(d.revision, changes)
+	next.Cluster = d.cluster
+	if d.reset {
+		l.log.Warn("the store is another one, or went back: everything was read anew", "revision", d.revision)
 	}
 	before := b.Problems()
 	b.Update(next, changes)
@@ -147,8 +193,11 @@ func (l *Loop) step(b *world.Builder, d store.Delivery) {
 			l.log.Error("a part of a service can't be built and stays as its proxies hold it", "service", key, "error", err)
 		}
 	}
-	l.advance(next)
-	l.observe(Built{Revision: d.Revision, Events: len(d.Events), Elapsed: time.Since(begun), Problems: len(after)})
+	// Without the signs of life an endpoint that left long ago would be served for a moment.
+	if read.config, read.live = read.config || d.config, read.live || d.live; read.config && read.live {
+		l.advance(next)
+	}
+	l.observe(Built{Revision: d.revision, Events: len(d.events), Elapsed: time.Since(begun), Problems: len(after)})
 }
 
 func (l *Loop) advance(w *world.World) {
@@ -163,14 +212,19 @@ func (l *Loop) advance(w *world.World) {
 func (l *Loop) World() *world.World { return l.world.Load() }
 
 // Stale is not nil while the store can't be heard.
-func (l *Loop) Stale() *Staleness { return l.stale.Load() }
+func (l *Loop) Stale() *Staleness {
+	if s := l.config.stale.Load(); s != nil {
+		return s
+	}
+	return l.live.stale.Load()
+}
 
 // Ready returns nil once the store was read and the world built.
 func (l *Loop) Ready() error {
 	if l.world.Load() != nil {
 		return nil
 	}
-	if s := l.stale.Load(); s != nil {
+	if s := l.Stale(); s != nil {
 		return fmt.Errorf("the store was never read: %w", s.Err)
 	}
 	return errors.New("the store is being read")

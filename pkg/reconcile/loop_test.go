@@ -187,6 +187,7 @@ func TestAStaleStoreKeepsTheWorld(t *testing.T) {
 		}
 		r.kv.Fail(nil)
 		r.settled(r.putTimeout("1s"))
+		time.Sleep(5 * time.Second) // the signs of life are followed by themselves
 		if r.Stale() != nil {
 			t.Error("still stale after a delivery")
 		}

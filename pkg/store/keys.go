@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -39,9 +40,20 @@ func EndpointKey(namespace, service, id string) string {
 	return objectKey(Endpoints, namespace, service) + "/" + id
 }
 
-// LiveKey is the leased sign of life of an endpoint's agent.
+// LiveKey is the sign of life of a leased endpoint's agent. It has a lease while the agent renews it; without a lease it is the mark
+// that the agent has been silent for longer.
 func LiveKey(namespace, service, id string) string {
 	return LivePrefix + namespace + "/" + service + "/" + id
+}
+
+// ParseLiveKey takes a key below LivePrefix apart; ok is false for any other.
+func ParseLiveKey(key string) (namespace, service, id string, ok bool) {
+	rest, found := strings.CutPrefix(key, LivePrefix)
+	parts := strings.Split(rest, "/")
+	if !found || len(parts) != 3 || slices.Contains(parts, "") {
+		return "", "", "", false
+	}
+	return parts[0], parts[1], parts[2], true
 }
 
 // ReplicaKey is the leased entry of one control plane.

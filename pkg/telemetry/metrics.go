@@ -64,6 +64,15 @@ func (m *Metrics) StaleSince(since func() (time.Time, bool)) {
 	}))
 }
 
+// Leased registers a gauge of the leased endpoints in each of some states, which count tells.
+func (m *Metrics) Leased(states []string, count func(state string) int) {
+	for _, state := range states {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "breakwater_leased_endpoints", Help: "Endpoints registered by agents, by state.", ConstLabels: prometheus.Labels{"state": state},
+		}, func() float64 { return float64(count(state)) }))
+	}
+}
+
 // Handler serves the metrics.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})

@@ -134,7 +134,7 @@ func (b *Builder) refreshServices(t touched) {
 // the others go without it.
 func (b *Builder) assign(state *serviceState) {
 	key := state.service.Key()
-	endpoints := b.world.Endpoints(key)
+	endpoints := b.world.Serving(key)
 	r, err := envoy.Assignment(state.service, endpoints)
 	if err != nil {
 		b.strays[key] = fmt.Errorf("endpoints of %s: %w", key, err)

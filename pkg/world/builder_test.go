@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy"
@@ -182,7 +183,15 @@ func version(r *view.Resource) string {
 
 // all are the changes that make w out of nothing.
 func all(w *World) Changes {
-	c := Changes{Policies: w.policies, Services: w.services, Hosts: map[string]*manifest.Key{}, Endpoints: map[EndpointKey]*catalog.Endpoint{}}
+	c := Changes{Policies: w.policies, Services: w.services, Hosts: map[string]*manifest.Key{}, Endpoints: map[EndpointKey]*catalog.Endpoint{}, Lives: map[EndpointKey]*Life{}}
+	for service, leases := range w.leases {
+		for id, lease := range leases {
+			c.Lives[EndpointKey{service, id}] = &Life{Lease: lease}
+		}
+	}
+	for key, mark := range w.marks {
+		c.Lives[key] = &Life{Mark: &mark}
+	}
 	for host, owner := range w.hosts {
 		c.Hosts[host] = &owner
 	}
@@ -207,9 +216,9 @@ func (g *generator) serviceKey() manifest.Key {
 }
 
 func (g *generator) changes(w *World) Changes {
-	c := Changes{Services: map[manifest.Key]*catalog.Service{}, Hosts: map[string]*manifest.Key{}, Policies: map[manifest.Key]*policy.Compiled{}, Endpoints: map[EndpointKey]*catalog.Endpoint{}}
+	c := Changes{Services: map[manifest.Key]*catalog.Service{}, Hosts: map[string]*manifest.Key{}, Policies: map[manifest.Key]*policy.Compiled{}, Endpoints: map[EndpointKey]*catalog.Endpoint{}, Lives: map[EndpointKey]*Life{}}
 	for range 1 + g.rng.IntN(3) {
-		switch g.rng.IntN(4) {
+		switch g.rng.IntN(5) {
 		case 0:
 			g.service(w, c)
 		case 1:
@@ -217,9 +226,13 @@ func (g *generator) changes(w *World) Changes {
 			c.Policies[k] = pick(g, nil, g.policy(k))
 		case 2:
 			e := EndpointKey{g.serviceKey(), pick(g, "one", "two")}
-			c.Endpoints[e] = pick(g, nil, &catalog.Endpoint{Service: e.Service, ID: e.ID, Spec: catalog.EndpointSpec{Address: pick(g, "127.0.0.1", "127.0.0.2"), Port: ptr(uint32(80 + g.rng.IntN(3)))}})
+			c.Endpoints[e] = pick(g, nil, &catalog.Endpoint{Service: e.Service, ID: e.ID, Spec: catalog.EndpointSpec{Address: pick(g, "127.0.0.1", "127.0.0.2"), Port: ptr(uint32(80 + g.rng.IntN(3)))}, Lease: pick(g, 0, time.Minute)})
 		case 3: // the host moves, whoever lists it
 			c.Hosts["pay.example.com"] = pick(g, nil, ptr(g.serviceKey()))
+		case 4: // an agent is heard, or not
+			e := EndpointKey{g.serviceKey(), pick(g, "one", "two")}
+			mark := w.MarkOf(e, noon.Add(time.Duration(g.rng.IntN(9))*time.Minute))
+			c.Lives[e] = pick(g, nil, &Life{Lease: 1}, &Life{Mark: &mark})
 		}
 	}
 	return c

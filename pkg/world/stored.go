@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
@@ -20,6 +21,15 @@ type storedHost struct {
 type storedEndpoint struct {
 	Schema int                  `json:"schema"`
 	Spec   catalog.EndpointSpec `json:"spec"`
+	Lease  manifest.Duration    `json:"lease,omitempty"`
+}
+
+// storedLife is what lies under a live key. While the key has a lease nothing but the schema is in it.
+type storedLife struct {
+	Schema int       `json:"schema"`
+	Since  time.Time `json:"since,omitzero"`
+	Of     int       `json:"of,omitempty"`
+	Fleet  int       `json:"fleet,omitempty"`
 }
 
 // EncodeHost is the stored claim of a host by its owner.
@@ -42,7 +52,11 @@ func DecodeHost(value []byte) (manifest.Key, error) {
 
 // EncodeEndpoint is the stored form of a registered endpoint. Its service and id are its key.
 func EncodeEndpoint(e *catalog.Endpoint) ([]byte, error) {
-	return json.Marshal(storedEndpoint{manifest.Schema, e.Spec})
+	s := storedEndpoint{Schema: manifest.Schema, Spec: e.Spec}
+	if e.Lease > 0 {
+		s.Lease = manifest.DurationOf(e.Lease)
+	}
+	return json.Marshal(s)
 }
 
 // DecodeEndpoint reads the registered endpoint of that key.
@@ -54,5 +68,32 @@ func DecodeEndpoint(key EndpointKey, value []byte) (*catalog.Endpoint, error) {
 	if s.Schema < 1 {
 		return nil, errors.New("decode stored endpoint: no schema version")
 	}
-	return &catalog.Endpoint{Service: key.Service, ID: key.ID, Spec: s.Spec}, nil
+	e := &catalog.Endpoint{Service: key.Service, ID: key.ID, Spec: s.Spec}
+	if s.Lease != "" {
+		if fault := s.Lease.Check(false); fault != "" {
+			return nil, fmt.Errorf("decode stored endpoint: lease %s", fault)
+		}
+		e.Lease = s.Lease.D()
+	}
+	return e, nil
+}
+
+// EncodeLife is the stored form of a sign of life, which goes under a key with a lease.
+func EncodeLife() ([]byte, error) { return json.Marshal(storedLife{Schema: manifest.Schema}) }
+
+// EncodeMark is the stored form of m, which goes under a key without a lease.
+func EncodeMark(m Mark) ([]byte, error) {
+	return json.Marshal(storedLife{manifest.Schema, m.Since.UTC(), m.Of, m.Fleet})
+}
+
+// DecodeMark reads what lies, since revision, under a live key without a lease.
+func DecodeMark(value []byte, revision int64) (*Mark, error) {
+	var s storedLife
+	if err := json.Unmarshal(value, &s); err != nil {
+		return nil, fmt.Errorf("decode stored mark: %w", err)
+	}
+	if s.Schema < 1 || s.Since.IsZero() {
+		return nil, errors.New("decode stored mark: no schema version, or no time")
+	}
+	return &Mark{Since: s.Since, Of: s.Of, Fleet: s.Fleet, Revision: revision}, nil
 }

@@ -1,6 +1,7 @@
 package world
 
 import (
+	"iter"
 	"maps"
 	"slices"
 
@@ -25,6 +26,9 @@ func touch(old, now *World, c Changes) touched {
 		t.catalogue = true
 	}
 	for key := range c.Endpoints {
+		t.endpoints[key.Service] = true
+	}
+	for key := range symmetric(old.gone, now.gone) {
 		t.endpoints[key.Service] = true
 	}
 	t.hosts(old, now, c)
@@ -54,6 +58,22 @@ func (t *touched) policy(now *World, p *policy.Compiled) {
 	for _, s := range now.services {
 		if p.Matches(calledService(s)) {
 			t.services[s.Key()] = true
+		}
+	}
+}
+
+// symmetric are the keys that one of two sets has and the other has not.
+func symmetric[K comparable](a, b map[K]bool) iter.Seq[K] {
+	return func(yield func(K) bool) {
+		for key := range a {
+			if !b[key] && !yield(key) {
+				return
+			}
+		}
+		for key := range b {
+			if !a[key] && !yield(key) {
+				return
+			}
 		}
 	}
 }

@@ -20,6 +20,10 @@ type World struct {
 	services  map[manifest.Key]*catalog.Service
 	endpoints map[manifest.Key][]catalog.Endpoint // registered by API, by id
 	hosts     map[string]manifest.Key
+
+	leases map[manifest.Key]map[string]int64 // of the agents that are heard, by service and id
+	marks  map[EndpointKey]Mark              // of the agents that are not
+	gone   map[EndpointKey]bool              // leased endpoints that proxies get no more
 }
 
 // EndpointKey names a registered endpoint.
@@ -34,11 +38,12 @@ type Changes struct {
 	Services  map[manifest.Key]*catalog.Service
 	Endpoints map[EndpointKey]*catalog.Endpoint
 	Hosts     map[string]*manifest.Key
+	Lives     map[EndpointKey]*Life
 }
 
 // Empty reports whether c changes nothing.
 func (c Changes) Empty() bool {
-	return len(c.Policies)+len(c.Services)+len(c.Endpoints)+len(c.Hosts) == 0
+	return len(c.Policies)+len(c.Services)+len(c.Endpoints)+len(c.Hosts)+len(c.Lives) == 0
 }
 
 // With is the world after c, at revision rev. Maps that c does not touch are shared.
@@ -55,6 +60,12 @@ func (w *World) With(rev int64, c Changes) *World {
 	}
 	if len(c.Hosts) > 0 {
 		next.hosts = withHosts(w.hosts, c.Hosts)
+	}
+	if len(c.Lives) > 0 {
+		next.leases, next.marks = withLives(w.leases, w.marks, c.Lives)
+	}
+	if len(c.Lives)+len(c.Endpoints)+len(c.Services) > 0 {
+		next.gone = next.leaving()
 	}
 	return &next
 }
@@ -101,7 +112,7 @@ func withEndpoints(old map[manifest.Key][]catalog.Endpoint, changes map[Endpoint
 		if !fresh[key.Service] {
 			list, fresh[key.Service] = slices.Clone(list), true
 		}
-		i, found := slices.BinarySearchFunc(list, key.ID, func(e catalog.Endpoint, id string) int { return strings.Compare(e.ID, id) })
+		i, found := slices.BinarySearchFunc(list, key.ID, byID)
 		switch {
 		case e == nil && found:
 			list = slices.Delete(list, i, i+1)
@@ -119,6 +130,8 @@ func withEndpoints(old map[manifest.Key][]catalog.Endpoint, changes map[Endpoint
 	}
 	return next
 }
+
+func byID(e catalog.Endpoint, id string) int { return strings.Compare(e.ID, id) }
 
 // Policy is the policy of that key.
 func (w *World) Policy(key manifest.Key) (*policy.Compiled, bool) {
@@ -168,6 +181,15 @@ func order[T any](a, b T, less func(a, b T) bool) int {
 // Endpoints are the endpoints of a service that were registered by the API, by id. The static ones are in its spec. The caller must
 // not change the slice.
 func (w *World) Endpoints(service manifest.Key) []catalog.Endpoint { return w.endpoints[service] }
+
+// Endpoint is the endpoint of that key that was registered by the API.
+func (w *World) Endpoint(key EndpointKey) (catalog.Endpoint, bool) {
+	list := w.endpoints[key.Service]
+	if i, found := slices.BinarySearchFunc(list, key.ID, byID); found {
+		return list[i], true
+	}
+	return catalog.Endpoint{}, false
+}
 
 // HostOwner is the service that claims host.
 func (w *World) HostOwner(host string) (manifest.Key, bool) {
