@@ -122,3 +122,15 @@ func TestMetricsAreApart(t *testing.T) {
 		t.Errorf("revision %s in the other set, want 0", got)
 	}
 }
+
+func TestLeasedEndpointsAreCountedByState(t *testing.T) {
+	m := NewMetrics()
+	m.Leased([]string{"live", "stale"}, func(state string) int { return map[string]int{"live": 5, "stale": 2}[state] })
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	for _, want := range []string{`breakwater_leased_endpoints{state="live"} 5`, `breakwater_leased_endpoints{state="stale"} 2`} {
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("no %s in\n%s", want, w.Body.String())
+		}
+	}
+}
