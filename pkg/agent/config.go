@@ -19,6 +19,9 @@ const EnvPrefix = "BREAKWATER_AGENT_"
 // Validate.
 type Config struct {
 	XDS                []string // host:port of the control plane's replicas, tried in turn
+	XDSCA              string   // file of the authorities that the control plane's certificate is verified against; "": plaintext
+	XDSCert, XDSKey    string   // files of the agent's certificate; "": none
+	XDSServerName      string   // that the control plane's certificate has to name; "": its host
 	NodeID             string
 	Service, Namespace string // of the application beside the agent
 	ListenAdmin        string
@@ -48,6 +51,10 @@ func Defaults() Config {
 // Flags declares every setting on fs, with c's present values as defaults.
 func (c *Config) Flags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&c.XDS, "xds", c.XDS, "control plane, as HOST:PORT[,HOST:PORT]")
+	fs.StringVar(&c.XDSCA, "xds-ca", c.XDSCA, "speak TLS with the control plane, and verify its certificate against the authorities in this PEM file")
+	fs.StringVar(&c.XDSCert, "xds-cert", c.XDSCert, "PEM file of the certificate that is shown to the control plane")
+	fs.StringVar(&c.XDSKey, "xds-key", c.XDSKey, "PEM file of the private key of --xds-cert")
+	fs.StringVar(&c.XDSServerName, "xds-server-name", c.XDSServerName, "name that the control plane's certificate has to be for, in place of the host in --xds")
 	fs.StringVar(&c.NodeID, "node-id", c.NodeID, "id of this proxy, unique in the fleet")
 	fs.StringVar(&c.Service, "service", c.Service, "the service that calls through this agent")
 	fs.StringVar(&c.Namespace, "namespace", c.Namespace, "namespace of the service")
@@ -80,6 +87,7 @@ func (c *Config) Validate() error {
 	} else if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		faults = append(faults, fmt.Errorf("--listen-admin %s: only loopback, as nothing guards it", c.ListenAdmin))
 	}
+	faults = append(faults, c.validateTLS()...)
 	if c.DrainDelay < 0 {
 		faults = append(faults, fmt.Errorf("--drain-delay %v: must be 0 or more", c.DrainDelay))
 	}

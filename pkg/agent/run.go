@@ -53,7 +53,7 @@ func Run(ctx context.Context, config Config, log hclog.Logger) error {
 		Log: log.Named("http").StandardWriter(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 	})
 	a.client, err = xdsclient.New(xdsclient.Config{
-		Servers: config.XDS, Layers: envoy.LayerNames(), StateDir: config.StateDir, Apply: a.apply, Logger: log.Named("xds"),
+		Servers: config.XDS, Layers: envoy.LayerNames(), StateDir: config.StateDir, Apply: a.apply, Logger: log.Named("xds"), TLS: config.xdsTLS(),
 		Node: xdsclient.Node{
 			ID: config.NodeID, Cluster: config.Service + "." + config.Namespace, Version: telemetry.Version, Outbound: config.ListenOutbound,
 		},

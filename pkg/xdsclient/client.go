@@ -43,9 +43,9 @@ type Node struct {
 type Config struct {
 	Servers  []string // host:port, tried in turn
 	Node     Node
-	Layers   []string    // names of the runtime layers, the later winning; nil: none is asked for
-	TLS      *tls.Config // nil: plaintext
-	StateDir string      // where the last known good configuration is kept; "": nowhere
+	Layers   []string                    // names of the runtime layers, the later winning; nil: none is asked for
+	TLS      func() (*tls.Config, error) // of a new connection; nil: plaintext
+	StateDir string                      // where the last known good configuration is kept; "": nowhere
 	Apply    Apply
 	Logger   hclog.Logger // nil: silent
 

@@ -29,13 +29,14 @@ const (
 type Servers struct {
 	Addresses []string // host:port, tried in turn; not to be changed
 
-	tls  *tls.Config
+	tls  func() (*tls.Config, error)                     // nil: plaintext
 	dial func(context.Context, string) (net.Conn, error) // for tests; nil: TCP
 	ping atomic.Int64                                    // how often, in nanoseconds
 }
 
-// NewServers checks the addresses: its error names each that is wrong. Nil for config means plaintext.
-func NewServers(addresses []string, config *tls.Config) (*Servers, error) {
+// NewServers checks the addresses: its error names each that is wrong. Config makes the
+// TLS configuration of each new connection; nil is plaintext.
+func NewServers(addresses []string, config func() (*tls.Config, error)) (*Servers, error) {
 	var faults []error
 	if len(addresses) == 0 {
 		faults = append(faults, errors.New("no servers"))
@@ -65,7 +66,11 @@ func (s *Servers) Learn(err error) {
 func (s *Servers) Connect(address string) (*grpc.ClientConn, error) {
 	creds := insecure.NewCredentials()
 	if s.tls != nil {
-		creds = credentials.NewTLS(s.tls)
+		config, err := s.tls()
+		if err != nil {
+			return nil, err
+		}
+		creds = credentials.NewTLS(config)
 	}
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),

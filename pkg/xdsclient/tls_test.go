@@ -2,13 +2,7 @@ package xdsclient
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"math/big"
 	"net"
 	"sync"
 	"testing"
@@ -19,37 +13,14 @@ import (
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
+	"github.com/breakwater-mesh/breakwater/internal/testkit/pki"
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
 )
 
-// selfSigned is a certificate for 127.0.0.1 that is its own authority.
-func selfSigned(t *testing.T) (tls.Certificate, *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(leaf)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
-}
-
 // TestMutualTLS talks over a real socket to a server that wants a certificate, with one and without.
 func TestMutualTLS(t *testing.T) {
-	cert, pool := selfSigned(t)
+	authority := pki.NewAuthority(t)
+	cert, pool := authority.Issue(t, "127.0.0.1").TLS(t), authority.Pool()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +39,7 @@ func TestMutualTLS(t *testing.T) {
 	}{{[]tls.Certificate{cert}, true}, {nil, false}} {
 		c, err := New(Config{
 			Servers: []string{lis.Addr().String()}, Node: Node{ID: "orders-1", Cluster: "orders.shop"},
-			TLS:   &tls.Config{RootCAs: pool, Certificates: tt.certificates},
+			TLS:   func() (*tls.Config, error) { return &tls.Config{RootCAs: pool, Certificates: tt.certificates}, nil },
 			Apply: func(dataplane.Resources) []dataplane.Fault { return nil },
 		})
 		if err != nil {
