@@ -43,14 +43,15 @@ type observation struct {
 	log     []seen
 	perHost []int
 	stats   map[string]int64
+	records []record
 }
 
 func (s *side) observe() observation {
-	stats := s.settled()
+	stats, records := s.settled(), s.written()
 	s.up.mu.Lock()
 	defer s.up.mu.Unlock()
 	a := s.up.sides[s.name]
-	return observation{s.answers, s.marks, slices.Clone(a.log), slices.Clone(a.perHost), stats}
+	return observation{s.answers, s.marks, slices.Clone(a.log), slices.Clone(a.perHost), stats, records}
 }
 
 // slack is by how much two times may differ that should be equal, beside a fifth of them: other processes share the machine.
@@ -81,6 +82,7 @@ func differences(sc *scenario, envoy, agent observation) []string {
 	for _, name := range compared {
 		d.add(envoy.stats[name] == agent.stats[name], "stat "+name, envoy.stats[name], agent.stats[name])
 	}
+	d.records(sc, envoy.records, agent.records)
 	return slices.DeleteFunc(d, func(line string) bool {
 		what, _, _ := strings.Cut(strings.TrimPrefix(line, "stat "), ":")
 		return slices.Contains(sc.ignore, what)

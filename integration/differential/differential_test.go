@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/breakwater-mesh/breakwater/integration/harness"
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 )
 
@@ -136,11 +135,11 @@ func need(t *testing.T) *rig {
 		t.Skip("no Envoy, and ALLOW_SKIP=1")
 	}
 	t.Cleanup(func() {
-		if t.Failed() {
-			for _, agent := range []*harness.Agent{fixture.agent, fixture.raw.agent} {
-				tail := agent.Log()
-				t.Logf("an agent said last:\n%s", tail[max(0, len(tail)-1500):])
-			}
+		if !t.Failed() {
+			return
+		}
+		for name, tail := range fixture.logs() {
+			t.Logf("%s said last:\n%s", name, tail[max(0, len(tail)-1500):])
 		}
 	})
 	return fixture
@@ -205,6 +204,13 @@ func unexpected(found []string, known []difference) []string {
 // play sends a trial's traffic through both proxies at the same time, makes the edit if there is one, and goes on.
 func (r *rig) play(t *testing.T, tr *trial) (*scenario, observation, observation) {
 	t.Helper()
+	start := r.startPolicies
+	if tr.raw != nil {
+		start = r.startRaw
+	}
+	if err := start(); err != nil {
+		t.Fatal(err)
+	}
 	sides := []*side{r.side(t, tr, left), r.side(t, tr, right)}
 	both(sides, tr.traffic)
 	if tr.after != nil {
@@ -232,7 +238,10 @@ func (r *rig) side(t *testing.T, tr *trial, name string) *side {
 	if tr.raw != nil {
 		p, cluster = r.raw.proxy(tr, name), tr.service
 	}
-	return &side{t: t, name: name, service: tr.service, cluster: cluster, proxy: p, up: tr.up, http: transport(p.outbound), patience: tr.patience()}
+	return &side{
+		t: t, name: name, service: tr.service, cluster: cluster, proxy: p, up: tr.up, http: transport(p.outbound), patience: tr.patience(),
+		records: func() []record { return r.raw.records(tr, name) },
+	}
 }
 
 // change makes the trial's edit and waits until both proxies have it.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,7 +47,7 @@ func run(m *testing.M) (int, error) {
 	defer os.RemoveAll(dir)
 	fixture = &rig{dir: dir, trials: map[string]*trial{}}
 	defer fixture.stop()
-	if err := fixture.start(); err != nil {
+	if err := fixture.prepare(); err != nil {
 		return 1, err
 	}
 	return m.Run(), nil
@@ -58,9 +59,28 @@ type rig struct {
 	cp      *harness.ControlPlane
 	envoy   *harness.Envoy
 	agent   *harness.Agent
-	proxies map[string]*proxy
+	proxies map[string]*place
 	trials  map[string]*trial
 	raw     *rawRig
+
+	// What the scenarios under policies need, and what the raw ones do: the first that needs it starts it.
+	startPolicies, startRaw func() error
+}
+
+// prepare opens the hosts of every trial.
+func (r *rig) prepare() error {
+	r.raw = &rawRig{dir: r.dir}
+	r.startPolicies, r.startRaw = sync.OnceValue(r.start), sync.OnceValue(r.raw.start)
+	for _, t := range allTrials() {
+		if err := t.up.start(t.hosts, t.refusing, !t.onlyHTTP1); err != nil {
+			return err
+		}
+		r.trials[t.service] = t
+		if t.raw != nil {
+			r.raw.trials = append(r.raw.trials, t)
+		}
+	}
+	return nil
 }
 
 // start brings everything up with all the services and policies there before the proxies are, so that a proxy that is ready has them.
@@ -75,22 +95,15 @@ func (r *rig) start() error {
 		return err
 	}
 	documents := []string{service(left, nil), service(right, nil)}
-	r.raw = &rawRig{dir: r.dir}
-	for _, t := range allTrials() {
-		if err := t.up.start(t.hosts, t.refusing, !t.onlyHTTP1); err != nil {
-			return err
+	for _, t := range r.trials {
+		if t.raw == nil {
+			documents = append(documents, t.documents()...)
 		}
-		r.trials[t.service] = t
-		if t.raw != nil {
-			r.raw.trials = append(r.raw.trials, t)
-			continue
-		}
-		documents = append(documents, t.documents()...)
 	}
 	if err := r.cp.Apply(strings.Join(documents, "---\n")); err != nil {
 		return err
 	}
-	return errors.Join(r.startEnvoy(ctx), r.startAgent(ctx), r.raw.start(ctx))
+	return errors.Join(r.startEnvoy(ctx), r.startAgent(ctx))
 }
 
 func (r *rig) startEnvoy(ctx context.Context) error {
@@ -106,7 +119,7 @@ func (r *rig) startEnvoy(ctx context.Context) error {
 	if r.envoy, err = harness.StartEnvoy(ctx, r.dir, text, admin); err != nil {
 		return err
 	}
-	r.setProxy(left, &proxy{outbound, admin})
+	r.setProxy(left, &place{outbound, admin})
 	return r.envoy.WaitReady(ctx)
 }
 
@@ -121,15 +134,27 @@ func (r *rig) startAgent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.setProxy(right, &proxy{r.agent.Outbound, r.agent.Admin})
+	r.setProxy(right, &place{r.agent.Outbound, r.agent.Admin})
 	return nil
 }
 
-func (r *rig) setProxy(side string, p *proxy) {
+func (r *rig) setProxy(side string, p *place) {
 	if r.proxies == nil {
-		r.proxies = map[string]*proxy{}
+		r.proxies = map[string]*place{}
 	}
 	r.proxies[side] = p
+}
+
+// logs are what the agents wrote, by agent.
+func (r *rig) logs() map[string]string {
+	logs := map[string]string{}
+	if r.agent != nil {
+		logs["the agent"] = r.agent.Log()
+	}
+	if r.raw.agent != nil {
+		logs["the agent with raw resources"] = r.raw.agent.log.String()
+	}
+	return logs
 }
 
 func (r *rig) stop() {

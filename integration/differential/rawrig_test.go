@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"time"
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy"
@@ -19,11 +20,13 @@ type rawRig struct {
 	trials []*trial
 	planes map[string]*plane
 	envoy  *harness.Envoy
-	agent  *harness.Agent
+	agent  *rawAgent
 }
 
-func (r *rawRig) start(ctx context.Context) error {
-	ports, err := harness.FreePorts(2*len(r.trials) + 2)
+func (r *rawRig) start() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	ports, err := harness.FreePorts(2*len(r.trials) + 3)
 	if err != nil {
 		return err
 	}
@@ -37,7 +40,7 @@ func (r *rawRig) start(ctx context.Context) error {
 		}
 	}
 	admin, unused := harness.Loopback(ports[len(ports)-1]), harness.Loopback(ports[len(ports)-2])
-	if err := errors.Join(r.startEnvoy(ctx, admin, unused), r.startAgent(ctx)); err != nil {
+	if err := errors.Join(r.startEnvoy(ctx, admin, unused), r.startAgent(harness.Loopback(ports[len(ports)-3]))); err != nil {
 		return errors.Join(err, r.planes[left].refused(), r.planes[right].refused())
 	}
 	return errors.Join(r.planes[left].refused(), r.planes[right].refused(), r.listen(ctx))
@@ -47,6 +50,9 @@ func (r *rawRig) start(ctx context.Context) error {
 func (r *rawRig) listen(ctx context.Context) error {
 	return harness.Poll(ctx, func() error {
 		for _, t := range r.trials {
+			if t.raw.tcp != "" {
+				continue // a connection would go on to a host
+			}
 			for side, port := range t.ports {
 				c, err := net.Dial("tcp", harness.Loopback(port))
 				if err != nil {
@@ -111,25 +117,14 @@ func (r *rawRig) startEnvoy(ctx context.Context, admin, unused string) error {
 	return r.envoy.WaitReady(ctx)
 }
 
-func (r *rawRig) startAgent(ctx context.Context) error {
-	program, err := harness.Build(r.dir, "./cmd/agent")
-	if err != nil {
-		return err
-	}
-	r.agent, err = harness.StartAgent(ctx, harness.AgentOptions{
-		Binary: program, XDS: r.planes[right].address, Namespace: "raw", Service: right, StateDir: filepath.Join(r.dir, "raw-state"),
-	})
-	return err
-}
-
-func (r *rawRig) proxy(t *trial, side string) *proxy {
+func (r *rawRig) proxy(t *trial, side string) *place {
 	admin := ""
 	if side == left {
 		admin = r.envoy.Admin
 	} else {
-		admin = r.agent.Admin
+		admin = r.agent.admin
 	}
-	return &proxy{outbound: harness.Loopback(t.ports[side]), admin: admin}
+	return &place{outbound: harness.Loopback(t.ports[side]), admin: admin}
 }
 
 func (r *rawRig) stop() {
@@ -137,7 +132,7 @@ func (r *rawRig) stop() {
 		r.envoy.Kill()
 	}
 	if r.agent != nil {
-		r.agent.Kill()
+		r.agent.stop()
 	}
 	for _, p := range r.planes {
 		p.stop()

@@ -37,7 +37,7 @@ type side struct {
 	name    string // left or right
 	service string
 	cluster string // whose statistics count
-	proxy   *proxy
+	proxy   *place
 	up      *upstream
 	http    *http.Transport
 
@@ -45,7 +45,8 @@ type side struct {
 	held    []chan answer
 	marks   []mark
 
-	patience time.Duration // with what a scenario waits for
+	patience time.Duration   // with what a scenario waits for
+	records  func() []record // of the access log; none under a policy
 }
 
 // mark is a moment that a scenario waited for, and how long that took.
@@ -55,8 +56,8 @@ type mark struct {
 	vain bool // it never came
 }
 
-// proxy is where a proxy listens.
-type proxy struct{ outbound, admin string }
+// place is where a proxy listens.
+type place struct{ outbound, admin string }
 
 // request is what a scenario sends; empty fields mean GET, "/", the service under test, no headers, no body.
 type request struct {
@@ -212,7 +213,7 @@ func (s *side) settled() map[string]int64 {
 
 var adminClient = &http.Client{Timeout: 5 * time.Second}
 
-func (p *proxy) stats(prefix string) (map[string]int64, error) {
+func (p *place) stats(prefix string) (map[string]int64, error) {
 	resp, err := adminClient.Get("http://" + p.admin + "/stats?filter=" + url.QueryEscape("^"+regexp.QuoteMeta(prefix)))
 	if err != nil {
 		return nil, err

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/breakwater-mesh/breakwater/pkg/proxy"
 )
 
 // EnvPrefix is in front of every environment variable.
@@ -32,6 +34,9 @@ type Config struct {
 	AccessLog          string // a file, or "-" or "stdout"; "": none is written
 	LogLevel           string
 	LogJSON            bool
+
+	// Access is told of each request and TCP connection at its end, where a program has the agent in it. There is no flag for it.
+	Access func(proxy.Access)
 }
 
 // Defaults serve the application on loopback.

@@ -49,7 +49,7 @@ func Run(ctx context.Context, config Config, log hclog.Logger) error {
 	a.engine = engine.New(engine.Options{NewPool: proxy.Pools(proxy.TCP), Rand: rand.Uint64})
 	defer a.engine.Close()
 	a.server = proxy.NewServer(proxy.Options{
-		Engine: a.engine, Dial: proxy.TCP, Listen: listen,
+		Engine: a.engine, Dial: proxy.TCP, Listen: listen, Access: config.Access,
 		Log: log.Named("http").StandardWriter(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 	})
 	a.client, err = xdsclient.New(xdsclient.Config{
