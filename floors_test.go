@@ -23,7 +23,7 @@ var floors = map[string]int{
 	"pkg/world": 3, "pkg/store": 3, "pkg/telemetry": 3, "pkg/client": 3, "pkg/settings": 3, "pkg/credentials": 3,
 	"pkg/store/etcd": 4, "pkg/store/embedded": 5, // the embedded etcd is used through pkg/store/etcd
 	"pkg/store/storetest": 4, "pkg/xds": 4, "pkg/xdsclient": 4, "pkg/engine": 4,
-	"pkg/reconcile": 5, "pkg/apiserver": 5, "pkg/proxy": 5,
+	"pkg/reconcile": 5, "pkg/apiserver": 5, "pkg/proxy": 5, "pkg/relay": 5,
 	"pkg/controlplane": 6, "pkg/cli": 6, "pkg/agent": 6,
 	"cmd/controlplane": 7, "cmd/bwctl": 7, "cmd/agent": 7,
 }
@@ -43,7 +43,7 @@ var fences = []struct {
 	why     string
 }{
 	{"go.etcd.io/etcd/", []string{"pkg/store/etcd", "pkg/store/embedded"}, "the store seam hides etcd"},
-	{"github.com/envoyproxy/go-control-plane", []string{"pkg/envoy", "pkg/xds", "pkg/dataplane", "pkg/xdsclient"}, "only the compiler, the server and the agent's table know Envoy"},
+	{"github.com/envoyproxy/go-control-plane", []string{"pkg/envoy", "pkg/xds", "pkg/dataplane", "pkg/xdsclient", "pkg/relay"}, "only the compiler, the server, the agent's table and its relay know Envoy"},
 	{"github.com/prometheus/", []string{"pkg/telemetry"}, "metric names live in one place"},
 	{"github.com/danielgtaylor/huma", []string{"pkg/apiserver"}, "the API's shape must not depend on its framework"},
 	{"github.com/spf13/cobra", []string{"pkg/cli", "pkg/controlplane", "pkg/agent"}, "command lines are for the homes"},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
 	"github.com/breakwater-mesh/breakwater/pkg/engine"
+	"github.com/breakwater-mesh/breakwater/pkg/relay"
 	"github.com/breakwater-mesh/breakwater/pkg/resilience"
 	"github.com/breakwater-mesh/breakwater/pkg/telemetry"
 	"github.com/breakwater-mesh/breakwater/pkg/view"
@@ -50,12 +51,15 @@ func (a *agent) stats() []stat {
 	add := func(name string, value int64) { list = append(list, stat{name, value}) }
 	a.engine.Stats(add)
 	a.server.Stats(add)
-	status := a.client.Status()
+	status := a.status()
 	connected := int64(0)
 	if status.Connected {
 		connected = 1
 	}
 	add("control_plane.connected_state", connected)
+	if a.relay != nil {
+		a.relay.Stats(add)
+	}
 	slices.SortFunc(list, func(a, b stat) int { return strings.Compare(a.Name, b.Name) })
 	return list
 }
@@ -125,6 +129,7 @@ type dump struct {
 	Listeners map[string]string            `json:"listeners"` // name -> where it accepts
 	Versions  map[string]map[string]string `json:"versions"`  // type URL -> name -> version
 	Limits    map[string]limits            `json:"limits"`    // of each cluster, runtime applied
+	Relayed   []relay.Stream               `json:"relayed,omitempty"`
 }
 
 type limits [resilience.Priorities]resilience.Thresholds
@@ -133,7 +138,10 @@ func (a *agent) serveConfig(w http.ResponseWriter, _ *http.Request) {
 	a.mu.Lock()
 	resources, table := a.resources, a.table
 	a.mu.Unlock()
-	d := dump{Status: a.client.Status(), Listeners: a.server.Addresses(), Versions: versions(resources), Limits: map[string]limits{}}
+	d := dump{Status: a.status(), Listeners: a.server.Addresses(), Versions: versions(resources), Limits: map[string]limits{}}
+	if a.relay != nil {
+		d.Relayed = a.relay.Streams()
+	}
 	if table != nil {
 		for name, c := range table.Clusters {
 			d.Limits[name] = c.Thresholds

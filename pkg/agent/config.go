@@ -3,7 +3,6 @@ package agent
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"time"
@@ -27,7 +26,8 @@ type Config struct {
 	NodeID             string
 	Service, Namespace string // of the application beside the agent
 	ListenAdmin        string
-	ListenOutbound     string        // where applications call; an ip:port
+	ListenOutbound     string        // where applications call; an ip:port, or "none"
+	Relay              string        // where local xDS clients are served; "": nowhere
 	StateDir           string        // of the last known good configuration; "": none is kept
 	DrainDelay         time.Duration // from "not ready" to no more new connections
 	DrainTimeout       time.Duration
@@ -64,7 +64,8 @@ func (c *Config) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.Service, "service", c.Service, "the service that calls through this agent")
 	fs.StringVar(&c.Namespace, "namespace", c.Namespace, "namespace of the service")
 	fs.StringVar(&c.ListenAdmin, "listen-admin", c.ListenAdmin, "address for statistics and health")
-	fs.StringVar(&c.ListenOutbound, "listen-outbound", c.ListenOutbound, "address that applications call, as IP:PORT")
+	fs.StringVar(&c.ListenOutbound, "listen-outbound", c.ListenOutbound, "address that applications call, as IP:PORT; none beside a proxy that uses --relay")
+	fs.StringVar(&c.Relay, "relay", c.Relay, "address where a local Envoy or gRPC program gets its xDS, as HOST:PORT on loopback or unix:PATH")
 	fs.StringVar(&c.StateDir, "state-dir", c.StateDir, "directory of the last known good configuration")
 	fs.DurationVar(&c.DrainDelay, "drain-delay", c.DrainDelay, "how long at an orderly stop new connections are still accepted, for those who watch /readyz to go elsewhere")
 	fs.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout, "how long requests under way may take at an orderly stop")
@@ -80,18 +81,14 @@ func (c *Config) Validate() error {
 		faults = append(faults, errors.New("--xds: must be given"))
 	}
 	for _, required := range []struct{ flag, value string }{{"--service", c.Service}, {"--namespace", c.Namespace}, {"--node-id", c.NodeID}} {
-		if required.value == "" {
+		if required.value == "" && !c.relayOnly() {
 			faults = append(faults, fmt.Errorf("%s: must be given", required.flag))
 		}
 	}
-	if address, err := netip.ParseAddrPort(c.ListenOutbound); err != nil || address.Port() == 0 {
-		faults = append(faults, fmt.Errorf("--listen-outbound %s: want IP:PORT", c.ListenOutbound))
+	if address, err := netip.ParseAddrPort(c.ListenOutbound); (err != nil || address.Port() == 0) && !c.relayOnly() {
+		faults = append(faults, fmt.Errorf("--listen-outbound %s: want IP:PORT, or none with --relay", c.ListenOutbound))
 	}
-	if host, _, err := net.SplitHostPort(c.ListenAdmin); err != nil {
-		faults = append(faults, fmt.Errorf("--listen-admin %s: want HOST:PORT", c.ListenAdmin))
-	} else if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		faults = append(faults, fmt.Errorf("--listen-admin %s: only loopback, as nothing guards it", c.ListenAdmin))
-	}
+	faults = append(faults, onLoopback("--listen-admin", c.ListenAdmin), c.checkRelay())
 	faults = append(faults, c.validateTLS()...)
 	if c.DrainDelay < 0 {
 		faults = append(faults, fmt.Errorf("--drain-delay %v: must be 0 or more", c.DrainDelay))

@@ -18,6 +18,7 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/engine"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	"github.com/breakwater-mesh/breakwater/pkg/proxy"
+	"github.com/breakwater-mesh/breakwater/pkg/relay"
 	"github.com/breakwater-mesh/breakwater/pkg/telemetry"
 	"github.com/breakwater-mesh/breakwater/pkg/xdsclient"
 )
@@ -30,7 +31,8 @@ type agent struct {
 	log    hclog.Logger
 	engine *engine.Engine
 	server *proxy.Server
-	client *xdsclient.Client
+	client *xdsclient.Client // nil where the agent carries no calls
+	relay  *relay.Relay      // nil where nobody is served
 
 	draining  atomic.Bool
 	mu        sync.Mutex          // serialises what is applied
@@ -41,10 +43,18 @@ type agent struct {
 
 // Run serves until ctx ends, then lets requests under way finish. Where it returns nil, nothing of it runs any more.
 func Run(ctx context.Context, config Config, log hclog.Logger) error {
+	if config.StateDir != "" {
+		release, err := xdsclient.Lock(config.StateDir)
+		if err != nil {
+			return fmt.Errorf("--state-dir: %w", err)
+		}
+		defer release()
+	}
 	port, err := net.Listen("tcp", config.ListenAdmin)
 	if err != nil {
 		return fmt.Errorf("--listen-admin: %w", err)
 	}
+	defer func() { _ = port.Close() }()
 	a := &agent{log: log}
 	a.engine = engine.New(engine.Options{NewPool: proxy.Pools(proxy.TCP), Rand: rand.Uint64})
 	defer a.engine.Close()
@@ -52,30 +62,46 @@ func Run(ctx context.Context, config Config, log hclog.Logger) error {
 		Engine: a.engine, Dial: proxy.TCP, Listen: listen, Access: config.Access,
 		Log: log.Named("http").StandardWriter(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 	})
-	a.client, err = xdsclient.New(xdsclient.Config{
-		Servers: config.XDS, Layers: envoy.LayerNames(), StateDir: config.StateDir, Apply: a.apply, Logger: log.Named("xds"), TLS: config.xdsTLS(),
+	if !config.relayOnly() {
+		if a.client, err = a.newClient(config); err != nil {
+			return err
+		}
+	}
+	servers, err := xdsclient.NewServers(config.XDS, config.xdsTLS())
+	if err != nil {
+		return err
+	}
+	var relayPort net.Listener
+	if a.relay, relayPort, err = startRelay(config, servers, log); err != nil {
+		return err
+	}
+	return a.run(ctx, config, port, relayPort)
+}
+
+func (a *agent) newClient(config Config) (*xdsclient.Client, error) {
+	return xdsclient.New(xdsclient.Config{
+		Servers: config.XDS, Layers: envoy.LayerNames(), StateDir: config.StateDir, Apply: a.apply, Logger: a.log.Named("xds"), TLS: config.xdsTLS(),
 		Node: xdsclient.Node{
 			ID: config.NodeID, Cluster: config.Service + "." + config.Namespace, Version: telemetry.Version, Outbound: config.ListenOutbound,
 		},
 	})
-	if err != nil {
-		_ = port.Close()
-		return err
-	}
-	return a.run(ctx, config, port)
 }
 
 func listen(address string) (net.Listener, error) { return net.Listen("tcp", address) }
 
-func (a *agent) run(ctx context.Context, config Config, port net.Listener) error {
+func (a *agent) run(ctx context.Context, config Config, port, relayPort net.Listener) error {
 	admin := &http.Server{Handler: a.admin(), ReadHeaderTimeout: 10 * time.Second}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
+		if a.client == nil {
+			return nil
+		}
 		if err := a.client.Run(ctx); err != nil && ctx.Err() == nil {
 			return err
 		}
 		return nil
 	})
+	group.Go(func() error { return a.serveRelay(ctx, relayPort) })
 	group.Go(func() error {
 		if err := admin.Serve(port); !errors.Is(err, http.ErrServerClosed) {
 			return err
@@ -150,6 +176,8 @@ func (a *agent) ready() error {
 	switch {
 	case a.draining.Load():
 		return errors.New("draining")
+	case a.client == nil:
+		return nil
 	case a.table == nil:
 		return errors.New("no configuration yet")
 	case len(a.table.Listeners) == 0:

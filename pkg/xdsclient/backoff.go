@@ -16,6 +16,9 @@ type BackOff struct {
 	rounds  int // without an answer
 }
 
+// NewBackOff is one for so many servers.
+func NewBackOff(servers int) *BackOff { return &BackOff{servers: servers} }
+
 // Next is the wait after an attempt: whether the server answered, and how long the conversation lived. Random returns a number in [0, n).
 func (b *BackOff) Next(answered bool, lived time.Duration, random func(n int64) int64) time.Duration {
 	if answered {

@@ -130,7 +130,7 @@ func (c *Client) Run(ctx context.Context) error {
 	defer saver.Wait()
 	defer close(c.saves)
 
-	back := c.servers.BackOff()
+	back := NewBackOff(len(c.cfg.Servers))
 	for i := 0; ; i++ {
 		server := c.cfg.Servers[i%len(c.cfg.Servers)]
 		begun := time.Now()

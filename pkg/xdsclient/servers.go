@@ -51,9 +51,6 @@ func NewServers(addresses []string, config func() (*tls.Config, error)) (*Server
 	return s, errors.Join(faults...)
 }
 
-// BackOff is a new one for one conversation with the servers.
-func (s *Servers) BackOff() *BackOff { return &BackOff{servers: len(s.Addresses)} }
-
 // Learn draws from the error that ended a conversation what the next connections must do otherwise: a server may have a limit for
 // pings, as gRPC's own has.
 func (s *Servers) Learn(err error) {

@@ -1,0 +1,36 @@
+package xdsclient
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Lock makes the process the only one that uses dir, which need not exist yet, until release or its end, however that comes. Its
+// error says which process has it.
+func Lock(dir string) (release func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		owner, _ := os.ReadFile(f.Name())
+		_ = f.Close()
+		return nil, fmt.Errorf("%s is in use by the agent with process id %s: give each its own", dir, strings.TrimSpace(string(owner)))
+	case err != nil:
+		_ = f.Close()
+		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	// The id is for people: on a full disk it may be missing, and the lock holds all the same.
+	if f.Truncate(0) == nil {
+		_, _ = fmt.Fprintln(f, os.Getpid())
+	}
+	return func() { _ = f.Close() }, nil
+}

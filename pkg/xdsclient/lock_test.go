@@ -1,0 +1,26 @@
+package xdsclient
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestOneProcessADirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	release, err := Lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := Lock(dir); err == nil || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("a second lock: %v, %v; want an error that names the process and the directory", again != nil, err)
+	}
+	release()
+	release, err = Lock(dir)
+	if err != nil {
+		t.Fatalf("after the first ended: %v", err)
+	}
+	release()
+}
