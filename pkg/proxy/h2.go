@@ -294,10 +294,10 @@ func (x *exchange) request2(ctx context.Context) *http.Request {
 	if strings.HasPrefix(opaque, "//") {
 		opaque = "http://" + x.host + opaque
 	}
-	req := &http.Request{
-		Method: x.method, Host: x.host, Header: header, ProtoMajor: 2, Proto: "HTTP/2.0", Body: http.NoBody,
-		URL: &url.URL{Scheme: "http", Host: x.host, Opaque: opaque},
-	}
+	req := new(http.Request).WithContext(ctx)
+	req.Method, req.Host, req.Header = x.method, x.host, header
+	req.Proto, req.ProtoMajor, req.Body = "HTTP/2.0", 2, http.NoBody
+	req.URL = &url.URL{Scheme: "http", Host: x.host, Opaque: opaque}
 	if x.body != nil {
 		req.ContentLength, req.Trailer = x.length, make(http.Header, len(x.announced))
 		for _, name := range x.announced {
@@ -307,7 +307,7 @@ func (x *exchange) request2(ctx context.Context) *http.Request {
 		req.Body = &trailing{x.reader, req.Trailer, x.trailer}
 		x.body.start()
 	}
-	return req.WithContext(ctx)
+	return req
 }
 
 // trailing fills in the trailers at the end of a body.

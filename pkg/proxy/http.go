@@ -126,7 +126,9 @@ func newExchange(w http.ResponseWriter, r *http.Request, call *engine.Call, befo
 		call.Complete()
 		return x
 	}
-	_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/2 is so anyway
+	if r.ProtoMajor == 1 { // HTTP/2 is so anyway
+		_ = http.NewResponseController(w).EnableFullDuplex()
+	}
 	x.body = newBody(r.Body, call.BufferLimit(), call.Complete, call.Exceed)
 	return x
 }
