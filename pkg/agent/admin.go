@@ -27,6 +27,7 @@ func (a *agent) admin() http.Handler {
 	mux.HandleFunc("GET /stats", a.serveStats)
 	mux.HandleFunc("GET /clusters", a.serveClusters)
 	mux.HandleFunc("GET /config_dump", a.serveConfig)
+	mux.HandleFunc("GET /registration", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, a.registered()) })
 	return mux
 }
 

@@ -32,6 +32,7 @@ type Config struct {
 	DrainDelay         time.Duration // from "not ready" to no more new connections
 	DrainTimeout       time.Duration
 	AccessLog          string // a file, or "-" or "stdout"; "": none is written
+	Advertise          Advertise
 	LogLevel           string
 	LogJSON            bool
 
@@ -49,6 +50,7 @@ func Defaults() Config {
 		ListenOutbound: "127.0.0.1:15001",
 		StateDir:       "breakwater-agent-state",
 		DrainTimeout:   30 * time.Second,
+		Advertise:      defaultAdvertise(),
 		LogLevel:       "info",
 	}
 }
@@ -70,6 +72,7 @@ func (c *Config) Flags(fs *pflag.FlagSet) {
 	fs.DurationVar(&c.DrainDelay, "drain-delay", c.DrainDelay, "how long at an orderly stop new connections are still accepted, for those who watch /readyz to go elsewhere")
 	fs.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout, "how long requests under way may take at an orderly stop")
 	fs.StringVar(&c.AccessLog, "access-log", c.AccessLog, "write a JSON line for every request to this file, or to the standard output for - or stdout")
+	c.Advertise.flags(fs)
 	fs.StringVar(&c.LogLevel, "log-level", c.LogLevel, "trace, debug, info, warn, error or off")
 	fs.BoolVar(&c.LogJSON, "log-json", c.LogJSON, "log JSON lines")
 }
@@ -81,7 +84,7 @@ func (c *Config) Validate() error {
 		faults = append(faults, errors.New("--xds: must be given"))
 	}
 	for _, required := range []struct{ flag, value string }{{"--service", c.Service}, {"--namespace", c.Namespace}, {"--node-id", c.NodeID}} {
-		if required.value == "" && !c.relayOnly() {
+		if required.value == "" && (!c.relayOnly() || c.Advertise.Address != "") {
 			faults = append(faults, fmt.Errorf("%s: must be given", required.flag))
 		}
 	}
@@ -96,5 +99,6 @@ func (c *Config) Validate() error {
 	if c.DrainTimeout <= 0 {
 		faults = append(faults, fmt.Errorf("--drain-timeout %v: must be more than 0", c.DrainTimeout))
 	}
+	faults = append(faults, c.Advertise.validate(c.NodeID, c.XDS)...)
 	return errors.Join(faults...)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/engine"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	"github.com/breakwater-mesh/breakwater/pkg/proxy"
+	"github.com/breakwater-mesh/breakwater/pkg/registration"
 	"github.com/breakwater-mesh/breakwater/pkg/relay"
 	"github.com/breakwater-mesh/breakwater/pkg/telemetry"
 	"github.com/breakwater-mesh/breakwater/pkg/xdsclient"
@@ -33,6 +34,8 @@ type agent struct {
 	server *proxy.Server
 	client *xdsclient.Client // nil where the agent carries no calls
 	relay  *relay.Relay      // nil where nobody is served
+
+	registrar *registration.Registrar // nil: the application is not advertised
 
 	draining  atomic.Bool
 	mu        sync.Mutex          // serialises what is applied
@@ -66,6 +69,9 @@ func Run(ctx context.Context, config Config, log hclog.Logger) error {
 		if a.client, err = a.newClient(config); err != nil {
 			return err
 		}
+	}
+	if a.registrar, err = registrar(config, log.Named("registration")); err != nil {
+		return err
 	}
 	servers, err := xdsclient.NewServers(config.XDS, config.xdsTLS())
 	if err != nil {
@@ -113,6 +119,7 @@ func (a *agent) run(ctx context.Context, config Config, port, relayPort net.List
 		return nil
 	})
 	group.Go(func() error {
+		a.advertise(ctx)
 		<-ctx.Done()
 		a.drain(config.DrainTimeout)
 		return admin.Close()
