@@ -5,15 +5,14 @@ import (
 	"crypto/rand"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"path"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"time"
 
+	"github.com/breakwater-mesh/breakwater/pkg/admin"
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 )
@@ -71,7 +70,7 @@ func (s *server) guard(mux *http.ServeMux) http.Handler {
 		start := s.Now()
 		defer s.finish(w, r, x, start)
 
-		if !HostAllowed(r, s.Hosts) {
+		if !admin.HostAllowed(r, s.Hosts) {
 			writeProblem(w, r, forbidden(fmt.Sprintf("host %q is not allowed here; ask for localhost or an IP address, or allow the name on the server", r.Host)))
 			return
 		}
@@ -92,20 +91,6 @@ func (s *server) finish(w *statusWriter, r *http.Request, x *exchange, start tim
 		}
 	}
 	s.Log.Debug("request", "request", x.id, "method", r.Method, "path", r.URL.Path, "status", w.status, "took", s.Now().Sub(start), "remote", r.RemoteAddr)
-}
-
-// HostAllowed reports whether r asks for localhost, an address or one of names, or came over a unix socket. Any other name could be one
-// that a web page has pointed at this address (DNS rebinding).
-func HostAllowed(r *http.Request, names []string) bool {
-	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
-		return true
-	}
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	host = strings.Trim(host, "[]")
-	return host == "localhost" || net.ParseIP(host) != nil || slices.Contains(names, host)
 }
 
 // route serves r, with problems of ours where the mux would answer in plain text or redirect.

@@ -3,16 +3,14 @@ package controlplane
 import (
 	"fmt"
 	"net/http"
-	"net/http/pprof"
 
-	"github.com/breakwater-mesh/breakwater/pkg/apiserver"
-	"github.com/breakwater-mesh/breakwater/pkg/telemetry"
+	"github.com/breakwater-mesh/breakwater/pkg/admin"
 )
 
-// admin serves health, metrics and profiles. Ready returns nil once this replica serves.
-func admin(metrics http.Handler, ready func() error) http.Handler {
+// adminPort serves health, metrics and profiles. Ready returns nil once this replica serves.
+func adminPort(metrics http.Handler, ready func() error) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	admin.Basics(mux)
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := ready(); err != nil {
 			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
@@ -20,23 +18,11 @@ func admin(metrics http.Handler, ready func() error) http.Handler {
 		}
 		fmt.Fprintln(w, "ready")
 	})
-	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, telemetry.Version) })
 	mux.Handle("GET /metrics", metrics)
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return mux
 }
 
-// byAddress refuses requests for names that the API would refuse too. A health check may name no host at all.
+// byAddress refuses requests for names that the API would refuse too.
 func byAddress(h http.Handler, names []string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Host != "" && !apiserver.HostAllowed(r, names) {
-			http.Error(w, "ask by address, as localhost, or by a name of --allowed-hosts", http.StatusForbidden)
-			return
-		}
-		h.ServeHTTP(w, r)
-	})
+	return admin.ByAddress(h, names, "ask by address, as localhost, or by a name of --allowed-hosts")
 }

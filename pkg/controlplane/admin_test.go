@@ -23,7 +23,7 @@ func ask(h http.Handler, method, path string) (status int, body string) {
 
 func TestReadyOnlyOnceTheWorldIsThere(t *testing.T) {
 	reason := errors.New("the store is being read")
-	h := admin(telemetry.NewMetrics().Handler(), func() error { return reason })
+	h := adminPort(telemetry.NewMetrics().Handler(), func() error { return reason })
 	if status, body := ask(h, "GET", "/readyz"); status != http.StatusServiceUnavailable || body != "not ready: the store is being read\n" {
 		t.Errorf("before: %d %q, want 503 with the reason", status, body)
 	}
@@ -37,7 +37,7 @@ func TestReadyOnlyOnceTheWorldIsThere(t *testing.T) {
 }
 
 func TestAdminServes(t *testing.T) {
-	h := admin(telemetry.NewMetrics().Handler(), func() error { return nil })
+	h := adminPort(telemetry.NewMetrics().Handler(), func() error { return nil })
 	for path, want := range map[string]string{
 		"/healthz":                  "ok",
 		"/version":                  telemetry.Version,

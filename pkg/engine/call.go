@@ -392,6 +392,8 @@ func (c *Call) finish(end End, f Failure) {
 func (c *Call) finishResponse(end End, f Failure) {
 	live := c.last.serving.live
 	switch end {
+	case Whole:
+		c.target.live.stats.rqTime.Add(c.times.since())
 	case broken:
 		if cause := context.Cause(c.ctx); cause == errTimeout {
 			c.flags |= UT

@@ -51,6 +51,9 @@ func (h *Host) CloseConnection(p resilience.Priority) {
 	h.cluster.counters[p].DoneConnection()
 }
 
+// Connected counts a connection that was established after d.
+func (h *Host) Connected(d time.Duration) { h.cluster.stats.connectMs.Add(d) }
+
 // ConnectFailed counts a connection that was not established. CloseConnection is still owed.
 func (h *Host) ConnectFailed(timeout bool) {
 	h.counts.cxConnectFail.Add(1)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
 	"github.com/breakwater-mesh/breakwater/pkg/resilience"
 )
 
@@ -19,6 +20,16 @@ func (e *Engine) Stats(yield func(name string, value int64)) {
 		live.stats.codes.each(func(code string, n int64) { yield(prefix+"upstream_rq_"+code, n) })
 		live.stats.retried.each(func(code string, n int64) { yield(prefix+"retry.upstream_rq_"+code, n) })
 		live.gauges(prefix, yield)
+	}
+}
+
+// Timings yields the histograms of all clusters by Envoy's names, by cluster in no order.
+func (e *Engine) Timings(yield func(name string, t *resilience.Timings)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for name, live := range e.clusters {
+		yield("cluster."+name+".upstream_rq_time", &live.stats.rqTime)
+		yield("cluster."+name+".upstream_cx_connect_ms", &live.stats.connectMs)
 	}
 }
 
@@ -39,13 +50,19 @@ func (c *cluster) gauges(prefix string, yield func(string, int64)) {
 			gauge("rq_retry_open", "remaining_retries", counts.Retries(), limits.MaxRetries)
 		}
 	}
-	healthy := int64(0)
+	healthy, degraded, excluded := int64(0), int64(0), int64(0)
 	hosts := c.list()
 	for _, h := range hosts {
-		healthy += flag(!h.Ejected)
+		out := h.Ejected || h.FailedCheck || h.Health == dataplane.Unhealthy || h.Health == dataplane.Draining
+		behind := h.Degraded || h.Health == dataplane.Degraded
+		healthy += flag(!out && !behind)
+		degraded += flag(!out && behind)
+		excluded += flag(h.Health == dataplane.Draining)
 	}
 	yield(prefix+"membership_total", int64(len(hosts)))
 	yield(prefix+"membership_healthy", healthy)
+	yield(prefix+"membership_degraded", degraded)
+	yield(prefix+"membership_excluded", excluded)
 }
 
 func flag(on bool) int64 {
@@ -58,17 +75,26 @@ func flag(on bool) int64 {
 // HostReport is the state of one host.
 type HostReport struct {
 	Address                                string
-	Ejected, Degraded                      bool
-	Ejections                              uint32
+	Ejected, Degraded, FailedCheck         bool
+	Ejection                               resilience.Ejection // zero where Ejected is false
+	Ejections                              uint32              // ever
+	Health                                 dataplane.Health    // as the control plane says
+	Weight, Priority                       uint32
+	Locality                               string // region/zone/subZone
 	RqActive, CxActive                     int64
 	CxTotal, CxConnectFail                 int64
 	RqTotal, RqSuccess, RqError, RqTimeout int64
 }
 
+// Usage is how much of the limits of one priority is taken.
+type Usage struct{ Connections, Pending, Requests, Retries int64 }
+
 // ClusterReport is the state of one cluster.
 type ClusterReport struct {
 	Name       string
+	Members    []string // of a composite; nil: it has hosts
 	Thresholds [resilience.Priorities]resilience.Thresholds
+	Usage      [resilience.Priorities]Usage
 	Hosts      []HostReport
 }
 
@@ -78,7 +104,13 @@ func (e *Engine) Clusters() []ClusterReport {
 	defer e.mu.Unlock()
 	list := make([]ClusterReport, 0, len(e.clusters))
 	for name, live := range e.clusters {
-		list = append(list, ClusterReport{name, live.config.Load().Thresholds, live.list()})
+		config := live.config.Load()
+		report := ClusterReport{Name: name, Members: config.Members, Thresholds: config.Thresholds, Hosts: live.list()}
+		for p := range report.Usage {
+			n := &live.counters[p]
+			report.Usage[p] = Usage{n.Connections(), n.Pending(), n.Requests(), n.Retries()}
+		}
+		list = append(list, report)
 	}
 	slices.SortFunc(list, func(a, b ClusterReport) int { return cmp.Compare(a.Name, b.Name) })
 	return list
@@ -87,14 +119,24 @@ func (e *Engine) Clusters() []ClusterReport {
 func (c *cluster) list() []HostReport {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	detector := c.detector.Load()
 	list := make([]HostReport, 0, len(c.hosts))
-	for _, h := range c.hosts {
+	for _, config := range c.config.Load().Hosts {
+		h := c.hosts[config.Address]
+		if h == nil { // of a configuration that is just coming
+			continue
+		}
 		n := &h.counts
-		list = append(list, HostReport{
-			Address: h.Address.String(), Ejected: h.State.Ejected(), Degraded: h.State.Degraded(), Ejections: h.State.Ejections(),
+		report := HostReport{
+			Address: h.Address.String(), Ejected: h.State.Ejected(), Degraded: h.State.Degraded(), FailedCheck: h.State.FailedCheck(),
+			Ejections: h.State.Ejections(), Health: config.Health, Weight: config.Weight, Priority: config.Priority, Locality: config.Locality,
 			RqActive: int64(h.State.Active()), CxActive: h.cx.Load(), CxTotal: n.cxTotal.Load(), CxConnectFail: n.cxConnectFail.Load(),
 			RqTotal: n.rqTotal.Load(), RqSuccess: n.rqSuccess.Load(), RqError: n.rqError.Load(), RqTimeout: n.rqTimeout.Load(),
-		})
+		}
+		if detector != nil {
+			report.Ejection, _ = detector.Ejection(h.State)
+		}
+		list = append(list, report)
 	}
 	slices.SortFunc(list, func(a, b HostReport) int { return cmp.Compare(a.Address, b.Address) })
 	return list

@@ -3,6 +3,8 @@ package engine
 import (
 	"strconv"
 	"sync/atomic"
+
+	"github.com/breakwater-mesh/breakwater/pkg/resilience"
 )
 
 // counter is one statistic of a cluster.
@@ -98,6 +100,9 @@ var counterNames = [counters]string{
 type stats struct {
 	counters       [counters]atomic.Int64
 	codes, retried codes
+
+	rqTime    resilience.Timings // from the complete request to the complete response
+	connectMs resilience.Timings // of connections that were established
 }
 
 // completed counts an answer.

@@ -20,8 +20,7 @@ type times struct {
 
 	mu        sync.Mutex
 	complete  bool
-	completed time.Time // where the host or the application is told of times
-	telling   bool      // fixed before the call starts
+	completed time.Time // when the request was complete; zero before
 	over      bool
 	cancel    context.CancelCauseFunc // of the call; nil before start
 	tries     []*Attempt              // under way, with times of their own
@@ -39,7 +38,6 @@ type tryTimes struct {
 }
 
 func (t *times) configure(route *dataplane.Route, l *dataplane.HTTP, policy *resilience.Retry, r *Request, grpc bool) {
-	t.telling = !l.SuppressEnvoy
 	t.global, t.duration, t.idle, t.request = route.Timeout, l.MaxStreamDuration, l.StreamIdleTimeout, l.RequestTimeout
 	if route.IdleTimeout != nil {
 		t.idle = *route.IdleTimeout
@@ -129,12 +127,9 @@ func arm(timer **time.Timer, d time.Duration, cancel context.CancelCauseFunc, ca
 }
 
 func (t *times) requestComplete() {
-	if t.untimed && !t.telling {
-		return
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.telling && t.completed.IsZero() {
+	if t.completed.IsZero() {
 		t.completed = time.Now()
 	}
 	if t.complete || t.over {

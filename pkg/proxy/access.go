@@ -17,6 +17,7 @@ type Access struct {
 
 	Method, Path, Authority, Protocol string // as the application sent them; Protocol is such as "HTTP/1.1"
 	RequestID                         string // of x-request-id; "" none
+	UserAgent, ForwardedFor           string // of user-agent and x-forwarded-for; "" none
 	Status                            int    // 0: no answer was sent
 	GRPCStatus                        string // of the answer's headers or trailers; "" none
 	Flags                             engine.Flags
@@ -28,27 +29,19 @@ type Access struct {
 	Attempts       int
 }
 
-// access is the time at which something began, where somebody wants to be told of its end.
-func (l *listener) access() time.Time {
+// told tells of what began at start and took d, where somebody wants to be told.
+func (l *listener) told(start time.Time, d time.Duration, fill func(*Access)) {
 	if l.server.options.Access == nil {
-		return time.Time{}
-	}
-	return time.Now()
-}
-
-// told tells of what began at start, which is zero where nobody asked.
-func (l *listener) told(start time.Time, fill func(*Access)) {
-	if start.IsZero() {
 		return
 	}
-	a := Access{Listener: l.name, Start: start, Duration: time.Since(start)}
+	a := Access{Listener: l.name, Start: start, Duration: d}
 	fill(&a)
 	l.server.options.Access(a)
 }
 
 // refused tells of a request that no route was looked up for.
 func (l *listener) refused(start time.Time, r *http.Request, status int) {
-	l.told(start, func(a *Access) {
+	l.told(start, time.Since(start), func(a *Access) {
 		a.request(r)
 		a.Status = status
 		a.Flags = engine.DPE
@@ -56,8 +49,8 @@ func (l *listener) refused(start time.Time, r *http.Request, status int) {
 }
 
 // tell tells of a request that has ended.
-func (f *flow) tell(start time.Time) {
-	f.l.told(start, func(a *Access) {
+func (f *flow) tell(start time.Time, d time.Duration) {
+	f.l.told(start, d, func(a *Access) {
 		a.request(f.r)
 		a.Status, a.GRPCStatus = f.status, f.grpcStatus
 		a.In, a.Out = f.in, f.out
@@ -74,9 +67,14 @@ func (a *Access) request(r *http.Request) {
 	if r.ProtoMajor == 1 && r.ProtoMinor == 0 {
 		a.Protocol = "HTTP/1.0"
 	}
-	if ids := r.Header["X-Request-Id"]; len(ids) > 0 {
-		a.RequestID = ids[0]
+	a.RequestID, a.UserAgent, a.ForwardedFor = first(r.Header["X-Request-Id"]), first(r.Header["User-Agent"]), first(r.Header["X-Forwarded-For"])
+}
+
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
 	}
+	return values[0]
 }
 
 var protocols = [...]string{"HTTP/1.0", "HTTP/1.1", "HTTP/2"}

@@ -18,7 +18,7 @@ import (
 // serve is the seam: one request of the application, through the engine, to its answer.
 func (l *listener) serve(w http.ResponseWriter, r *http.Request) {
 	config := l.config.Load()
-	begun := l.access()
+	begun := time.Now()
 	if status := refusal(r, config); status != 0 {
 		w.WriteHeader(status)
 		l.refused(begun, r, status)
@@ -29,7 +29,7 @@ func (l *listener) serve(w http.ResponseWriter, r *http.Request) {
 		Method: r.Method, Authority: r.Host, Path: r.RequestURI, Header: r.Header,
 		Internal: !config.StripEnvoyHeaders,
 	})
-	l.stats.Request()
+	l.stats.Request(r.ProtoMajor)
 	var before early
 	x := newExchange(w, r, call, &before)
 	answer := call.Do(r.Context(), x)
@@ -39,8 +39,9 @@ func (l *listener) serve(w http.ResponseWriter, r *http.Request) {
 		f.x = winner
 	}
 	f.answer(answer)
-	l.stats.Response(f.status)
-	f.tell(begun)
+	took := time.Since(begun)
+	l.stats.Response(f.status, answer.Flags, took)
+	f.tell(begun, took)
 	if f.broken {
 		panic(http.ErrAbortHandler) // the application must not take what it got for the whole
 	}

@@ -159,9 +159,11 @@ func dialHost(dial func(context.Context, string) (net.Conn, error), h *engine.Ho
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 	}
 	defer cancel()
+	begun := time.Now()
 	c, err := dial(ctx, h.Address.String())
 	switch {
 	case err == nil:
+		h.Connected(time.Since(begun))
 		return c, engine.None
 	case ctx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, engine.ConnectTimeout

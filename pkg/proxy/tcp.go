@@ -82,7 +82,7 @@ func (l *listener) acceptTCP() {
 // forward joins c with a host of the listener's cluster.
 func (l *listener) forward(c net.Conn) {
 	config := l.tcp.Load()
-	begun := l.access()
+	begun := time.Now()
 	var up net.Conn
 	lease, flags := l.server.engine.Connect(config.Cluster, func(h *engine.Host, timeout time.Duration) engine.Failure {
 		conn, failure := dialHost(l.server.options.Dial, h, timeout)
@@ -90,7 +90,7 @@ func (l *listener) forward(c net.Conn) {
 		return failure
 	})
 	if lease == nil {
-		l.told(begun, func(a *Access) { a.Cluster, a.Flags = config.Cluster, flags })
+		l.told(begun, time.Since(begun), func(a *Access) { a.Cluster, a.Flags = config.Cluster, flags })
 		return
 	}
 	defer lease.Release()
@@ -108,7 +108,7 @@ func (l *listener) forward(c net.Conn) {
 			idle.Reset(config.IdleTimeout)
 		}
 	}, up, c)
-	l.told(begun, func(a *Access) { a.Cluster, a.Host, a.In, a.Out = config.Cluster, lease.Host(), in, out })
+	l.told(begun, time.Since(begun), func(a *Access) { a.Cluster, a.Host, a.In, a.Out = config.Cluster, lease.Host(), in, out })
 }
 
 // drain lets streams finish until ctx ends. An idle stream does not end by itself.

@@ -10,7 +10,7 @@ import (
 // many goroutines; what is added while it is cleared may be lost.
 type histogram struct {
 	total   atomic.Uint32
-	buckets [1 + 90*decades]atomic.Uint32 // the first one is for less than a microsecond
+	buckets [1 + 90*decades]atomic.Uint64 // the first one is for less than a microsecond
 }
 
 // decades reach from 1 us to 1,000 s; longer counts as that.

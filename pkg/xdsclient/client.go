@@ -61,8 +61,11 @@ type Status struct {
 	Saved     time.Time // the configuration in force is from disk, as of then; zero: a server has confirmed it
 	Waiting   int       // resources that wait for others
 	LastNACK  string    // text of the last rejection
+	NACKed    time.Time // when that was
 	LastError string    // of the last stream that ended
 	Resources int       // in force
+
+	Accepted, Rejected [view.NumTypes]int64 // responses, by type
 }
 
 // Client is an agent's side of the conversation. New starts nothing; Run does all the work. Its other methods may be called by any

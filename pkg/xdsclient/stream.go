@@ -255,13 +255,21 @@ func (s *state) read(t view.Type, m *discoveryv3.DeltaDiscoveryResponse) ([]data
 // answer accepts m, or rejects it with the faults' text.
 func (st *stream) answer(m *discoveryv3.DeltaDiscoveryResponse, faults []dataplane.Fault) error {
 	q := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: m.GetTypeUrl(), ResponseNonce: m.GetNonce()}
-	if len(faults) > 0 {
+	t, known := view.FromURL(m.GetTypeUrl())
+	if len(faults) == 0 {
+		st.client.note(func(s *Status) { s.Accepted[t]++ })
+	} else {
 		text := dataplane.Text(faults)
 		if len(text) > maxText {
 			text = strings.ToValidUTF8(text[:maxText], "") + " ..."
 		}
 		q.ErrorDetail = &rpcstatus.Status{Code: int32(codes.InvalidArgument), Message: text}
-		st.client.note(func(s *Status) { s.LastNACK = text })
+		st.client.note(func(s *Status) {
+			s.LastNACK, s.NACKed = text, time.Now()
+			if known {
+				s.Rejected[t]++
+			}
+		})
 		st.client.log.Error("a response is rejected", "type", m.GetTypeUrl(), "text", text)
 	}
 	return st.send(q)
