@@ -48,7 +48,7 @@ func (a *Agent) Start(ctx context.Context) error {
 		return err
 	}
 	a.Process = p
-	if err := Poll(ctx, func() error { _, err := a.get("/readyz"); return err }); err != nil {
+	if err := Poll(ctx, func() error { _, err := a.Page("/readyz"); return err }); err != nil {
 		p.Kill()
 		return fmt.Errorf("agent is not ready: %w\n%s", err, p.Log())
 	}
@@ -57,7 +57,7 @@ func (a *Agent) Start(ctx context.Context) error {
 
 // Stat is one statistic; 0 where there is none of that name.
 func (a *Agent) Stat(name string) (int64, error) {
-	body, err := a.get("/stats")
+	body, err := a.Page("/stats")
 	if err != nil {
 		return 0, err
 	}
@@ -69,10 +69,8 @@ func (a *Agent) Stat(name string) (int64, error) {
 	return 0, nil
 }
 
-// ConfigDump is the agent's account of its configuration.
-func (a *Agent) ConfigDump() (string, error) { return a.get("/config_dump") }
-
-func (a *Agent) get(path string) (string, error) {
+// Page is what a page of the admin port says; an error where its status is not 200.
+func (a *Agent) Page(path string) (string, error) {
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Get("http://" + a.Admin + path)
 	if err != nil {

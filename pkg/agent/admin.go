@@ -4,170 +4,97 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
+	"time"
 
-	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
-	"github.com/breakwater-mesh/breakwater/pkg/engine"
-	"github.com/breakwater-mesh/breakwater/pkg/relay"
-	"github.com/breakwater-mesh/breakwater/pkg/resilience"
+	"github.com/breakwater-mesh/breakwater/pkg/admin"
 	"github.com/breakwater-mesh/breakwater/pkg/telemetry"
-	"github.com/breakwater-mesh/breakwater/pkg/view"
-	"github.com/breakwater-mesh/breakwater/pkg/xdsclient"
 )
+
+// page is one page of the admin port.
+type page struct {
+	path, what string
+	serve      http.HandlerFunc
+}
+
+// pages are what the admin port answers beside what every program's does. Those of Envoy's names have Envoy's shape.
+func (a *agent) pages() []page {
+	return []page{
+		{"/readyz", "whether requests are served as configured, else 503 with the reason; where the configuration is from", a.serveReady},
+		{"/ready", "the same in Envoy's words: LIVE", a.serveLive},
+		{"/status", "our own account: configuration (source, age), control plane, last rejection, listeners", a.serveStatus},
+		{"/outliers", "ejected hosts: since when, until when, why; how full the limits are (format=json)", a.serveOutliers},
+		{"/registration", "the leased endpoint of --advertise", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, a.registered()) }},
+		{"/stats", "statistics by Envoy's names (filter=REGEX, usedonly, format=text|json|prometheus)", a.serveStats},
+		{"/stats/prometheus", "the same as format=prometheus", a.serveStats},
+		{"/clusters", "hosts of each cluster (format=json, filter=REGEX)", a.serveClusters},
+		{"/config_dump", "what is in force (include_eds, name_regex=REGEX)", a.serveConfig},
+		{"/listeners", "where requests are accepted (format=json)", a.serveListeners},
+		{"/runtime", "the runtime layers", a.serveRuntime},
+		{"/server_info", "version, state, uptime, node", a.serveInfo},
+		{"/memory", "what the process holds, in bytes", a.serveMemory},
+	}
+}
+
+// basics are the pages that every program has.
+var basics = []page{
+	{"/healthz", "200 as long as the process answers", nil},
+	{"/version", "the version", nil},
+	{"/debug/pprof/", "profiles", nil},
+	{"/help", "this list", nil},
+}
 
 // admin answers as Envoy's admin port does, as far as tools look.
 func (a *agent) admin() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", a.serveReady("ready"))
-	mux.HandleFunc("GET /ready", a.serveReady("LIVE"))
-	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, telemetry.Version) })
-	mux.HandleFunc("GET /stats", a.serveStats)
-	mux.HandleFunc("GET /clusters", a.serveClusters)
-	mux.HandleFunc("GET /config_dump", a.serveConfig)
-	mux.HandleFunc("GET /registration", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, a.registered()) })
-	return mux
+	admin.Basics(mux)
+	for _, p := range a.pages() {
+		mux.HandleFunc("GET "+p.path, p.serve)
+	}
+	mux.HandleFunc("GET /help", a.serveHelp)
+	mux.HandleFunc("GET /{$}", a.serveHelp)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprint(w, "invalid path. ")
+		a.serveHelp(w, r)
+	})
+	return admin.ByAddress(mux, nil, "ask by address or as localhost")
 }
 
-func (a *agent) serveReady(word string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		if err := a.ready(); err != nil {
-			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintln(w, word)
-	}
-}
-
-// stat is one statistic.
-type stat struct {
-	Name  string `json:"name"`
-	Value int64  `json:"value"`
-}
-
-func (a *agent) stats() []stat {
-	var list []stat
-	add := func(name string, value int64) { list = append(list, stat{name, value}) }
-	a.engine.Stats(add)
-	a.server.Stats(add)
-	status := a.status()
-	connected := int64(0)
-	if status.Connected {
-		connected = 1
-	}
-	add("control_plane.connected_state", connected)
-	if a.relay != nil {
-		a.relay.Stats(add)
-	}
-	slices.SortFunc(list, func(a, b stat) int { return strings.Compare(a.Name, b.Name) })
-	return list
-}
-
-// serveStats knows ?format=json and ?filter=REGEX.
-func (a *agent) serveStats(w http.ResponseWriter, r *http.Request) {
-	filter, err := regexp.Compile(r.URL.Query().Get("filter"))
-	if err != nil {
-		http.Error(w, "filter: "+err.Error(), http.StatusBadRequest)
-		return
-	}
-	list := slices.DeleteFunc(a.stats(), func(s stat) bool { return !filter.MatchString(s.Name) })
-	switch format := r.URL.Query().Get("format"); format {
-	case "json":
-		writeJSON(w, map[string]any{"stats": list})
-	case "", "text":
-		for _, s := range list {
-			fmt.Fprintf(w, "%s: %d\n", s.Name, s.Value)
-		}
-	default:
-		http.Error(w, "format "+format+": want text or json", http.StatusBadRequest)
+func (a *agent) serveHelp(w http.ResponseWriter, _ *http.Request) {
+	list := append(a.pages(), basics...)
+	slices.SortFunc(list, func(a, b page) int { return strings.Compare(a.path, b.path) })
+	fmt.Fprintln(w, "admin commands are:")
+	for _, p := range list {
+		fmt.Fprintf(w, "  %s: %s\n", p.path, p.what)
 	}
 }
 
-// serveClusters is Envoy's text, or our own ?format=json.
-func (a *agent) serveClusters(w http.ResponseWriter, r *http.Request) {
-	list := a.engine.Clusters()
-	if r.URL.Query().Get("format") == "json" {
-		writeJSON(w, map[string]any{"clusters": list})
-		return
+func (a *agent) serveInfo(w http.ResponseWriter, _ *http.Request) {
+	state := "LIVE"
+	if a.draining.Load() {
+		state = "DRAINING"
+	} else if a.ready() != nil {
+		state = "INITIALIZING"
 	}
-	for _, c := range list {
-		for p, name := range [...]string{"default_priority", "high_priority"} {
-			t := &c.Thresholds[p]
-			fmt.Fprintf(w, "%[1]s::%[2]s::max_connections::%[3]d\n%[1]s::%[2]s::max_pending_requests::%[4]d\n%[1]s::%[2]s::max_requests::%[5]d\n%[1]s::%[2]s::max_retries::%[6]d\n",
-				c.Name, name, t.MaxConnections, t.MaxPendingRequests, t.MaxRequests, t.MaxRetries)
-		}
-		for _, h := range c.Hosts {
-			for _, s := range hostStats(h) {
-				fmt.Fprintf(w, "%s::%s::%s::%d\n", c.Name, h.Address, s.Name, s.Value)
-			}
-			fmt.Fprintf(w, "%s::%s::health_flags::%s\n", c.Name, h.Address, healthFlags(h))
-		}
-	}
+	uptime := fmt.Sprintf("%ds", int64(time.Since(a.started).Seconds()))
+	writeJSON(w, map[string]any{
+		"version": telemetry.Version, "state": state, "uptime_current_epoch": uptime, "uptime_all_epochs": uptime,
+		"node": map[string]any{"id": a.config.NodeID, "cluster": a.config.nodeCluster(), "user_agent_name": "breakwater-agent"},
+	})
 }
 
-func hostStats(h engine.HostReport) []stat {
-	return []stat{
-		{"cx_active", h.CxActive}, {"cx_connect_fail", h.CxConnectFail}, {"cx_total", h.CxTotal}, {"rq_active", h.RqActive},
-		{"rq_error", h.RqError}, {"rq_success", h.RqSuccess}, {"rq_timeout", h.RqTimeout}, {"rq_total", h.RqTotal},
-	}
-}
-
-func healthFlags(h engine.HostReport) string {
-	switch {
-	case h.Ejected:
-		return "/failed_outlier_check"
-	case h.Degraded:
-		return "/degraded_outlier_detection"
-	}
-	return "healthy"
-}
-
-// dump is what is in force.
-type dump struct {
-	Status    xdsclient.Status             `json:"status"`
-	Listeners map[string]string            `json:"listeners"` // name -> where it accepts
-	Versions  map[string]map[string]string `json:"versions"`  // type URL -> name -> version
-	Limits    map[string]limits            `json:"limits"`    // of each cluster, runtime applied
-	Relayed   []relay.Stream               `json:"relayed,omitempty"`
-}
-
-type limits [resilience.Priorities]resilience.Thresholds
-
-func (a *agent) serveConfig(w http.ResponseWriter, _ *http.Request) {
-	a.mu.Lock()
-	resources, table := a.resources, a.table
-	a.mu.Unlock()
-	d := dump{Status: a.status(), Listeners: a.server.Addresses(), Versions: versions(resources), Limits: map[string]limits{}}
-	if a.relay != nil {
-		d.Relayed = a.relay.Streams()
-	}
-	if table != nil {
-		for name, c := range table.Clusters {
-			d.Limits[name] = c.Thresholds
-		}
-	}
-	writeJSON(w, d)
-}
-
-func versions(r dataplane.Resources) map[string]map[string]string {
-	all := map[string]map[string]string{}
-	for t := range view.NumTypes {
-		names := map[string]string{}
-		for name, resource := range r.All(t) {
-			names[name] = resource.Version
-		}
-		if len(names) > 0 {
-			all[t.URL()] = names
-		}
-	}
-	return all
+func (a *agent) serveMemory(w http.ResponseWriter, _ *http.Request) {
+	m := readMemory()
+	text := func(n int64) string { return fmt.Sprint(n) }
+	writeJSON(w, map[string]string{"allocated": text(m.allocated), "heap_size": text(m.heap), "total_physical_bytes": text(m.total)})
 }
 
 func writeJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", " ")
-	_ = encoder.Encode(v)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(v) // the client is gone if this fails
 }

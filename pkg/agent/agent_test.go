@@ -80,14 +80,30 @@ func TestWithoutAControlPlane(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{
-		"/readyz": "503 not ready: no configuration yet", "/ready": "503 not ready", "/stats": "200 control_plane.connected_state: 0",
+		"/readyz": "503 not ready: no configuration yet", "/ready": "503 not ready", "/stats?filter=connected": "200 control_plane.connected_state: 0\n",
 		"/stats?format=json&filter=connected": `200 {`, "/stats?filter=nothing": "200 ", "/stats?filter=(": "400 filter",
-		"/stats?format=x": "400 format", "/clusters": "200 ", "/clusters?format=json": `200 {`, "/config_dump": "200 {",
+		"/stats?format=x": "400 usage: /stats?format=", "/clusters": "200 ", "/clusters?format=json": "200 {\n \"cluster_statuses\": []",
+		"/clusters?filter=(": "400 filter", "/config_dump": "200 {\n \"configs\": [", "/config_dump?mask=x": "400 mask is not supported",
+		"/config_dump?name_regex=(": "400 name_regex", "/stats/prometheus?filter=live": "200 # TYPE envoy_server_live gauge\nenvoy_server_live{} 1\n",
+		"/stats?usedonly&filter=(server.live|update)": "200 server.live: 1\n", "/listeners": "200 ", "/listeners?format=json": "200 {",
+		"/runtime": "200 {", "/server_info": "200 {\n \"node\"", "/memory": "200 {\n \"allocated\": \"", "/status": "200 {\n \"version\"",
+		"/outliers": "200 CLUSTER", "/outliers?format=json": "200 {\n \"ejected\": []", "/help": "200 admin commands are:", "/": "200 admin commands",
+		"/nothing": "404 invalid path. admin commands are:", "/version": "200 ", "/debug/pprof/cmdline": "200 ",
 	} {
 		status, body := get(path)
 		if got := fmt.Sprint(status, " ", body); !strings.HasPrefix(got, want) {
 			t.Errorf("%s: %d %s, want %s", path, status, body, want)
 		}
+	}
+	request, err := http.NewRequest("GET", "http://"+c.ListenAdmin+"/stats", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Host = "evil.example.com"
+	if resp, err := client.Do(request); err != nil || resp.StatusCode != http.StatusForbidden {
+		t.Errorf("asked by a foreign name: %v %v, want 403", resp, err)
+	} else {
+		resp.Body.Close()
 	}
 	cancel()
 	if err := <-done; err != nil {

@@ -77,6 +77,9 @@ func (c *Config) Flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&c.LogJSON, "log-json", c.LogJSON, "log JSON lines")
 }
 
+// nodeCluster is the caller, as the control plane reads it from the node's cluster.
+func (c *Config) nodeCluster() string { return c.Service + "." + c.Namespace }
+
 // Validate checks what can be checked before anything opens. Its error names every flag that is wrong.
 func (c *Config) Validate() error {
 	var faults []error

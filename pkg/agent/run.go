@@ -7,8 +7,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -21,6 +24,7 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/registration"
 	"github.com/breakwater-mesh/breakwater/pkg/relay"
 	"github.com/breakwater-mesh/breakwater/pkg/telemetry"
+	"github.com/breakwater-mesh/breakwater/pkg/view"
 	"github.com/breakwater-mesh/breakwater/pkg/xdsclient"
 )
 
@@ -29,6 +33,12 @@ const reopenWait = time.Second
 
 // agent is the parts of a running agent.
 type agent struct {
+	config  Config
+	started time.Time
+	access  *accessLog // nil: none is written
+
+	inherited map[string]*os.File // sockets that the service manager holds, by address
+
 	log    hclog.Logger
 	engine *engine.Engine
 	server *proxy.Server
@@ -41,6 +51,7 @@ type agent struct {
 	mu        sync.Mutex          // serialises what is applied
 	resources dataplane.Resources // of table
 	table     *dataplane.Table    // in force; nil before the first
+	stamps    map[view.ID]stamp   // of resources; replaced, never changed
 	missing   bool                // a listener of table is not open
 }
 
@@ -53,20 +64,19 @@ func Run(ctx context.Context, config Config, log hclog.Logger) error {
 		}
 		defer release()
 	}
-	port, err := net.Listen("tcp", config.ListenAdmin)
+	a := &agent{config: config, started: time.Now(), log: log, inherited: inherit(log)}
+	port, err := a.listen(config.ListenAdmin)
 	if err != nil {
 		return fmt.Errorf("--listen-admin: %w", err)
 	}
 	defer func() { _ = port.Close() }()
-	a := &agent{log: log}
 	a.engine = engine.New(engine.Options{NewPool: proxy.Pools(proxy.TCP), Rand: rand.Uint64})
 	defer a.engine.Close()
-	a.server = proxy.NewServer(proxy.Options{
-		Engine: a.engine, Dial: proxy.TCP, Listen: listen, Access: config.Access,
-		Log: log.Named("http").StandardWriter(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
-	})
+	if err := a.newServer(); err != nil {
+		return err
+	}
 	if !config.relayOnly() {
-		if a.client, err = a.newClient(config); err != nil {
+		if a.client, err = a.newClient(); err != nil {
 			return err
 		}
 	}
@@ -81,23 +91,43 @@ func Run(ctx context.Context, config Config, log hclog.Logger) error {
 	if a.relay, relayPort, err = startRelay(config, servers, log); err != nil {
 		return err
 	}
-	return a.run(ctx, config, port, relayPort)
+	return a.run(ctx, port, relayPort)
 }
 
-func (a *agent) newClient(config Config) (*xdsclient.Client, error) {
+func (a *agent) newServer() (err error) {
+	options := proxy.Options{
+		Engine: a.engine, Dial: proxy.TCP, Listen: a.listen, Access: a.config.Access,
+		Log: a.log.Named("http").StandardWriter(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
+	}
+	if a.config.AccessLog != "" {
+		if a.access, err = openAccessLog(a.config.AccessLog, a.log.Named("access")); err != nil {
+			return fmt.Errorf("--access-log: %w", err)
+		}
+		options.Access = a.access.record
+	}
+	a.server = proxy.NewServer(options)
+	return nil
+}
+
+func (a *agent) newClient() (*xdsclient.Client, error) {
 	return xdsclient.New(xdsclient.Config{
-		Servers: config.XDS, Layers: envoy.LayerNames(), StateDir: config.StateDir, Apply: a.apply, Logger: a.log.Named("xds"), TLS: config.xdsTLS(),
+		Servers: a.config.XDS, Layers: envoy.LayerNames(), StateDir: a.config.StateDir, Apply: a.apply, Logger: a.log.Named("xds"), TLS: a.config.xdsTLS(),
 		Node: xdsclient.Node{
-			ID: config.NodeID, Cluster: config.Service + "." + config.Namespace, Version: telemetry.Version, Outbound: config.ListenOutbound,
+			ID: a.config.NodeID, Cluster: a.config.nodeCluster(), Version: telemetry.Version, Outbound: a.config.ListenOutbound,
 		},
 	})
 }
 
-func listen(address string) (net.Listener, error) { return net.Listen("tcp", address) }
-
-func (a *agent) run(ctx context.Context, config Config, port, relayPort net.Listener) error {
+func (a *agent) run(ctx context.Context, port, relayPort net.Listener) error {
 	admin := &http.Server{Handler: a.admin(), ReadHeaderTimeout: 10 * time.Second}
+	drained := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
+	does := func(f func()) {
+		group.Go(func() error {
+			f()
+			return nil
+		})
+	}
 	group.Go(func() error {
 		if a.client == nil {
 			return nil
@@ -114,25 +144,49 @@ func (a *agent) run(ctx context.Context, config Config, port, relayPort net.List
 		}
 		return nil
 	})
-	group.Go(func() error {
-		a.reopen(ctx)
-		return nil
+	if a.access != nil {
+		does(func() { a.access.Run(drained) })
+	}
+	does(func() { a.reopen(ctx) })
+	does(func() { a.onSignals(ctx) })
+	does(func() { a.notify(ctx, port.Addr().String()) })
+	context.AfterFunc(ctx, func() { // at once, whatever else takes its time
+		a.draining.Store(true)
+		a.server.Drain()
 	})
 	group.Go(func() error {
 		a.advertise(ctx)
 		<-ctx.Done()
-		a.drain(config.DrainTimeout)
+		a.drain()
+		close(drained)
 		return admin.Close()
 	})
-	a.log.Info("started", "admin", port.Addr().String(), "control plane", config.XDS, "service", config.Service, "namespace", config.Namespace)
+	a.log.Info("started", "admin", port.Addr().String(), "control plane", a.config.XDS, "service", a.config.Service, "namespace", a.config.Namespace)
 	return group.Wait()
 }
 
-// drain refuses new connections and lets requests under way finish.
-func (a *agent) drain(timeout time.Duration) {
-	a.draining.Store(true)
-	a.log.Info("draining", "at most", timeout)
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+// onSignals reopens the access log as its rotation asks. Without a log the signals do nothing.
+func (a *agent) onSignals(ctx context.Context) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1)
+	defer signal.Stop(signals)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-signals:
+			if a.access != nil {
+				a.access.Reopen()
+			}
+		}
+	}
+}
+
+// drain refuses new connections after a while, and lets requests under way finish.
+func (a *agent) drain() {
+	a.log.Info("draining", "delay", a.config.DrainDelay, "at most", a.config.DrainTimeout)
+	time.Sleep(a.config.DrainDelay)
+	ctx, cancel := context.WithTimeout(context.Background(), a.config.DrainTimeout)
 	defer cancel()
 	a.server.Close(ctx)
 }
@@ -146,6 +200,7 @@ func (a *agent) apply(r dataplane.Resources) []dataplane.Fault {
 		return faults
 	}
 	a.table, a.resources = table, r
+	a.stampAll(r, time.Now())
 	a.install()
 	return nil
 }

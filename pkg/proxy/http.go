@@ -260,8 +260,8 @@ func (f *flow) respond(a engine.Answer) error {
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // not to be guessed
 	}
-	if f.x.body != nil && f.r.ProtoMajor == 1 && !f.x.body.whole() {
-		h["Connection"] = []string{"close"} // the rest of the request can't be told from the next one
+	if f.last() {
+		h["Connection"] = []string{"close"}
 	}
 	for name := range resp.Trailer {
 		h.Add("Trailer", name)
@@ -285,6 +285,12 @@ func (f *flow) respond(a engine.Answer) error {
 		}
 	}
 	return nil
+}
+
+// last reports whether the answer is the last one of its connection: as the agent goes (HTTP/2 then says GOAWAY), or as the rest of
+// the request could not be told from the next one.
+func (f *flow) last() bool {
+	return f.l.ends() || f.x.body != nil && f.r.ProtoMajor == 1 && !f.x.body.whole()
 }
 
 // copy flushes whatever has come, unless the end of a body of known length comes with it.
@@ -336,7 +342,7 @@ func (f *flow) local(reply *engine.LocalReply) {
 	if reply.Body == "" && h["Content-Type"] == nil {
 		h["Content-Type"] = nil
 	}
-	if f.x.body != nil && f.r.ProtoMajor == 1 && !f.x.body.whole() {
+	if f.last() {
 		h["Connection"] = []string{"close"}
 	}
 	f.w.WriteHeader(reply.Status)

@@ -53,6 +53,7 @@ type Server struct {
 	mu        sync.Mutex
 	listeners map[string]*listener
 	closed    bool
+	draining  atomic.Bool
 	retired   sync.WaitGroup // listeners that drain because the table no longer names them
 }
 
@@ -67,6 +68,7 @@ type listener struct {
 	tcp     atomic.Pointer[dataplane.TCP]
 	http    *http.Server
 	streams streams
+	leaving atomic.Bool // it drains
 	done    chan struct{}
 }
 
@@ -116,6 +118,9 @@ func (s *Server) Addresses() map[string]string {
 	}
 	return addresses
 }
+
+// Drain makes each answer from now on the last of its connection. New connections are still accepted.
+func (s *Server) Drain() { s.draining.Store(true) }
 
 // Close stops accepting and lets requests under way finish until ctx ends; then they are cut off.
 func (s *Server) Close(ctx context.Context) {
@@ -181,13 +186,37 @@ func (l *listener) newHTTP(config *dataplane.HTTP) *http.Server {
 	return server
 }
 
+// linger is for how long a draining listener leaves idle connections open. An application that is about to send its next request on one
+// is answered, and told that the connection ends with the answer; at once it would find the connection broken.
+const linger = time.Second
+
 // drain stops accepting, and ends connections as their requests end.
 func (l *listener) drain(ctx context.Context) {
-	if l.http == nil {
-		_ = l.net.Close()
-	} else if err := l.http.Shutdown(ctx); err != nil {
-		_ = l.http.Close()
+	l.leaving.Store(true)
+	_ = l.net.Close()
+	if l.http != nil {
+		l.linger(ctx)
+		if err := l.http.Shutdown(ctx); err != nil {
+			_ = l.http.Close()
+		}
 	}
 	<-l.done
 	l.streams.drain(ctx)
 }
+
+func (l *listener) linger(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, linger)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for l.stats.cxActive.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// ends reports whether each answer is the last of its connection.
+func (l *listener) ends() bool { return l.leaving.Load() || l.server.draining.Load() }

@@ -1,0 +1,116 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/hashicorp/go-hclog"
+)
+
+// inherit takes over the sockets that the service manager opened (LISTEN_FDS), by their addresses. A listener at such an address is
+// served from its socket, which stays open when the agent ends: a restart drops no connection.
+func inherit(log hclog.Logger) map[string]*os.File {
+	sockets := map[string]*os.File{}
+	for _, f := range activation.Files(true) {
+		l, err := net.FileListener(f)
+		if err != nil {
+			log.Error("a socket of the service manager is of no use", "socket", f.Name(), "error", err)
+			_ = f.Close()
+			continue
+		}
+		sockets[l.Addr().String()] = f
+		_ = l.Close() // a copy; f stays open
+	}
+	return sockets
+}
+
+// listen opens address, or takes the socket that is open there already.
+func (a *agent) listen(address string) (net.Listener, error) {
+	if f := a.inherited[address]; f != nil {
+		return net.FileListener(f)
+	}
+	return net.Listen("tcp", address)
+}
+
+const (
+	readyPoll   = 20 * time.Millisecond
+	probeLimit  = 5 * time.Second
+	noInterval  = time.Hour // in place of a watchdog that nobody asked for
+	pingsPerDog = 3         // within the time after which the service manager would act
+)
+
+// notify tells the service manager when the agent serves and when it goes, and that it is alive as often as it wants to hear. Without
+// a service manager it does nothing.
+func (a *agent) notify(ctx context.Context, adminAddress string) {
+	if os.Getenv("NOTIFY_SOCKET") == "" {
+		return
+	}
+	defer a.say(daemon.SdNotifyStopping)
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		a.log.Error("the watchdog's interval can't be read", "error", err)
+	}
+	if interval /= pingsPerDog; interval <= 0 {
+		interval = noInterval
+	}
+	ready, dog := time.NewTicker(readyPoll), time.NewTicker(interval)
+	defer ready.Stop()
+	defer dog.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ready.C:
+			if a.ready() == nil {
+				a.say(daemon.SdNotifyReady)
+				ready.Stop()
+			}
+		case <-dog.C:
+			if err := a.probe(ctx, adminAddress, min(interval, probeLimit)); err != nil {
+				a.log.Error("the watchdog is not told that all is well", "error", err)
+				continue
+			}
+			a.say(daemon.SdNotifyWatchdog)
+		}
+	}
+}
+
+func (a *agent) say(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		a.log.Error("the service manager can't be told", "state", state, "error", err)
+	}
+}
+
+// probe asks whether the process does its work: a configuration can be applied, and a connection to it is accepted and answered.
+func (a *agent) probe(ctx context.Context, address string, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for !a.mu.TryLock() {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("a configuration has been coming into force for %v", limit)
+		case <-time.After(readyPoll):
+		}
+	}
+	a.mu.Unlock()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/healthz", nil)
+	if err != nil {
+		return err
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("/healthz answers %s", response.Status)
+	}
+	return nil
+}
