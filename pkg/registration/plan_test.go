@@ -99,6 +99,8 @@ func TestLedgerTurnsAtOnce(t *testing.T) {
 	l.done(remove, nil, noon, least)
 	wantNext(t, l, down, noon.Add(time.Hour), nothing, forever, forever)
 	wantNext(t, l, up, noon, put, 0, 0)
+	l.done(put, errNo, noon, most) // perhaps it was heard all the same
+	wantNext(t, l, down, noon, remove, 0, 0)
 }
 
 // What an earlier agent of the same id registered is taken out where the application is down from the beginning.
