@@ -158,11 +158,12 @@ func appendAccess(b []byte, a *proxy.Access) []byte {
 	number("bytes_received", a.In)
 	number("bytes_sent", a.Out)
 	number("duration", a.Duration.Milliseconds())
-	host := ""
+	b = append(b, `,"upstream_host":`...)
 	if a.Host.IsValid() {
-		host = a.Host.String()
+		b = append(a.Host.AppendTo(append(b, '"')), '"')
+	} else {
+		b = append(b, "null"...)
 	}
-	text("upstream_host", host)
 	text("upstream_cluster", a.Cluster)
 	text("route_name", a.Route)
 	number("attempts", int64(a.Attempts))
