@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os/exec"
 	"strconv"
 	"strings"
 	"time"
@@ -16,14 +17,15 @@ type Agent struct {
 	Admin, Outbound string // host:port
 	StateDir        string
 
-	binary string
-	args   []string
+	command func() *exec.Cmd
 }
 
 // AgentOptions say whose agent it is.
 type AgentOptions struct {
 	Binary, XDS, Namespace, Service, StateDir string
 	Extra                                     []string // further arguments
+	// Command, where it is set, makes the command in place of one with flags.
+	Command func(a *Agent) *exec.Cmd
 }
 
 // StartAgent runs the program with fixed loopback ports and waits until it is ready.
@@ -32,9 +34,13 @@ func StartAgent(ctx context.Context, o AgentOptions) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{Admin: Loopback(ports[0]), Outbound: Loopback(ports[1]), StateDir: o.StateDir, binary: o.Binary}
-	a.args = append([]string{"--xds", o.XDS, "--namespace", o.Namespace, "--service", o.Service, "--node-id", o.Service + "-1",
+	a := &Agent{Admin: Loopback(ports[0]), Outbound: Loopback(ports[1]), StateDir: o.StateDir}
+	args := append([]string{"--xds", o.XDS, "--namespace", o.Namespace, "--service", o.Service, "--node-id", o.Service + "-1",
 		"--listen-admin", a.Admin, "--listen-outbound", a.Outbound, "--state-dir", o.StateDir, "--log-level", "debug"}, o.Extra...)
+	a.command = func() *exec.Cmd { return exec.Command(o.Binary, args...) }
+	if o.Command != nil {
+		a.command = func() *exec.Cmd { return o.Command(a) }
+	}
 	if err := a.Start(ctx); err != nil {
 		return nil, err
 	}
@@ -43,7 +49,7 @@ func StartAgent(ctx context.Context, o AgentOptions) (*Agent, error) {
 
 // Start runs the program (again) and waits until it is ready.
 func (a *Agent) Start(ctx context.Context) error {
-	p, err := start(a.binary, a.args...)
+	p, err := Start(a.command())
 	if err != nil {
 		return err
 	}

@@ -25,12 +25,15 @@ type Process struct {
 }
 
 // start runs name and keeps the last of what it writes to stderr and stdout.
-func start(name string, args ...string) (*Process, error) {
-	p := &Process{cmd: exec.Command(name, args...), log: &tail{limit: 1 << 20}, done: make(chan struct{})}
+func start(name string, args ...string) (*Process, error) { return Start(exec.Command(name, args...)) }
+
+// Start is start of a command that has more to it than arguments.
+func Start(cmd *exec.Cmd) (*Process, error) {
+	p := &Process{cmd: cmd, log: &tail{limit: 1 << 20}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // nothing outlives a killed test
 	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
+		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
 	go func() {
 		p.err = p.cmd.Wait()
