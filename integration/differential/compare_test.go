@@ -110,6 +110,8 @@ func (d *diff) answer(sc *scenario, n int, envoy, agent answer) {
 	d.add(envoy.body == agent.body, at+"body", quote(envoy.body), quote(agent.body))
 	d.add(envoy.cut == agent.cut, at+"cut short", envoy.cut, agent.cut)
 	d.headers(at, envoy.header, agent.header)
+	d.headers(at+"trailer: ", envoy.trailer, agent.trailer)
+	d.add(slices.Equal(envoy.early, agent.early), at+"informational", envoy.early, agent.early)
 	switch {
 	case sc.longest != 0:
 		for _, a := range []answer{envoy, agent} {
@@ -128,6 +130,7 @@ func (d *diff) requests(sc *scenario, envoy, agent observation) {
 		line := func(s seen) string { return s.method + " " + s.host + s.path + " " + s.body }
 		d.add(line(a) == line(b), at+"request", quote(line(a)), quote(line(b)))
 		d.headers(at, a.header, b.header)
+		d.headers(at+"trailer: ", a.trailer, b.trailer)
 	}
 }
 

@@ -221,6 +221,7 @@ func (r *rig) play(t *testing.T, tr *trial) (*scenario, observation, observation
 	for i, s := range sides {
 		seen[i] = s.observe()
 		s.http.CloseIdleConnections()
+		s.http2.CloseIdleConnections()
 	}
 	return tr.scenario, seen[0], seen[1]
 }
@@ -239,8 +240,9 @@ func (r *rig) side(t *testing.T, tr *trial, name string) *side {
 		p, cluster = r.raw.proxy(tr, name), tr.service
 	}
 	return &side{
-		t: t, name: name, service: tr.service, cluster: cluster, proxy: p, up: tr.up, http: transport(p.outbound), patience: tr.patience(),
-		records: func() []record { return r.raw.records(tr, name) },
+		t: t, name: name, service: tr.service, cluster: cluster, proxy: p, up: tr.up, http: transport(p.outbound, false), http2: transport(p.outbound, true),
+		patience: tr.patience(),
+		records:  func() []record { return r.raw.records(tr, name) },
 	}
 }
 

@@ -1,12 +1,15 @@
 package differential_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -26,6 +29,8 @@ type answer struct {
 	status  int
 	header  http.Header
 	body    string
+	trailer http.Header
+	early   []int  // informational responses before it
 	cut     bool   // the body broke off
 	err     string // no answer at all
 	elapsed time.Duration
@@ -40,6 +45,7 @@ type side struct {
 	proxy   *place
 	up      *upstream
 	http    *http.Transport
+	http2   *http.Transport // without TLS
 
 	answers []answer
 	held    []chan answer
@@ -63,6 +69,10 @@ type place struct{ outbound, admin string }
 type request struct {
 	method, path, host, body string
 	header                   map[string]string
+	trailer                  map[string]string
+	http2                    bool
+	slow                     time.Duration // before the second half of the body
+	patience                 time.Duration // after which the caller goes away; 0: none that matters
 }
 
 func (s *side) send(r request) { s.answers = append(s.answers, s.call(r)) }
@@ -75,16 +85,47 @@ func (s *side) get(n int) {
 
 func (s *side) call(r request) answer {
 	req := s.build(r)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	var early []int
+	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{Got1xxResponse: func(status int, _ textproto.MIMEHeader) error {
+		early = append(early, status)
+		return nil
+	}})
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.patience, patience))
 	defer cancel()
+	transport := s.http
+	if r.http2 {
+		transport = s.http2
+	}
 	begun := time.Now()
-	resp, err := s.http.RoundTrip(req.WithContext(ctx))
+	resp, err := transport.RoundTrip(req.WithContext(ctx))
 	if err != nil {
-		return answer{err: err.Error(), elapsed: time.Since(begun)}
+		return answer{err: err.Error(), early: early, elapsed: time.Since(begun)}
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	return answer{status: resp.StatusCode, header: resp.Header, body: string(body), cut: err != nil, elapsed: time.Since(begun)}
+	return answer{
+		status: resp.StatusCode, header: resp.Header, body: string(body), trailer: resp.Trailer, early: early, cut: err != nil, elapsed: time.Since(begun),
+	}
+}
+
+// halves is a body whose second half comes late.
+type halves struct {
+	parts []string
+	wait  time.Duration
+}
+
+func (h *halves) Read(p []byte) (int, error) {
+	if len(h.parts) == 0 {
+		return 0, io.EOF
+	}
+	if len(h.parts) == 1 {
+		time.Sleep(h.wait)
+	}
+	n := copy(p, h.parts[0])
+	if h.parts[0] = h.parts[0][n:]; h.parts[0] == "" {
+		h.parts = h.parts[1:]
+	}
+	return n, nil
 }
 
 func (s *side) build(r request) *http.Request {
@@ -101,7 +142,10 @@ func (s *side) build(r request) *http.Request {
 		path = "/"
 	}
 	var body io.Reader
-	if r.body != "" {
+	switch half := len(r.body) / 2; {
+	case r.slow > 0:
+		body = &halves{[]string{r.body[:half], r.body[half:]}, r.slow}
+	case r.body != "":
 		body = strings.NewReader(r.body)
 	}
 	req, err := http.NewRequest(method, "http://"+host+path, body)
@@ -112,6 +156,11 @@ func (s *side) build(r request) *http.Request {
 	req.Header.Set("User-Agent", "differential")
 	for name, value := range r.header {
 		req.Header.Set(name, value)
+	}
+	for name, value := range r.trailer {
+		req.ContentLength = -1 // HTTP/1 has trailers after chunks only
+		req.Trailer = http.Header{}
+		req.Trailer.Set(name, value)
 	}
 	return req
 }
@@ -237,9 +286,14 @@ func (p *place) stats(prefix string) (map[string]int64, error) {
 	return stats, nil
 }
 
-func transport(address string) *http.Transport {
-	return &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+// transport sends all to one address, by HTTP/1.1 or by HTTP/2 without TLS.
+func transport(address string, http2 bool) *http.Transport {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(!http2)
+	protocols.SetUnencryptedHTTP2(http2)
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", address)
-	}}
+	}
+	return &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true, DialContext: dial, Protocols: protocols}
 }

@@ -11,22 +11,26 @@ import (
 
 // behaviour is what an upstream host does with one request. The zero one answers 200 at once.
 type behaviour struct {
-	status int
-	header map[string]string
-	body   string
-	delay  time.Duration
-	hang   bool // no answer until the proxy gives up
-	hold   bool // no answer until the side releases it
-	reset  bool // the connection is reset without an answer
-	close  bool // the connection is closed without an answer
-	cut    bool // the head and half of the body, and then a reset
-	stall  bool // the head and half of the body, and then nothing
+	status  int
+	header  map[string]string
+	body    string
+	delay   time.Duration
+	hang    bool          // no answer until the proxy gives up
+	hold    bool          // no answer until the side releases it
+	reset   bool          // the connection is reset without an answer
+	close   bool          // the connection is closed without an answer
+	cut     bool          // the head and half of the body, and then a reset
+	stall   bool          // the head and half of the body, and then nothing
+	slow    time.Duration // before the second half of the body
+	early   []int         // informational responses before it
+	trailer map[string]string
+	echo    bool // the body is the request's, after that of the answer
 }
 
 // seen is one request as it reached a host.
 type seen struct {
 	method, path, host, body string
-	header                   http.Header
+	header, trailer          http.Header
 }
 
 // sideHeader says which proxy a request came through, so that each has its own count of everything.
@@ -120,7 +124,8 @@ func (u *upstream) serve(host int, w http.ResponseWriter, r *http.Request) {
 		u.mu.Unlock()
 		return
 	}
-	b, release := u.arrive(a, host, seen{r.Method, r.URL.RequestURI(), r.Host, string(body), r.Header.Clone()})
+	b, release := u.arrive(a, host, seen{r.Method, r.URL.RequestURI(), r.Host, string(body), r.Header.Clone(), r.Trailer.Clone()})
+	b.body += echoed(b, body)
 	defer u.leave(a)
 	perform(b, w, r, release)
 }
@@ -161,8 +166,15 @@ func perform(b behaviour, w http.ResponseWriter, r *http.Request, release <-chan
 	case b.hang:
 		return
 	}
+	for _, status := range b.early {
+		w.WriteHeader(status)
+	}
 	for name, value := range b.header {
 		w.Header().Set(name, value)
+	}
+	if b.status == http.StatusSwitchingProtocols {
+		upgrade(w, b)
+		return
 	}
 	if b.cut || b.stall {
 		w.Header().Set("Content-Length", "10")
@@ -170,7 +182,17 @@ func perform(b behaviour, w http.ResponseWriter, r *http.Request, release <-chan
 	if b.status != 0 {
 		w.WriteHeader(b.status)
 	}
+	if b.slow > 0 {
+		half := len(b.body) / 2
+		_, _ = io.WriteString(w, b.body[:half])
+		_ = http.NewResponseController(w).Flush()
+		wait(r, behaviour{delay: b.slow}, nil)
+		b.body = b.body[half:]
+	}
 	_, _ = io.WriteString(w, b.body)
+	for name, value := range b.trailer {
+		w.Header().Set(http.TrailerPrefix+name, value)
+	}
 	if b.cut || b.stall {
 		_ = http.NewResponseController(w).Flush()
 	}
@@ -203,6 +225,25 @@ func wait(r *http.Request, b behaviour, release <-chan struct{}) {
 	case <-release:
 	case <-r.Context().Done():
 	}
+}
+
+// echoed is what an answer has of the request's body.
+func echoed(b behaviour, body []byte) string {
+	if b.echo {
+		return string(body)
+	}
+	return ""
+}
+
+// upgrade leaves HTTP and sends back what comes.
+func upgrade(w http.ResponseWriter, b behaviour) {
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"+b.body)
+	_, _ = io.Copy(conn, rw)
 }
 
 // drop ends the connection, with a reset or with its ordinary end.
