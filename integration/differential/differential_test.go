@@ -35,7 +35,7 @@ type scenario struct {
 	anyHost           bool          // which host gets what is left to chance
 	shortest, longest time.Duration // of every answer, where chance decides; 0: as long as each other
 	markSlack         time.Duration // more slack for waits, where ticks decide
-	ignore            []string      // statistics, or "requests upstream", that chance decides
+	ignore            []string      // statistics, fields of the access log, or "requests upstream", that chance decides
 	mutant            string        // sections for the agent's caller alone that the comparison must see
 
 	raw     *resources  // in place of a policy: what a third-party xDS server serves

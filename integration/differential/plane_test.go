@@ -6,8 +6,10 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
 
 	cachetypes "github.com/envoyproxy/go-control-plane/pkg/cache/types"
 	cachev3 "github.com/envoyproxy/go-control-plane/pkg/cache/v3"
@@ -34,7 +36,9 @@ func startPlane(all built) (*plane, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &plane{address: l.Addr().String(), caches: map[string]*cachev3.LinearCache{}, grpc: grpc.NewServer(), cancel: cancel}
+	p := &plane{address: l.Addr().String(), caches: map[string]*cachev3.LinearCache{}, cancel: cancel}
+	// As often as the agent asks whether the server is there.
+	p.grpc = grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}))
 	mux := &cachev3.MuxCache{
 		Caches:        map[string]cachev3.Cache{},
 		Classify:      func(r *cachev3.Request) string { return r.GetTypeUrl() },

@@ -14,7 +14,7 @@ func rawTimeouts() []*scenario {
 		{name: "raw-timeout-none", raw: &resources{action: `{timeout: 0s}`}, script: late, traffic: get(1), mutants: []resources{{action: `{timeout: 0.1s}`}}},
 		{name: "raw-timeout-upload", raw: &resources{action: `{timeout: 0.3s}`}, script: []behaviour{{echo: true}}, traffic: upload},
 		{name: "raw-timeout-in-body", raw: &resources{action: `{timeout: 0.3s}`}, script: []behaviour{{stall: true, body: "half"}}, traffic: mixed(request{http2: true})},
-		{name: "raw-timeout-retried", raw: &resources{action: retried(`retry_on: 5xx, num_retries: 9`) + "\n---\n{timeout: 0.5s}"}, script: []behaviour{{status: 503, delay: 200 * ms}},
+		{name: "raw-timeout-retried", raw: &resources{action: retried(`retry_on: 5xx, num_retries: 9`) + "\n---\n{timeout: 0.5s}"}, script: []behaviour{{status: 503, delay: 350 * ms}},
 			traffic: get(1), longest: 600 * ms},
 		{name: "raw-per-try", raw: &resources{action: retried(`retry_on: reset, num_retries: 1, per_try_timeout: 0.15s`)}, script: []behaviour{hangs, always200}, traffic: get(1),
 			mutants: []resources{{action: `{retry_policy: {per_try_timeout: 0.9s}}`}, {action: `{retry_policy: {retry_on: null}}`}, {action: `{retry_policy: {num_retries: 0}}`}}},
@@ -49,7 +49,7 @@ func rawTimeouts() []*scenario {
 		{name: "raw-attempt-duration-in-body", raw: &resources{options: `{common_http_protocol_options: {max_stream_duration: 0.3s}}`}, script: []behaviour{{stall: true, body: "half"}},
 			traffic: mixed(request{http2: true})},
 		{name: "raw-caller-gone", raw: &resources{}, script: hang, traffic: mixed(request{patience: 200 * ms}), shortest: 100 * ms, longest: time.Second},
-		{name: "raw-caller-gone-retrying", raw: &resources{action: `{retry_policy: {retry_on: 5xx, num_retries: 9, retry_back_off: {base_interval: 5s, max_interval: 5s}}}`},
-			script: []behaviour{always503}, traffic: mixed(request{patience: 300 * ms}), shortest: 100 * ms, longest: time.Second},
+		{name: "raw-caller-gone-retrying", raw: &resources{action: `{retry_policy: {retry_on: 5xx, num_retries: 9, retry_back_off: {base_interval: 60s, max_interval: 60s}}}`},
+			script: []behaviour{always503}, traffic: mixed(request{patience: time.Second}), shortest: 900 * ms, longest: 2 * time.Second},
 	}
 }

@@ -54,6 +54,7 @@ type Call struct {
 	response bool     // the last attempt's response is the answer
 	flags    Flags
 	details  string
+	attempts int
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc // nil where ctx needs none
@@ -153,10 +154,11 @@ func (c *Call) Do(ctx context.Context, up Upstream) Answer {
 			continue
 		}
 		if res.Failure == None {
-			return c.accept(up, res, verdict)
+			return c.accept(up, res)
 		}
 		c.endAttempt(a)
-		return c.give(res, cause, verdict)
+		c.aborted(res, cause)
+		return c.give(res, cause)
 	}
 }
 
@@ -178,7 +180,7 @@ func (c *Call) prepare(n int) *Attempt {
 		a = new(Attempt)
 	}
 	*a = Attempt{Host: h, Config: serving.live.config.Load(), Priority: c.route.Priority, Number: n, call: c, serving: serving}
-	c.last = a
+	c.last, c.attempts = a, n
 	return a
 }
 
@@ -186,6 +188,13 @@ func (c *Call) prepare(n int) *Attempt {
 func (c *Call) discard(up Upstream, a *Attempt, res Result) {
 	if res.Failure == None {
 		c.target.live.stats.retried.add(res.Status)
+	}
+	c.drop(up, a, res)
+}
+
+// drop ends an attempt whose response, if there is one, nobody wants.
+func (c *Call) drop(up Upstream, a *Attempt, res Result) {
+	if res.Failure == None {
 		up.Drop()
 	}
 	c.endAttempt(a)
@@ -226,12 +235,16 @@ func (c *Call) fail(status int, body string, flags Flags, details string) Answer
 
 // say is an answer of our own that is none of the cluster's.
 func (c *Call) say(status int, body string, flags Flags, details string) Answer {
-	c.flags, c.details = flags, details
+	c.flags |= flags
+	c.details = details
 	var extra []Field
+	if field, ok := dropFields[flags]; ok && !c.http.SuppressEnvoy {
+		extra = append(extra, field)
+	}
 	if flags&UO != 0 && !c.http.SuppressEnvoy {
 		extra = append(extra, overloaded)
 	}
-	return Answer{Local: localReply(c.grpc, status, body, extra...), Status: status, Flags: flags}
+	return Answer{Local: localReply(c.grpc, status, body, extra...), Status: status, Flags: c.flags}
 }
 
 // try does one attempt, within the ctx that beginTry made for it. Cause says which time ended it, where one did.
@@ -281,7 +294,6 @@ func (c *Call) charge(a *Attempt, res Result, cause error) {
 // chargeTime charges an attempt that this end has broken off. An application that went away is nobody's failure.
 func (c *Call) chargeTime(a *Attempt, cause error) {
 	live, h := a.serving.live, a.Host
-	outcome := resilience.TimedOut
 	switch cause {
 	case errTimeout:
 		live.stats.add(rqTimeout)
@@ -291,7 +303,8 @@ func (c *Call) chargeTime(a *Attempt, cause error) {
 		live.stats.add(rqPerTryIdleTimeout)
 	case errMaxStream:
 		live.stats.add(rqMaxDurationReached)
-		outcome = resilience.Reset
+		a.countReset(LocalReset)
+		return // no failure of the host's
 	default:
 		if a.admitted {
 			a.countReset(LocalReset)
@@ -306,31 +319,47 @@ func (c *Call) chargeTime(a *Attempt, cause error) {
 	a.countReset(LocalReset)
 	h.counts.rqTimeout.Add(1)
 	h.counts.result(false)
-	live.record(h, outcome)
+	if !a.charged.Load() {
+		live.record(h, resilience.TimedOut)
+	}
+}
+
+// aborted counts an attempt that failed and is not repeated among the cluster's answers, whoever is answered by what else.
+func (c *Call) aborted(res Result, cause error) {
+	status := http.StatusServiceUnavailable
+	switch res.Failure {
+	case BodyLost:
+		return
+	case LocalReset:
+		if cause != errTimeout && cause != errPerTry && cause != errPerTryIdle {
+			return
+		}
+		status = http.StatusGatewayTimeout
+	case ProtocolError:
+		status = http.StatusBadGateway
+	}
+	c.target.live.stats.completed(status)
 }
 
 // accept takes the host's response as the answer.
-func (c *Call) accept(up Upstream, res Result, v resilience.Verdict) Answer {
+func (c *Call) accept(up Upstream, res Result) Answer {
 	c.target.live.stats.completed(res.Status)
 	c.response = true
-	c.flags, c.details = flagsOf(v), "via_upstream"
+	c.details = "via_upstream"
 	return Answer{From: up, Status: res.Status, Flags: c.flags}
 }
 
 // give answers for an attempt without a response that is not repeated.
-func (c *Call) give(res Result, cause error, v resilience.Verdict) Answer {
+func (c *Call) give(res Result, cause error) Answer {
 	if res.Failure == LocalReset {
-		a := c.interrupted(cause)
-		c.flags |= flagsOf(v)
-		a.Flags = c.flags
-		return a
+		return c.interrupted(cause)
 	}
 	if res.Failure == BodyLost {
-		return c.fail(http.StatusInsufficientStorage, "exceeded request buffer limit while retrying upstream", 0,
+		return c.say(http.StatusInsufficientStorage, "exceeded request buffer limit while retrying upstream", 0,
 			"request_payload_exceeded_retry_buffer_limit")
 	}
 	again := ""
-	if c.last.Number > 1 {
+	if c.attempts > 1 {
 		again = "retried and the latest "
 	}
 	status := http.StatusServiceUnavailable
@@ -338,21 +367,21 @@ func (c *Call) give(res Result, cause error, v resilience.Verdict) Answer {
 		status = http.StatusBadGateway
 	}
 	reason := res.Failure.String()
-	return c.fail(status, "upstream connect error or disconnect/reset before headers. "+again+"reset reason: "+reason,
-		flagOf(res.Failure)|flagsOf(v), "upstream_reset_before_response_started{"+res.Failure.word()+"}")
+	return c.say(status, "upstream connect error or disconnect/reset before headers. "+again+"reset reason: "+reason,
+		flagOf(res.Failure), "upstream_reset_before_response_started{"+res.Failure.word()+"}")
 }
 
 // interrupted answers for a time that is over, or for nobody.
 func (c *Call) interrupted(cause error) Answer {
 	switch cause {
 	case errTimeout:
-		return c.fail(http.StatusGatewayTimeout, "upstream request timeout", UT, "upstream_response_timeout")
+		return c.say(http.StatusGatewayTimeout, "upstream request timeout", UT, "response_timeout")
 	case errPerTry:
-		return c.fail(http.StatusGatewayTimeout, "upstream request timeout", UT, "upstream_per_try_timeout")
+		return c.say(http.StatusGatewayTimeout, "upstream request timeout", UT, "upstream_per_try_timeout")
 	case errPerTryIdle:
-		return c.fail(http.StatusGatewayTimeout, "upstream request timeout", UT, "upstream_per_try_idle_timeout")
+		return c.say(http.StatusGatewayTimeout, "upstream request timeout", UT, "upstream_per_try_idle_timeout")
 	case errMaxStream:
-		return c.say(http.StatusGatewayTimeout, "upstream request timeout", UMSDR, "upstream_max_stream_duration_reached")
+		return c.say(c.times.lateStatus(), "upstream max stream duration reached", UMSDR, "upstream_max_stream_duration_reached")
 	case errMaxDuration:
 		return c.say(c.times.lateStatus(), "downstream duration timeout", 0, "max_duration_timeout")
 	case errIdle:
@@ -360,8 +389,8 @@ func (c *Call) interrupted(cause error) Answer {
 	case errRequest:
 		return c.say(http.StatusRequestTimeout, "request timeout", 0, "request_overall_timeout")
 	}
-	c.flags, c.details = DC, "downstream_remote_disconnect"
-	return Answer{Local: &LocalReply{Status: http.StatusServiceUnavailable}, Gone: true, Flags: DC}
+	c.flags, c.details = c.flags|DC, "downstream_remote_disconnect"
+	return Answer{Local: &LocalReply{Status: http.StatusServiceUnavailable}, Gone: true, Flags: c.flags}
 }
 
 // over is why the call has ended, nil while it goes on.
@@ -395,10 +424,8 @@ func (c *Call) finishResponse(end End, f Failure) {
 	case Whole:
 		c.target.live.stats.rqTime.Add(c.times.since())
 	case broken:
-		if cause := context.Cause(c.ctx); cause == errTimeout {
-			c.flags |= UT
-			live.stats.add(rqTimeout)
-			c.last.countReset(LocalReset)
+		if cause := c.last.cause(); cause != nil {
+			c.late(cause)
 			return
 		}
 		c.flags, c.details = c.flags|flagOf(f), "upstream_reset_after_response_started{"+f.word()+"}"
@@ -407,6 +434,25 @@ func (c *Call) finishResponse(end End, f Failure) {
 	case AppGone:
 		c.flags, c.details = c.flags|DC, "downstream_remote_disconnect"
 		c.last.countReset(LocalReset)
+	}
+}
+
+// late ends a response whose time is over. Only by the idle timeout of its attempt is the host to blame.
+func (c *Call) late(cause error) {
+	a := c.last
+	stats := &a.serving.live.stats
+	a.countReset(LocalReset)
+	c.interrupted(cause) // for flags and details
+	switch cause {
+	case errTimeout:
+		stats.add(rqTimeout)
+		a.Host.counts.rqTimeout.Add(1)
+	case errMaxStream:
+		stats.add(rqMaxDurationReached)
+	case errPerTryIdle:
+		stats.add(rqPerTryIdleTimeout)
+		a.Host.counts.rqTimeout.Add(1)
+		a.serving.live.record(a.Host, resilience.TimedOut)
 	}
 }
 
@@ -445,7 +491,7 @@ func (c *Call) Report() Report {
 		r.Cluster = c.target.live.name
 	}
 	if c.last != nil {
-		r.Host, r.Attempts = c.last.Host.Address, c.last.Number
+		r.Host, r.Attempts = c.last.Host.Address, c.attempts
 	}
 	return r
 }

@@ -176,7 +176,7 @@ func TestAnswersOfOurOwn(t *testing.T) {
 		"protocol error": {nil, failed(engine.ProtocolError), `local 502 UPE "` + reset + `protocol error"`},
 		"timeout":        {func(w *world) { w.route.Timeout = time.Second }, hang, `local 504 UT "upstream request timeout"`},
 		"a try's own limit": {func(w *world) { w.cluster.MaxStream = time.Second }, hang,
-			`local 504 UMSDR "upstream request timeout"`},
+			`local 504 UMSDR "upstream max stream duration reached"`},
 		"duration": {func(w *world) { d := time.Second; w.route.MaxStreamDuration = &d }, hang,
 			`local 504 - "downstream duration timeout"`},
 		"idle":     {func(w *world) { w.http.StreamIdleTimeout = time.Second }, hang, `local 504 SI "stream timeout"`},
@@ -478,10 +478,10 @@ func TestHedging(t *testing.T) {
 	}{
 		"the second is faster":    {hang, status(200), resilience.OnConnectFailure, "200 -", time.Second, 2},
 		"the first after all":     {after(1500*time.Millisecond, 200), hang, resilience.OnConnectFailure, "200 -", 1500 * time.Millisecond, 2},
-		"the second is bad":       {after(1500*time.Millisecond, 200), status(503), resilience.On5xx, "200 -", 1500 * time.Millisecond, 2},
+		"the second is bad":       {after(1500*time.Millisecond, 200), status(503), resilience.On5xx, "200 URX", 1500 * time.Millisecond, 2},
 		"not needed":              {after(time.Second/2, 201), status(200), resilience.OnConnectFailure, "201 -", time.Second / 2, 1},
 		"a failure before":        {status(503), status(200), resilience.On5xx, "200 -", 0, 2},
-		"both hang":               {hang, hang, resilience.OnConnectFailure, `local 504 UT "upstream request timeout"`, 3 * time.Second, 2},
+		"both hang":               {hang, hang, resilience.OnConnectFailure, `local 504 UT,URX "upstream request timeout"`, 3 * time.Second, 2},
 		"bad, then the other too": {after(1500*time.Millisecond, 503), after(time.Second, 503), resilience.On5xx, "503 URX", 2 * time.Second, 2},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -20,6 +20,7 @@ type race struct {
 	late    chan *Attempt // those whose per-try timeout has passed
 	over    chan struct{} // closed at the end
 	backOff *time.Timer   // until the next attempt; nil: none is waited for
+	counted counter       // what it is counted as
 }
 
 // ended is an attempt whose Try has returned.
@@ -51,6 +52,7 @@ func (c *Call) hedge(up Upstream) Answer {
 			}
 		case <-due:
 			r.backOff = nil
+			c.countRetry(r.counted)
 			if !r.launch() && len(r.running) == 0 {
 				return c.noHost()
 			}
@@ -95,11 +97,14 @@ func (r *race) passed(a *Attempt) {
 	c := r.c
 	a.Host.counts.rqTimeout.Add(1)
 	a.serving.live.record(a.Host, resilience.TimedOut)
-	if r.backOff != nil || !c.retry.possible() {
+	a.charged.Store(true)
+	if c.retry.stopped.Load() {
 		return
 	}
 	thresholds := &c.target.live.config.Load().Thresholds[c.route.Priority]
-	r.again(c.note(c.retry.state.Hedge(c.retry.counters(c), thresholds, time.Now())), Result{Failure: LocalReset})
+	v := c.note(c.retry.state.Hedge(c.retry.counters(c), thresholds, time.Now()))
+	a.retried = v == resilience.RetryAgain
+	r.again(v, Result{Failure: LocalReset})
 }
 
 // again waits for the next attempt, where v says that there is one.
@@ -108,7 +113,7 @@ func (r *race) again(v resilience.Verdict, replaced Result) {
 		return
 	}
 	wait, counted := r.c.backOff(replaced, r.made)
-	r.c.target.live.stats.add(counted)
+	r.counted = counted
 	r.backOff = time.NewTimer(wait)
 }
 
@@ -116,11 +121,12 @@ func (r *race) again(v resilience.Verdict, replaced Result) {
 func (r *race) take(e ended) (Answer, bool) {
 	c, up := r.c, r.running[e.attempt]
 	delete(r.running, e.attempt)
-	if r.backOff != nil && e.res.Failure != None { // the next attempt is on its way
-		c.endAttempt(e.attempt)
-		return Answer{}, false
+	v := resilience.RetryNot
+	if !e.attempt.retried {
+		v = c.verdict(e.attempt, e.res, e.cause)
+	} else if c.wouldRetry(e) {
+		v = resilience.RetryLimit
 	}
-	v := c.verdict(e.attempt, e.res, e.cause)
 	others := len(r.running) > 0 || r.backOff != nil
 	switch {
 	case v == resilience.RetryAgain:
@@ -129,13 +135,23 @@ func (r *race) take(e ended) (Answer, bool) {
 		return Answer{}, false
 	case e.res.Failure == None && (v == resilience.RetryNot || !others):
 		c.last = e.attempt
-		return c.accept(up, e.res, v), true
-	case others:
-		c.discard(up, e.attempt, e.res)
+		return c.accept(up, e.res), true
+	}
+	if e.res.Failure != None {
+		c.aborted(e.res, e.cause)
+	}
+	if others {
+		c.drop(up, e.attempt, e.res)
 		return Answer{}, false
 	}
 	c.endAttempt(e.attempt)
-	return c.give(e.res, e.cause, v), true
+	return c.give(e.res, e.cause), true
+}
+
+// wouldRetry reports whether a response would be repeated if it had not been already.
+func (c *Call) wouldRetry(e ended) bool {
+	result := c.resultOf(e.attempt, e.res, e.cause)
+	return e.res.Failure == None && c.retry.state.Would(&result)
 }
 
 // stop ends the attempts that still run, and waits for them.
@@ -153,6 +169,8 @@ func (r *race) stop() {
 		case e := <-r.ended:
 			if e.res.Failure == None {
 				r.running[e.attempt].Drop()
+			} else {
+				r.c.aborted(e.res, e.cause)
 			}
 			r.c.endAttempt(e.attempt)
 			delete(r.running, e.attempt)

@@ -91,6 +91,12 @@ type Field struct{ Name, Value string }
 // overloaded tells callers that a limit answered.
 var overloaded = Field{"X-Envoy-Overloaded", "true"}
 
+// dropFields tell callers of requests that were dropped.
+var dropFields = map[Flags]Field{
+	DO:  {"X-Envoy-Drop-Overload", "true"},
+	UDO: {"X-Envoy-Unconditional-Drop-Overload", "true"},
+}
+
 // localReply is what Envoy answers: for gRPC, a trailers-only response.
 func localReply(grpc bool, status int, body string, extra ...Field) *LocalReply {
 	if !grpc {

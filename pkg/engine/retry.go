@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -58,19 +59,8 @@ func (r *retry) release(c *Call) { r.state.Release(r.counters(c)) }
 
 // verdict decides on the result of attempt a.
 func (c *Call) verdict(a *Attempt, res Result, cause error) resilience.Verdict {
-	r := &c.retry
-	r.started = r.started || a.admitted
-	result := resilience.Result{
-		Failure: failureFor(res.Failure, cause), Started: r.started, Committed: r.stopped.Load(), Status: res.Status, GRPCStatus: -1,
-	}
-	if res.Failure == None && r.state.Possible() {
-		result.RateLimited = len(res.Header["X-Envoy-Ratelimited"]) > 0
-		result.Headers = headersOf(res.Header)
-		if code, ok := grpcCode(res.Header); ok && c.grpc {
-			result.GRPCStatus = int(code)
-		}
-	}
-	s := &c.target.live.stats
+	result := c.resultOf(a, res, cause)
+	r, s := &c.retry, &c.target.live.stats
 	var now time.Time
 	thresholds := &c.target.live.config.Load().Thresholds[c.route.Priority]
 	if thresholds.Budget != nil && thresholds.Budget.Interval > 0 {
@@ -83,12 +73,28 @@ func (c *Call) verdict(a *Attempt, res Result, cause error) resilience.Verdict {
 	return c.note(v)
 }
 
-// note counts a verdict.
+// resultOf is what the retry state is told of attempt a.
+func (c *Call) resultOf(a *Attempt, res Result, cause error) resilience.Result {
+	r := &c.retry
+	r.started = r.started || a.admitted
+	result := resilience.Result{
+		Failure: failureFor(res.Failure, cause), Started: r.started, Committed: r.stopped.Load(), Status: res.Status, GRPCStatus: -1,
+	}
+	if res.Failure == None && r.state.Listens() {
+		result.RateLimited = len(res.Header["X-Envoy-Ratelimited"]) > 0
+		result.Headers = headersOf(res)
+		if code, ok := grpcCode(res.Header); ok && c.grpc {
+			result.GRPCStatus = int(code)
+		}
+	}
+	return result
+}
+
+// note counts a verdict, and flags what was not repeated.
 func (c *Call) note(v resilience.Verdict) resilience.Verdict {
 	s := &c.target.live.stats
+	c.flags |= flagsOf(v)
 	switch v {
-	case resilience.RetryAgain:
-		s.add(rqRetry)
 	case resilience.RetryLimit:
 		s.add(rqRetryLimitExceeded)
 	case resilience.RetryOverflow:
@@ -122,9 +128,14 @@ func failureFor(f Failure, cause error) resilience.Failure {
 	return resilience.FailedReset
 }
 
-// headersOf makes h readable by lower-case names.
-func headersOf(h http.Header) resilience.Headers {
-	return func(name string) []string { return h[http.CanonicalHeaderKey(name)] }
+// headersOf makes the headers of a response readable by lower-case names.
+func headersOf(res Result) resilience.Headers {
+	return func(name string) []string {
+		if name == ":status" {
+			return []string{strconv.Itoa(res.Status)}
+		}
+		return res.Header[http.CanonicalHeaderKey(name)]
+	}
 }
 
 // flagsOf are the flags of what was not repeated.
@@ -141,18 +152,25 @@ func flagsOf(v resilience.Verdict) Flags {
 // pause waits before the next attempt. It returns why the call is over, where it ended meanwhile.
 func (c *Call) pause(res Result, n int) error {
 	wait, counted := c.backOff(res, n)
-	c.target.live.stats.add(counted)
-	if wait <= 0 {
-		return c.over()
+	if wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-c.ctx.Done():
+		}
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return c.over()
-	case <-c.ctx.Done():
-		return c.over()
+	if cause := c.over(); cause != nil {
+		return cause
 	}
+	c.countRetry(counted)
+	return nil
+}
+
+// countRetry counts a retry as its back-off ends. One that does not come to that is none, as in Envoy.
+func (c *Call) countRetry(backOff counter) {
+	c.target.live.stats.add(rqRetry)
+	c.target.live.stats.add(backOff)
 }
 
 // backOff is the wait before retry n.
@@ -163,7 +181,7 @@ func (c *Call) backOff(res Result, n int) (time.Duration, counter) {
 		return resilience.DefaultBackOff().Wait(uint32(n), rnd), rqRetryBackoffExponential
 	}
 	if policy.RateLimited != nil && !c.retry.limited && res.Failure == None {
-		if wait, ok := policy.RateLimited.Wait(headersOf(res.Header), time.Now(), rnd); ok {
+		if wait, ok := policy.RateLimited.Wait(headersOf(res), time.Now(), rnd); ok {
 			c.retry.limited = true
 			return wait, rqRetryBackoffRatelimited
 		}

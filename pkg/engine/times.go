@@ -32,6 +32,7 @@ type times struct {
 type tryTimes struct {
 	attached  bool // it has a connection
 	streaming bool // its response has begun
+	ctx       context.Context
 	cancel    context.CancelCauseFunc
 
 	tryTimer, tryIdleTimer, maxStreamTimer *time.Timer
@@ -151,7 +152,7 @@ func (t *times) beginTry(ctx context.Context, a *Attempt) context.Context {
 	ctx, cancel := context.WithCancelCause(ctx)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	a.times = &tryTimes{cancel: cancel}
+	a.times = &tryTimes{ctx: ctx, cancel: cancel}
 	t.tries = append(t.tries, a)
 	return ctx
 }
@@ -193,6 +194,19 @@ func (t *times) headers(a *Attempt, response bool) {
 	if !response {
 		stop(&a.times.tryIdleTimer)
 	}
+}
+
+// cause is the time that has ended the attempt, nil where none has.
+func (a *Attempt) cause() error {
+	ctx := a.call.ctx
+	if a.times != nil {
+		ctx = a.times.ctx
+	}
+	switch cause := context.Cause(ctx); cause {
+	case errTimeout, errPerTryIdle, errMaxStream, errMaxDuration, errIdle:
+		return cause
+	}
+	return nil
 }
 
 // endTry ends the attempt.

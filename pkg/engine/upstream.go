@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
@@ -76,7 +77,9 @@ type Attempt struct {
 	call     *Call
 	serving  *target // a member of the call's target, or itself
 	admitted bool
-	started  time.Time // where a budget asks for it
-	soft     func()    // in place of the end by per-try timeout, where the attempt is hedged
-	times    *tryTimes // nil: no time can end the attempt alone
+	charged  atomic.Bool // for its per-try timeout, after which it goes on
+	retried  bool        // another was started beside it; of the goroutine of Do
+	started  time.Time   // where a budget asks for it
+	soft     func()      // in place of the end by per-try timeout, where the attempt is hedged
+	times    *tryTimes   // nil: no time can end the attempt alone
 }

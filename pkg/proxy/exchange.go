@@ -103,11 +103,10 @@ func (x *exchange) sent(written <-chan error) bool {
 
 // Fork implements engine.Upstream. What a fork hears before its response stays with it.
 func (x *exchange) Fork() engine.Upstream {
-	fork := *x
-	fork.resp, fork.release, fork.reader = nil, nil, nil
-	fork.expect = false
-	fork.informational = func(int, http.Header) {}
-	return &fork
+	return &exchange{ // a Try of x may be writing its other fields
+		method: x.method, target: x.target, host: x.host, header: x.header, trailer: x.trailer, announced: x.announced, length: x.length, body: x.body,
+		upgrade: x.upgrade, informational: func(int, http.Header) {}, expected: x.expected,
+	}
 }
 
 // Drop implements engine.Upstream. The connection is kept where the rest of the response is here already.

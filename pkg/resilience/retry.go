@@ -149,6 +149,9 @@ func (s *RetryState) readHeaders(get Headers) {
 // Possible reports whether any result could lead to a retry, so that the request's body must be kept.
 func (s *RetryState) Possible() bool { return s.on != 0 && s.remaining > 0 }
 
+// Listens reports whether any condition is set, so that results are looked at.
+func (s *RetryState) Listens() bool { return s.on != 0 }
+
 // Decide says what becomes of the call after result. It takes a retry of c, which it gives back at the next Decide or Release: the failed
 // request must still be counted then. succeeded says that a retry has led to a final result: upstream_rq_retry_success.
 func (s *RetryState) Decide(result *Result, c *Counters, t *Thresholds, now time.Time) (verdict Verdict, succeeded bool) {
@@ -163,10 +166,13 @@ func (s *RetryState) Decide(result *Result, c *Counters, t *Thresholds, now time
 
 // Hedge asks for a retry beside an attempt that has passed its per-try timeout, whatever the conditions say.
 func (s *RetryState) Hedge(c *Counters, t *Thresholds, now time.Time) Verdict {
-	s.Release(c)
-	if !s.any {
+	switch {
+	case !s.any:
 		return RetryNot
+	case s.remaining == 0:
+		return RetryLimit // the retry before goes on, and may succeed
 	}
+	s.Release(c)
 	return s.take(c, t, now)
 }
 
@@ -204,6 +210,9 @@ func (s *RetryState) Release(c *Counters) {
 		c.DoneRetry()
 	}
 }
+
+// Would reports whether the conditions ask for a retry of result, whether or not one is left.
+func (s *RetryState) Would(result *Result) bool { return s.would(result) }
 
 func (s *RetryState) would(r *Result) bool {
 	if s.on == 0 || r.Committed {
