@@ -36,7 +36,7 @@ bench-agent: tools ## CPU of a request through the agent, beside a real Envoy an
 	@exec bin/bench-agent -most 1.15 $(BENCH_FLAGS)
 
 demo: ## the chain orders -> payments -> billing -> email before and after its policies; DEMO_SECONDS=N ends it; DEMO_PROXY=envoy|agent|mixed
-	@[ "$(DEMO_PROXY)" = agent ] || tools/fetch-envoy.sh
+	@[ "$(DEMO_PROXY)" = agent ] || tools/fetch-envoy.sh || [ -z "$(DEMO_PROXY)" ]
 	@$(GO) build -o bin/demo ./integration/demo
 	@exec bin/demo
 

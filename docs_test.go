@@ -36,7 +36,7 @@ var generatedPart = regexp.MustCompile(`(?s)<!-- generated: ([a-zA-Z ]+) -->\n(.
 
 // TestGeneratedDocs compares the parts of docs/ that come from the code with the committed text.
 func TestGeneratedDocs(t *testing.T) {
-	parts := map[string]string{"later": laterTable(), "settings": settingsTable(controlPlaneFlags()), "agent settings": settingsTable(agentFlags()), "operations": operationsTable(t), "problems": problemsTable(t)}
+	parts := map[string]string{"later": laterTable(), "settings": settingsTable(controlPlaneFlags()), "agent settings": settingsTable(agentFlags()), "agent pages": pagesTable(), "operations": operationsTable(t), "problems": problemsTable(t)}
 	section := reflect.TypeFor[policy.Sections]()
 	described := manifest.Describe[policy.Sections]("")
 	for f := range section.Fields() {
@@ -242,6 +242,15 @@ func settingsTable(p program) string {
 		rows = append(rows, []string{"`--" + f.Name + "`", "`" + env + "`", def, f.Usage})
 	})
 	return table([]string{"flag", "environment", "default", "what"}, rows)
+}
+
+// pagesTable lists the pages of the agent's admin port.
+func pagesTable() string {
+	var rows [][]string
+	for _, p := range agent.Pages() {
+		rows = append(rows, []string{"`" + p[0] + "`", p[1]})
+	}
+	return table([]string{"page", "what"}, rows)
 }
 
 // operationsTable lists what the served OpenAPI document has.

@@ -89,7 +89,8 @@ const (
 	proxyMixed = "mixed"
 )
 
-// proxyKinds is what stands beside the callers, in turn, as DEMO_PROXY says. Without an Envoy, where one is asked for, the demo stops.
+// proxyKinds is what stands beside the callers, in turn, as DEMO_PROXY says. Where an Envoy is asked for and there is none the demo
+// stops; where nothing is asked for the agent stands in.
 func proxyKinds() ([]string, error) {
 	kinds := map[string][]string{"": {proxyEnvoy}, proxyEnvoy: {proxyEnvoy}, proxyAgent: {proxyAgent}, proxyMixed: {proxyEnvoy, proxyAgent}}[os.Getenv("DEMO_PROXY")]
 	if kinds == nil {
@@ -99,6 +100,10 @@ func proxyKinds() ([]string, error) {
 		return kinds, nil
 	}
 	if _, err := harness.EnvoyPath(); err != nil {
+		if os.Getenv("DEMO_PROXY") == "" {
+			fmt.Printf("%v; breakwater-agent stands in its place\n", err)
+			return []string{proxyAgent}, nil
+		}
 		return nil, fmt.Errorf("%w. The demo shows real Envoys and stops here; DEMO_PROXY=agent needs none", err)
 	}
 	return kinds, nil

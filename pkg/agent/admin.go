@@ -62,12 +62,20 @@ func (a *agent) admin() http.Handler {
 	return admin.ByAddress(mux, nil, "ask by address or as localhost")
 }
 
+// Pages are the paths of the admin port, sorted, each with what is there.
+func Pages() [][2]string {
+	var list [][2]string
+	for _, p := range append((*agent)(nil).pages(), basics...) {
+		list = append(list, [2]string{p.path, p.what})
+	}
+	slices.SortFunc(list, func(a, b [2]string) int { return strings.Compare(a[0], b[0]) })
+	return list
+}
+
 func (a *agent) serveHelp(w http.ResponseWriter, _ *http.Request) {
-	list := append(a.pages(), basics...)
-	slices.SortFunc(list, func(a, b page) int { return strings.Compare(a.path, b.path) })
 	fmt.Fprintln(w, "admin commands are:")
-	for _, p := range list {
-		fmt.Fprintf(w, "  %s: %s\n", p.path, p.what)
+	for _, p := range Pages() {
+		fmt.Fprintf(w, "  %s: %s\n", p[0], p[1])
 	}
 }
 

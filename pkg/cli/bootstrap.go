@@ -41,6 +41,7 @@ func (a *app) bootstrapAgentCommand() *cobra.Command {
 	}
 	whose(cmd, &o, "the agent's", bootstrap.DefaultAgentAdmin)
 	cmd.Flags().StringVar(&o.StateDir, "state-dir", "", "directory of the agent's last known good configuration")
+	cmd.Flags().StringVar(&o.Advertise, "advertise", "", "register the application as an endpoint of its service, at this IP:PORT")
 	return cmd
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -41,6 +43,34 @@ func TestADrainingServerEndsConnectionsWithTheirNextAnswer(t *testing.T) {
 		})
 		return total == 5
 	})
+}
+
+// TestAnIdleConnectionIsAnsweredOnceMoreAtTheEnd has an application that sends its next request when nothing is accepted any more.
+func TestAnIdleConnectionIsAnsweredOnceMoreAtTheEnd(t *testing.T) {
+	f := newFixture(t, nil, upstream(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }))
+	url := "http://" + f.address()
+	f.get("GET", "/", nil)
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		f.server.Close(context.Background())
+	}()
+	eventually(t, "nothing is accepted any more", func() bool {
+		c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	resp, err := f.client.Post(url, "text/plain", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if !resp.Close {
+		t.Error("the answer does not end the connection")
+	}
+	<-closed
 }
 
 // TestNoRequestIsLostAtTheEnd has applications that send one request after the other on connections that they keep.

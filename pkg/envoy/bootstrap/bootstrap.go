@@ -24,6 +24,7 @@ type Options struct {
 	Admin     string   // ip:port of the admin interface; default 127.0.0.1:9901, of an agent 127.0.0.1:9902
 	Outbound  string   // ip:port that the application calls; default 127.0.0.1:15001
 	StateDir  string   // of an agent; "" for its own default
+	Advertise string   // ip:port at which an agent registers its application; "": it does not
 }
 
 // Defaults of the addresses.
@@ -41,7 +42,8 @@ var envoyTemplate string
 
 type endpoint struct{ Host, Port string }
 
-// Agent is a breakwater-agent's settings file: the same text for the same options. StateDir is left out where it is "". The error says which options are wrong.
+// Agent is a breakwater-agent's settings file: the same text for the same options. StateDir and Advertise are left out where they are
+// "". The error says which options are wrong.
 func Agent(o Options) ([]byte, error) {
 	o.Profile = "sidecar"
 	if o.Admin == "" {
@@ -53,6 +55,12 @@ func Agent(o Options) ([]byte, error) {
 	if _, _, err := o.check(); err != nil {
 		return nil, err
 	}
+	if !netip.MustParseAddrPort(o.Admin).Addr().IsLoopback() {
+		return nil, fmt.Errorf("listen-admin %q: an agent's is on loopback only, as nothing guards it", o.Admin)
+	}
+	if p, err := netip.ParseAddrPort(o.Advertise); o.Advertise != "" && (err != nil || p.Port() == 0) {
+		return nil, fmt.Errorf("advertise %q is no IP:PORT", o.Advertise)
+	}
 	var out bytes.Buffer
 	out.WriteString("# breakwater-agent --config FILE. The names are those of the flags.\nxds:\n")
 	for _, address := range o.XDS {
@@ -60,7 +68,7 @@ func Agent(o Options) ([]byte, error) {
 	}
 	for _, s := range [...]struct{ name, value string }{
 		{"namespace", o.Namespace}, {"service", o.Service}, {"node-id", o.NodeID}, {"listen-admin", o.Admin},
-		{"listen-outbound", o.Outbound}, {"state-dir", o.StateDir},
+		{"listen-outbound", o.Outbound}, {"state-dir", o.StateDir}, {"advertise", o.Advertise},
 	} {
 		if s.value != "" {
 			fmt.Fprintf(&out, "%s: %s\n", s.name, strconv.Quote(s.value))

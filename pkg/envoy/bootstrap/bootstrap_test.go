@@ -91,3 +91,37 @@ func TestEnvoyBootstrapRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestAgentSettings(t *testing.T) {
+	o := options()
+	o.Admin, o.Outbound, o.StateDir, o.Advertise = "", "", "/var/lib/x", "10.0.0.7:9000"
+	text, err := Agent(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := yaml.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]any{
+		"namespace": o.Namespace, "service": o.Service, "node-id": o.NodeID, "listen-outbound": DefaultOutbound, "listen-admin": DefaultAgentAdmin, "state-dir": o.StateDir, "advertise": o.Advertise,
+	} {
+		if got[name] != want {
+			t.Errorf("%s is %v, want %v", name, got[name], want)
+		}
+	}
+	if list, ok := got["xds"].([]any); !ok || len(list) != len(o.XDS) || list[0] != o.XDS[0] {
+		t.Errorf("xds is %v, want %v", got["xds"], o.XDS)
+	}
+	for want, spoil := range map[string]func(*Options){
+		"service is required":                func(o *Options) { o.Service = "" },
+		`advertise "9000" is no IP:PORT`:     func(o *Options) { o.Advertise = "9000" },
+		`listen-admin "10.0.0.1:9902": an a`: func(o *Options) { o.Admin = "10.0.0.1:9902" },
+	} {
+		o := o
+		spoil(&o)
+		if text, err := Agent(o); err == nil || !strings.HasPrefix(err.Error(), want) || text != nil {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
