@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,8 @@ type Agent struct {
 type AgentOptions struct {
 	Binary, XDS, Namespace, Service, StateDir string
 	Extra                                     []string // further arguments
+	Outbound                                  string   // where it listens for the caller; "" picks a port
+	Before                                    []string // a command that becomes the program, such as prlimit with its arguments
 	// Command, where it is set, makes the command in place of one with flags.
 	Command func(a *Agent) *exec.Cmd
 }
@@ -35,9 +38,12 @@ func StartAgent(ctx context.Context, o AgentOptions) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{Admin: Loopback(ports[0]), Outbound: Loopback(ports[1]), StateDir: o.StateDir}
-	args := append([]string{"--xds", o.XDS, "--namespace", o.Namespace, "--service", o.Service, "--node-id", o.Service + "-1",
-		"--listen-admin", a.Admin, "--listen-outbound", a.Outbound, "--state-dir", o.StateDir, "--log-level", "debug"}, o.Extra...)
-	a.command = func() *exec.Cmd { return exec.Command(o.Binary, args...) }
+	if o.Outbound != "" {
+		a.Outbound = o.Outbound
+	}
+	line := slices.Concat(o.Before, []string{o.Binary, "--xds", o.XDS, "--namespace", o.Namespace, "--service", o.Service, "--node-id", o.Service + "-1",
+		"--listen-admin", a.Admin, "--listen-outbound", a.Outbound, "--state-dir", o.StateDir, "--log-level", "debug"}, o.Extra)
+	a.command = func() *exec.Cmd { return exec.Command(line[0], line[1:]...) }
 	if o.Command != nil {
 		a.command = func() *exec.Cmd { return o.Command(a) }
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/breakwater-mesh/breakwater/integration/harness"
 )
 
 // bareName is the proxy that the agent is held to.
@@ -95,7 +97,7 @@ func (p *subject) ready(ctx context.Context) error {
 		}
 	}
 	var err error
-	p.fresh, err = resident(p.pid)
+	p.fresh, err = harness.Resident(p.pid)
 	return err
 }
 
@@ -157,18 +159,18 @@ func (p *subject) measure(ctx context.Context, w workload, window time.Duration)
 		return 0, err
 	}
 	wait(ctx, window/4)
-	before, err := cpuTime(p.pid)
+	before, err := harness.CPUTime(p.pid)
 	if err != nil {
 		return 0, err
 	}
 	begun := l.done.Load()
 	wait(ctx, window)
 	n := l.done.Load() - begun
-	after, err := cpuTime(p.pid)
+	after, err := harness.CPUTime(p.pid)
 	if err != nil {
 		return 0, err
 	}
-	now, err := resident(p.pid)
+	now, err := harness.Resident(p.pid)
 	p.loaded = max(p.loaded, now)
 	if n == 0 {
 		return 0, errors.Join(err, errors.New("no answers"))
@@ -205,13 +207,13 @@ func (m *mesh) delays(ctx context.Context, s settings) error {
 // hold measures the memory of idle connections.
 func (m *mesh) hold(ctx context.Context, n int) error {
 	for _, p := range m.subjects {
-		before, err := resident(p.pid)
+		before, err := harness.Resident(p.pid)
 		if err != nil {
 			return err
 		}
 		l, err := hold(p.web, request("GET", "/", webHost, 0), n)
 		wait(ctx, 200*time.Millisecond)
-		after, failed := resident(p.pid)
+		after, failed := harness.Resident(p.pid)
 		if err := errors.Join(err, failed, l.stop()); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 	"unsafe"
 )
 
@@ -87,43 +85,6 @@ func role(args ...string) (cmd *exec.Cmd, addresses []string, err error) {
 		return nil, nil, fmt.Errorf("%s said no address: %w", args[0], err)
 	}
 	return cmd, strings.Fields(line), nil
-}
-
-// ticks a second is what /proc counts CPU time in: a constant of Linux.
-const ticks = 100
-
-// cpuTime is the CPU time that a process has used, in user and in kernel mode.
-func cpuTime(pid int) (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	_, after, _ := bytes.Cut(stat, []byte(") ")) // the name before may hold anything
-	fields := strings.Fields(string(after))
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat: %q", pid, stat)
-	}
-	user, err := strconv.ParseInt(fields[11], 10, 64)
-	if err != nil {
-		return 0, err
-	}
-	kernel, err := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+kernel) * time.Second / ticks, err
-}
-
-// resident is a process's resident memory in bytes.
-func resident(pid int) (int64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(status)) {
-		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kib, err := strconv.ParseInt(strings.Fields(value)[0], 10, 64)
-			return kib << 10, err
-		}
-	}
-	return 0, fmt.Errorf("/proc/%d/status: no VmRSS", pid)
 }
 
 // pinAll gives all threads of this process one core, those to come too.
