@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -64,10 +65,9 @@ func (l *local) dial(n int) []net.Conn {
 // TestAgentAndEnvoyBoundHeads compares what both say to heads that are too large.
 func TestAgentAndEnvoyBoundHeads(t *testing.T) {
 	m := newMesh(t)
-	large := strings.Repeat("x", 100<<10)
 	host, err := harness.StartHost(0, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/large" {
-			w.Header().Set("X-Large", large)
+		if n, _ := strconv.Atoi(r.URL.Query().Get("head")); n > 0 {
+			w.Header().Set("X-Large", strings.Repeat("x", n))
 		}
 	}))
 	if err != nil {
@@ -87,11 +87,13 @@ func TestAgentAndEnvoyBoundHeads(t *testing.T) {
 		path, fields string
 		want         int
 	}{
-		"a header of 1 MiB":        {"/", "X-Large: " + strings.Repeat("x", 1<<20) + "\r\n", 431},
-		"a path of 1 MiB":          {"/" + strings.Repeat("x", 1<<20), "", 431},
-		"2,000 headers":            {"/", many.String(), 431},
-		"a large response head":    {"/large", "", 503},
-		"nothing out of the usual": {"/", "X-Usual: yes\r\n", 200},
+		"a header of 1 MiB":          {"/", "X-Large: " + strings.Repeat("x", 1<<20) + "\r\n", 431},
+		"a path of 1 MiB":            {"/" + strings.Repeat("x", 1<<20), "", 431},
+		"2,000 headers":              {"/", many.String(), 431},
+		"a response head of 100 KiB": {"/?head=102400", "", 200},
+		"a response head of 2 MiB":   {"/?head=2097152", "", 502},
+		"a header of 1,000 KiB":      {"/", "X-Large: " + strings.Repeat("x", 1000<<10) + "\r\n", 200},
+		"nothing out of the usual":   {"/", "X-Usual: yes\r\n", 200},
 	} {
 		request := "GET " + tt.path + " HTTP/1.1\r\nHost: payments\r\n" + tt.fields + "\r\n"
 		got, want := rawStatus(t, a.Outbound, request), rawStatus(t, e.Outbound, request)
