@@ -17,14 +17,14 @@ import (
 	"github.com/breakwater-mesh/breakwater/integration/harness"
 )
 
-// caller keeps one connection to an agent as long as that lets it, and repeats nothing but what was refused.
-type caller struct {
+// keeper keeps one connection to an agent as long as that lets it, and repeats nothing but what was refused.
+type keeper struct {
 	address         string
 	answered, fresh *atomic.Int64 // fresh: connections that ended before the agent took anything from them
 }
 
 // run calls until ctx ends. Its error is a request that was lost.
-func (c *caller) run(ctx context.Context) error {
+func (c *keeper) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		conn, err := net.Dial("tcp", c.address)
 		if err != nil {
@@ -42,7 +42,7 @@ func (c *caller) run(ctx context.Context) error {
 
 // use calls on one connection until the agent ends it. What fails on it before the first answer may have waited in the kernel, where no
 // agent can see it: of that the end of the listener can't be told.
-func (c *caller) use(ctx context.Context, conn net.Conn) error {
+func (c *keeper) use(ctx context.Context, conn net.Conn) error {
 	in := bufio.NewReader(conn)
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	for n := 0; ctx.Err() == nil; n++ {
@@ -91,7 +91,7 @@ func TestAgentSurvivesSIGTERMs(t *testing.T) {
 	var answered, fresh, overHTTP2 atomic.Int64
 	var group sync.WaitGroup
 	for range 6 {
-		c := &caller{a.Outbound, &answered, &fresh}
+		c := &keeper{a.Outbound, &answered, &fresh}
 		group.Go(func() {
 			if err := c.run(ctx); err != nil {
 				t.Error(err)

@@ -27,28 +27,6 @@ func choose[T any](short, full T) T {
 	return short
 }
 
-// agentWith starts an agent of shop/service with other options than the usual ones.
-func (m *mesh) agentWith(service string, change func(*harness.AgentOptions)) *local {
-	m.t.Helper()
-	path, err := agentBinary()
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	o := harness.AgentOptions{Binary: path, XDS: m.cp.XDS, Namespace: "shop", Service: service, StateDir: filepath.Join(m.t.TempDir(), "state")}
-	change(&o)
-	a, err := harness.StartAgent(within(m.t, patience), o)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	m.t.Cleanup(func() {
-		a.Kill()
-		if m.t.Failed() {
-			m.t.Logf("agent of %s said:\n%s", service, lastLines(a.Log(), 40))
-		}
-	})
-	return &local{Agent: a, Client: harness.NewClient(a.Outbound, 30*time.Second), t: m.t}
-}
-
 // traffic calls host a hundred times a second until the returned function is called, which tells what became of it.
 func (l *local) traffic(host string) (stop func() harness.Summary) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -124,7 +102,7 @@ func TestAgentSurvivesAFlappingControlPlane(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(link.Close)
-	a := m.agentWith("orders", func(o *harness.AgentOptions) { o.XDS = link.Address })
+	a := m.agentWith(harness.AgentOptions{XDS: link.Address})
 	a.reaches("payments", 200)
 	before, dials := a.resident(), link.Dials()
 
@@ -218,7 +196,7 @@ func TestAgentSurvivesADamagedFile(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		restarted := m.agentWith("orders", func(o *harness.AgentOptions) { o.StateDir, o.Outbound = dir, a.Outbound })
+		restarted := m.agentWith(harness.AgentOptions{StateDir: dir, Outbound: a.Outbound})
 		if call := restarted.Get("payments", "/"); call.Status != 200 {
 			t.Errorf("damage %d: %d %v, want 200", i, call.Status, call.Err)
 		}
@@ -261,14 +239,12 @@ func TestAgentFindsAnotherControlPlane(t *testing.T) {
 	m := newMesh(t)
 	m.service("payments", 1)
 	m.apply(m.manifest("orders"))
-	a := m.agentWith("orders", func(o *harness.AgentOptions) { o.XDS = "breakwater.invalid:18000," + m.cp.XDS })
+	a := m.agentWith(harness.AgentOptions{XDS: "breakwater.invalid:18000," + m.cp.XDS})
 	a.reaches("payments", 200)
 	a.learns(m, "payments")
 	a.saved(1)
 	a.Kill()
-	alone := m.agentWith("orders", func(o *harness.AgentOptions) {
-		o.XDS, o.StateDir, o.Outbound = "breakwater.invalid:18000", a.StateDir, a.Outbound
-	})
+	alone := m.agentWith(harness.AgentOptions{XDS: "breakwater.invalid:18000", StateDir: a.StateDir, Outbound: a.Outbound})
 	if call := alone.Get("payments", "/"); call.Status != 200 {
 		t.Errorf("with no name that resolves: %d %v, want 200 from the file", call.Status, call.Err)
 	}

@@ -24,7 +24,10 @@ func (m *mesh) agentWith(o harness.AgentOptions) *local {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	o.Binary, o.XDS, o.Namespace, o.Service = path, m.cp.XDS, "shop", "orders"
+	o.Binary, o.Namespace, o.Service = path, "shop", "orders"
+	if o.XDS == "" {
+		o.XDS = m.cp.XDS
+	}
 	if o.StateDir == "" {
 		o.StateDir = filepath.Join(m.t.TempDir(), "state")
 	}

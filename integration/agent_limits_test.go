@@ -127,7 +127,7 @@ func TestAgentWithFewFiles(t *testing.T) {
 	m := newMesh(t)
 	m.service("payments", 1)
 	m.apply(m.manifest("orders"))
-	a := m.agentWith("orders", func(o *harness.AgentOptions) { o.Before = []string{"prlimit", "--nofile=128", "--"} })
+	a := m.agentWith(harness.AgentOptions{Before: []string{"prlimit", "--nofile=128", "--"}})
 	a.reaches("payments", 200) // over a connection that stays
 	crowd := a.dial(300)
 	time.Sleep(200 * time.Millisecond)
@@ -177,9 +177,8 @@ func TestAgentWithAFullDisk(t *testing.T) {
 	}
 	dir := t.TempDir()
 	script := `mount -t tmpfs -o size=64k none "$1" && cp "$2" "$1" && { cat /dev/zero > "$1/full" 2>/dev/null; shift 2; exec "$@"; }`
-	a := m.agentWith("orders", func(o *harness.AgentOptions) {
-		o.StateDir, o.Outbound = dir, first.Outbound
-		o.Before = []string{"unshare", "-m", "--", "sh", "-c", script, "sh", dir, sound}
+	a := m.agentWith(harness.AgentOptions{
+		StateDir: dir, Outbound: first.Outbound, Before: []string{"unshare", "-m", "--", "sh", "-c", script, "sh", dir, sound},
 	})
 	a.learns(m, "payments")
 	eventually(t, func() error {
