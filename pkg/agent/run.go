@@ -96,7 +96,7 @@ func Run(ctx context.Context, config Config, log hclog.Logger) error {
 
 func (a *agent) newServer() (err error) {
 	options := proxy.Options{
-		Engine: a.engine, Dial: proxy.TCP, Listen: a.listen, Access: a.config.Access,
+		Engine: a.engine, Listen: a.listen, Access: a.config.Access,
 		Log: a.log.Named("http").StandardWriter(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 	}
 	if a.config.AccessLog != "" {
@@ -196,6 +196,9 @@ func (a *agent) apply(r dataplane.Resources) []dataplane.Fault {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	table, faults := dataplane.Compile(r, a.table)
+	if table != nil {
+		faults = proxy.CheckTLS(table, a.table)
+	}
 	if len(faults) > 0 {
 		return faults
 	}

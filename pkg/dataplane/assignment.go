@@ -48,6 +48,7 @@ func (r *reader) hosts(path string, a *endpointv3.ClusterLoadAssignment) *assign
 			at := fmt.Sprintf("%s.lb_endpoints[%d]", at, j)
 			h := Host{Priority: group.GetPriority(), Locality: locality, Weight: orValue(e.GetLoadBalancingWeight(), 1)}
 			h.Address = r.address(at+".endpoint.address", e.GetEndpoint().GetAddress())
+			h.Name = e.GetEndpoint().GetHostname()
 			h.Health = r.health(at+".health_status", e.GetHealthStatus())
 			if !seen[h.Address] {
 				seen[h.Address] = true

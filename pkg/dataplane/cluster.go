@@ -55,6 +55,7 @@ func (r *reader) cluster(path string, c *clusterv3.Cluster) *clusterPiece {
 		}
 	}
 	r.discovery(path, c, p)
+	p.cluster.TLS = r.upstreamTLS(path+".transport_socket", c.GetTransportSocket())
 	if a := c.GetTypedExtensionProtocolOptions()[httpProtocolOptions]; a != nil {
 		r.protocolOptions(path+".typed_extension_protocol_options["+`"`+httpProtocolOptions+`"]`, unpack[*httpv3.HttpProtocolOptions](a), &p.cluster)
 	}
@@ -101,14 +102,28 @@ func (r *reader) protocolOptions(path string, o *httpv3.HttpProtocolOptions, c *
 	c.MaxStream = common.GetMaxStreamDuration().AsDuration()
 	c.MaxHeaders = orValue(common.GetMaxHeadersCount(), c.MaxHeaders)
 	c.MaxHeadersKiB = orValue(common.GetMaxResponseHeadersKb(), c.MaxHeadersKiB)
-	if o.GetExplicitHttpConfig() == nil {
-		r.fault(path+".explicit_http_config", "is missing, and nothing else is enforced by this agent")
-	}
-	c.HTTP2 = o.GetExplicitHttpConfig().GetHttp2ProtocolOptions() != nil
+	r.protocol(path, o, c)
+	c.AutoSNI, c.AutoSAN = o.GetUpstreamHttpProtocolOptions().GetAutoSni(), o.GetUpstreamHttpProtocolOptions().GetAutoSanValidation()
 	if o.GetRetryPolicy() != nil {
 		c.Retry = r.retry(path+".retry_policy", o.GetRetryPolicy())
 		// Envoy takes neither from here: the route's hold.
 		c.Retry.PerTryTimeout, c.Retry.PerTryIdleTimeout = 0, 0
+	}
+}
+
+// protocol is what hosts are spoken to in.
+func (r *reader) protocol(path string, o *httpv3.HttpProtocolOptions, c *Cluster) {
+	switch p := o.GetUpstreamProtocolOptions().(type) {
+	case *httpv3.HttpProtocolOptions_ExplicitHttpConfig_:
+		c.HTTP2 = p.ExplicitHttpConfig.GetHttp2ProtocolOptions() != nil
+	case *httpv3.HttpProtocolOptions_AutoConfig:
+		if c.AutoHTTP = true; c.TLS == nil {
+			r.fault(path+".auto_config", "needs a transport_socket that negotiates the protocol")
+		}
+	case *httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig:
+		c.HTTPAsCaller = true
+	default:
+		r.fault(path+".explicit_http_config", "is missing, and so is what could stand for it")
 	}
 }
 

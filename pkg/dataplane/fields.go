@@ -52,13 +52,19 @@ func clusterFields() fields {
 			"common_http_protocol_options": {
 				"idle_timeout": nil, "max_stream_duration": nil, "max_headers_count": nil, "max_response_headers_kb": nil,
 			},
-			"explicit_http_config": {"http_protocol_options": http1Fields(), "http2_protocol_options": http2Tuning()},
-			"retry_policy":         retryFields(),
+			"explicit_http_config":           {"http_protocol_options": http1Fields(), "http2_protocol_options": http2Tuning()},
+			"auto_config":                    {"http_protocol_options": http1Fields(), "http2_protocol_options": http2Tuning()},
+			"use_downstream_protocol_config": {"http_protocol_options": http1Fields(), "http2_protocol_options": http2Tuning()},
+			"upstream_http_protocol_options": {"auto_sni": nil, "auto_san_validation": nil},
+			"retry_policy":                   retryFields(),
 			"http_filters": {"name": nil, "typed_config": {
 				"@envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec": {},
 			}},
 		}}},
 		"http2_protocol_options": http2Tuning(), // the old way to say it
+		"transport_socket": transportSocketFields("Upstream", fields{
+			"common_tls_context": commonTLSFields(), "sni": nil, "auto_host_sni": nil, "auto_sni_san_validation": nil,
+		}.and("max_session_keys", "enforce_rsa_key_usage")), // no session is resumed; Go looks at the key usage
 	}.and(
 		"alt_stat_name", "metadata", "track_cluster_stats", "wait_for_warm_on_init", "cleanup_interval",
 		"per_connection_buffer_limit_bytes",
@@ -94,6 +100,26 @@ func http2Tuning() fields {
 	return fields{}.and("hpack_table_size", "initial_stream_window_size", "initial_connection_window_size")
 }
 
+// transportSocketFields are those of a TLS context of one side, or of none.
+func transportSocketFields(side string, context fields) fields {
+	const prefix = "@envoy.extensions.transport_sockets."
+	return fields{"name": nil, "typed_config": {prefix + "tls.v3." + side + "TlsContext": context, prefix + "raw_buffer.v3.RawBuffer": {}}}
+}
+
+func commonTLSFields() fields {
+	pem := func() fields { return fields{"filename": nil, "inline_string": nil, "inline_bytes": nil} }
+	return fields{
+		"alpn_protocols": nil,
+		"tls_params":     {"tls_minimum_protocol_version": nil, "tls_maximum_protocol_version": nil},
+		"tls_certificates": fields{"certificate_chain": pem(), "private_key": pem()}.and(
+			"watched_directory"), // every file is watched
+		"validation_context": fields{
+			"trusted_ca": pem(), "system_root_certs": {}, "verify_certificate_hash": nil, "verify_certificate_spki": nil,
+			"match_typed_subject_alt_names": {"san_type": nil, "matcher": stringMatcherFields()},
+		}.and("watched_directory"),
+	}
+}
+
 func outlierFields() fields {
 	return fields{
 		"consecutive_5xx": nil, "enforcing_consecutive_5xx": nil,
@@ -111,8 +137,7 @@ func outlierFields() fields {
 }
 
 func assignmentFields() fields {
-	endpoint := fields{"address": address()}.and(
-		"hostname",            // for a host rewrite that is refused
+	endpoint := fields{"address": address(), "hostname": nil}.and(
 		"health_check_config", // for active health checks, which are refused
 		"observability_name",
 	)
@@ -133,6 +158,11 @@ func listenerFields() fields {
 			"@envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy":                            {"stat_prefix": nil, "cluster": nil, "idle_timeout": nil, "max_connect_attempts": nil},
 		}},
 		"filter_chain_match": {},
+		"transport_socket": transportSocketFields("Downstream", fields{
+			"common_tls_context": commonTLSFields(), "require_client_certificate": nil, "require_sni": nil,
+		}.and( // no session is resumed
+			"disable_stateless_session_resumption", "disable_stateful_session_resumption", "session_timeout", "prefer_client_ciphers",
+			"full_scan_certs_on_sni_mismatch")),
 	}.and("name", "metadata")
 	return fields{
 		"name": nil, "address": address(), "filter_chains": chain, "default_filter_chain": chain,
@@ -141,6 +171,7 @@ func listenerFields() fields {
 		"listener_filters": fields{"name": nil, "typed_config": {
 			// The agent looks at the first bytes anyhow.
 			"@envoy.extensions.filters.listener.http_inspector.v3.HttpInspector": nil,
+			"@envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector":   nil,
 		}},
 	}.and(
 		"stat_prefix", "metadata", "traffic_direction", "drain_type", "enable_reuse_port", "reuse_port", "connection_balance_config",

@@ -8,6 +8,7 @@ import (
 	filterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3" // listeners pack it
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 
@@ -47,6 +48,7 @@ func (r *reader) listener(path string, l *listenerv3.Listener) *listenerPiece {
 		}
 		chain, at = chains[0], path+".filter_chains[0]"
 	}
+	p.listener.TLS = r.downstreamTLS(at+".transport_socket", chain.GetTransportSocket())
 	filters := chain.GetFilters()
 	if len(filters) != 1 {
 		r.fault(at+".filters", "are %d; this agent enforces exactly one", len(filters))
@@ -95,9 +97,7 @@ func (r *reader) connectionManager(path string, m *hcmv3.HttpConnectionManager, 
 	r.routing(path, m, h, p)
 	r.refuse(path, m)
 	r.serverHeader(path, m, h)
-	if m.GetForwardClientCertDetails() != hcmv3.HttpConnectionManager_ALWAYS_FORWARD_ONLY {
-		h.DropHeaders = append(h.DropHeaders, "x-forwarded-client-cert") // no client shows a certificate here
-	}
+	r.clientCert(path, m, h, p.listener.TLS)
 	set := r.earlyMutations(path+".early_header_mutation_extensions", m, h)
 	r.httpFilters(path+".http_filters", m.GetHttpFilters(), set, h)
 	for i, u := range m.GetUpgradeConfigs() {
@@ -107,6 +107,23 @@ func (r *reader) connectionManager(path string, m *hcmv3.HttpConnectionManager, 
 		h.Websocket = u.GetEnabled() == nil || u.GetEnabled().GetValue()
 	}
 	return h
+}
+
+// clientCert is what becomes of x-forwarded-client-cert.
+func (r *reader) clientCert(path string, m *hcmv3.HttpConnectionManager, h *HTTP, t *DownstreamTLS) {
+	mode := m.GetForwardClientCertDetails()
+	if mode != hcmv3.HttpConnectionManager_ALWAYS_FORWARD_ONLY {
+		h.DropHeaders = append(h.DropHeaders, "x-forwarded-client-cert")
+	}
+	if t == nil || !t.RequireClientCertificate && !t.Verifies() {
+		return // no client shows a certificate here
+	}
+	switch mode {
+	case hcmv3.HttpConnectionManager_FORWARD_ONLY:
+		h.KeepCertOfMutual = true
+	case hcmv3.HttpConnectionManager_APPEND_FORWARD, hcmv3.HttpConnectionManager_SANITIZE_SET:
+		r.fault(path+".forward_client_cert_details", "%v is not enforced by this agent where clients show certificates", mode)
+	}
 }
 
 // routing is where the routes come from.

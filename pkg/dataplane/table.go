@@ -22,6 +22,7 @@ type Table struct {
 type Listener struct {
 	Name    string
 	Address netip.AddrPort
+	TLS     *DownstreamTLS // nil: plaintext
 	HTTP    *HTTP
 	TCP     *TCP
 }
@@ -39,6 +40,7 @@ type HTTP struct {
 	ServerHeader      string // "" passes the upstream's through
 	StripEnvoyHeaders bool   // the application's x-envoy-* request headers are dropped
 
+	KeepCertOfMutual     bool          // x-forwarded-client-cert of a caller with a certificate is passed on, whatever DropHeaders says
 	DropHeaders          []string      // request headers that are dropped on arrival, lower case
 	AddForwardedProto    bool          // a request without x-forwarded-proto gets one
 	AddRequestID         bool          // a request gets an x-request-id of its own
@@ -118,6 +120,10 @@ type Cluster struct {
 	Hosts   []Host   // by priority, locality, address
 
 	HTTP2                 bool
+	AutoHTTP              bool         // HTTP/2 or HTTP/1.1, as TLS negotiates
+	HTTPAsCaller          bool         // HTTP/2 or HTTP/1.1, as the request came
+	TLS                   *UpstreamTLS // nil: plaintext
+	AutoSNI, AutoSAN      bool         // the request's host is sent as the server's name; has to be in its certificate
 	ConnectTimeout        time.Duration
 	IdleTimeout           time.Duration                                // of an upstream connection without requests; 0: none
 	MaxStream             time.Duration                                // of one attempt
@@ -135,6 +141,7 @@ type Cluster struct {
 // Host is one endpoint of a cluster.
 type Host struct {
 	Address  netip.AddrPort
+	Name     string // its hostname; "" where it has none
 	Priority uint32
 	Weight   uint32 // at least 1
 	Locality string // region/zone/subZone

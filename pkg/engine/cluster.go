@@ -15,6 +15,7 @@ import (
 // Host is one host of one cluster, as long as tables name it.
 type Host struct {
 	Address netip.AddrPort
+	Name    string // its hostname; "" where it has none
 	State   *resilience.HostState
 
 	cluster *cluster
@@ -62,6 +63,9 @@ func (h *Host) ConnectFailed(timeout bool) {
 		h.cluster.stats.add(cxConnectTimeout)
 	}
 }
+
+// Count counts one event of the transport, under its own name below "cluster.<name>.".
+func (h *Host) Count(stat string) { h.cluster.stats.named.add(stat) }
 
 // cluster is what outlives tables: the counters, ejections and statistics of the cluster of one name.
 type cluster struct {
@@ -115,14 +119,14 @@ func (c *cluster) replaceHosts(list []dataplane.Host) []*Host {
 	states := make([]*resilience.HostState, len(list))
 	for i, config := range list {
 		h := c.hosts[config.Address]
-		if h == nil {
-			h = &Host{Address: config.Address, State: resilience.NewHostState(), cluster: c}
+		if h == nil || h.Name != config.Name { // as in Envoy, another name makes another host
+			h = &Host{Address: config.Address, Name: config.Name, State: resilience.NewHostState(), cluster: c}
 			h.pool = c.options.NewPool(h)
 		}
 		next[config.Address], hosts[i], states[i] = h, h, h.State
 	}
 	for address, h := range c.hosts {
-		if next[address] == nil {
+		if next[address] != h {
 			_ = h.pool.Close()
 		}
 	}

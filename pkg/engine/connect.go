@@ -2,7 +2,6 @@ package engine
 
 import (
 	"net/netip"
-	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
 	"github.com/breakwater-mesh/breakwater/pkg/resilience"
@@ -20,9 +19,9 @@ func (l *Lease) Release() {
 // Host is the host that the connection is to.
 func (l *Lease) Host() netip.AddrPort { return l.host.Address }
 
-// Connect picks a host of a cluster for a TCP stream and has dial connect to it within the timeout. A host that can't be reached is
+// Connect picks a host of a cluster for a TCP stream and has dial connect to it as the cluster says. A host that can't be reached is
 // charged for it. Without a lease the flags say why.
-func (e *Engine) Connect(cluster string, dial func(h *Host, timeout time.Duration) Failure) (*Lease, Flags) {
+func (e *Engine) Connect(cluster string, dial func(h *Host, config *dataplane.Cluster) Failure) (*Lease, Flags) {
 	snap := e.now.Load()
 	c := &Call{engine: e, snap: snap, route: &dataplane.Route{}, target: snap.clusters[cluster]}
 	if c.target == nil {
@@ -38,7 +37,7 @@ func (e *Engine) Connect(cluster string, dial func(h *Host, timeout time.Duratio
 	}
 	h.State.Begin()
 	lease := &Lease{h}
-	if failure := dial(h, serving.config.ConnectTimeout); failure != None {
+	if failure := dial(h, serving.config); failure != None {
 		h.ConnectFailed(failure == ConnectTimeout)
 		serving.live.record(h, resilience.ConnectFailed)
 		lease.Release()

@@ -19,6 +19,7 @@ func (e *Engine) Stats(yield func(name string, value int64)) {
 		}
 		live.stats.codes.each(func(code string, n int64) { yield(prefix+"upstream_rq_"+code, n) })
 		live.stats.retried.each(func(code string, n int64) { yield(prefix+"retry.upstream_rq_"+code, n) })
+		live.stats.named.each(func(name string, n int64) { yield(prefix+name, n) })
 		live.gauges(prefix, yield)
 	}
 }

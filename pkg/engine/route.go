@@ -11,6 +11,7 @@ import (
 // Request is what of a request decides its way.
 type Request struct {
 	Method, Authority string
+	Scheme            string // "http" or "https"
 	Path              string // with its query
 	Header            http.Header
 	Internal          bool // its x-envoy-* headers are to be heeded
@@ -28,7 +29,7 @@ func (r *Request) Get(name string) []string {
 	case ":path":
 		r.pseudo[0] = r.Path
 	case ":scheme":
-		r.pseudo[0] = "http"
+		r.pseudo[0] = r.Scheme
 	default:
 		return r.Header[http.CanonicalHeaderKey(name)]
 	}

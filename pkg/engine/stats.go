@@ -2,6 +2,7 @@ package engine
 
 import (
 	"strconv"
+	"sync"
 	"sync/atomic"
 
 	"github.com/breakwater-mesh/breakwater/pkg/resilience"
@@ -103,6 +104,25 @@ type stats struct {
 
 	rqTime    resilience.Timings // from the complete request to the complete response
 	connectMs resilience.Timings // of connections that were established
+	named     named
+}
+
+// named are statistics that only some clusters have, by name.
+type named struct{ by sync.Map }
+
+func (n *named) add(name string) {
+	counter, ok := n.by.Load(name)
+	if !ok {
+		counter, _ = n.by.LoadOrStore(name, new(atomic.Int64))
+	}
+	counter.(*atomic.Int64).Add(1)
+}
+
+func (n *named) each(yield func(name string, n int64)) {
+	n.by.Range(func(name, counter any) bool {
+		yield(name.(string), counter.(*atomic.Int64).Load())
+		return true
+	})
 }
 
 // completed counts an answer.

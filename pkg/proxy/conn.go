@@ -3,10 +3,12 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -64,7 +66,12 @@ func (c *conn) usable() bool {
 	if c.in.Buffered() > 0 {
 		return false
 	}
-	s, ok := c.Conn.(syscall.Conn)
+	secured, isTLS := c.Conn.(*tls.Conn)
+	under := c.Conn
+	if isTLS {
+		under = secured.NetConn()
+	}
+	s, ok := under.(syscall.Conn)
 	if !ok {
 		return true
 	}
@@ -78,7 +85,16 @@ func (c *conn) usable() bool {
 		_, _, peeked = syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		return true
 	})
-	return err == nil && (peeked == syscall.EAGAIN || peeked == syscall.EWOULDBLOCK)
+	silent := err == nil && (peeked == syscall.EAGAIN || peeked == syscall.EWOULDBLOCK)
+	return silent || isTLS && err == nil && peeked == nil && c.onlyTLS()
+}
+
+// onlyTLS reads what has come, and reports whether that was of TLS alone, such as a session ticket: neither an end nor data.
+func (c *conn) onlyTLS() bool {
+	_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
+	_, err := c.in.Peek(1)
+	_ = c.SetReadDeadline(time.Time{})
+	return errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // expire makes reads and writes fail when ctx ends. The returned function ends that, and reports whether ctx had not ended.

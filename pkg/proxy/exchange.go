@@ -19,9 +19,21 @@ const expectedTimeout = "X-Envoy-Expected-Rq-Timeout-Ms"
 // continueWait is how long an application that expects 100-continue waits for a host that does not say it.
 const continueWait = time.Second
 
-// exchange sends the attempts of one request: it is the engine's Upstream. Its fields up to informational do not change.
+// exchange sends the attempts of one request: it is the engine's Upstream.
 type exchange struct {
+	outgoing
+
+	reader  *bodyReader    // of the last Try; nil without a body
+	resp    *http.Response // of the last Try
+	release func(reuse bool)
+}
+
+// outgoing is what is sent. It does not change while attempts are made.
+type outgoing struct {
 	method, target, host string
+	authority            string      // that the application asked for; host may be another
+	scheme               string      // of the application's request
+	http2                bool        // likewise
 	header               http.Header // without hop-by-hop headers
 	trailer              http.Header // its values are there once the body has ended; not to be read before
 	announced            []string    // names of trailers
@@ -31,10 +43,6 @@ type exchange struct {
 	expect               bool        // the application waits for 100-continue
 	informational        func(status int, h http.Header)
 	expected             func() time.Duration // what the host is told that its answer may take; 0: nothing
-
-	reader  *bodyReader    // of the last Try; nil without a body
-	resp    *http.Response // of the last Try
-	release func(reuse bool)
 }
 
 // Try implements engine.Upstream.
@@ -45,14 +53,25 @@ func (x *exchange) Try(ctx context.Context, a *engine.Attempt) engine.Result {
 	if x.body != nil && !x.expect {
 		x.body.start() // also while the attempt waits for a connection
 	}
-	p := a.Host.Pool().(*pools)
-	if a.Config.HTTP2 && x.upgrade == "" {
-		return x.try2(ctx, a, &p.h2[a.Priority])
+	l := a.Host.Pool().(*pools).of(a.Config, serverName(a.Config, x.authority))
+	for range 3 { // a host that goes on changing its mind can't be spoken to
+		try := x.try1
+		if x.upgrade == "" && l.http2(a.Config, x.http2) {
+			try = x.try2
+		}
+		if res, moved := try(ctx, a, l); !moved {
+			return res
+		}
 	}
-	pool := &p.h1[a.Priority]
+	return engine.Result{Failure: engine.ProtocolError}
+}
+
+// try1 is Try over HTTP/1.1. Moved says that the attempt is still to be made, in the other protocol.
+func (x *exchange) try1(ctx context.Context, a *engine.Attempt, l *lane) (res engine.Result, moved bool) {
+	pool := &l.h1[a.Priority]
 	c, failure := pool.get(ctx, a)
-	if failure != engine.None {
-		return engine.Result{Failure: failure}
+	if c == nil {
+		return engine.Result{Failure: failure}, failure == engine.None
 	}
 	stop := c.expire(ctx)
 	written := x.write(c)
@@ -60,7 +79,7 @@ func (x *exchange) Try(ctx context.Context, a *engine.Attempt) engine.Result {
 		reuse = reuse && x.sent(written)
 		x.closeReader()
 		if !stop() || !reuse || c.in.Buffered() > 0 {
-			pool.discard(c, a.Config.ConnectTimeout)
+			pool.discard(c, a.Config)
 			return
 		}
 		pool.put(c)
@@ -68,14 +87,14 @@ func (x *exchange) Try(ctx context.Context, a *engine.Attempt) engine.Result {
 	resp, err := x.read(c, headLimitOf(a.Config))
 	if err != nil {
 		finish(false)
-		return engine.Result{Failure: x.failure(failureOf(ctx, err))}
+		return engine.Result{Failure: x.failure(failureOf(ctx, err))}, false
 	}
 	x.resp = resp
 	x.release = func(reuse bool) { finish(reuse && !resp.Close && resp.StatusCode != http.StatusSwitchingProtocols) }
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		resp.Body = &tunnel{c: c, stop: stop}
 	}
-	return engine.Result{Status: resp.StatusCode, Header: resp.Header}
+	return engine.Result{Status: resp.StatusCode, Header: resp.Header}, false
 }
 
 // sentWait is how long the sender of a whole body may take to notice.
@@ -103,10 +122,10 @@ func (x *exchange) sent(written <-chan error) bool {
 
 // Fork implements engine.Upstream. What a fork hears before its response stays with it.
 func (x *exchange) Fork() engine.Upstream {
-	return &exchange{ // a Try of x may be writing its other fields
-		method: x.method, target: x.target, host: x.host, header: x.header, trailer: x.trailer, announced: x.announced, length: x.length, body: x.body,
-		upgrade: x.upgrade, informational: func(int, http.Header) {}, expected: x.expected,
-	}
+	fork := &exchange{outgoing: x.outgoing} // the rest belongs to a Try that may be running
+	fork.expect = false
+	fork.informational = func(int, http.Header) {}
+	return fork
 }
 
 // Drop implements engine.Upstream. The connection is kept where the rest of the response is here already.

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/metadata"
@@ -34,13 +35,13 @@ func (s *service) FullDuplexCall(stream grpc_testing.TestService_FullDuplexCallS
 }
 
 // grpcHost starts s and returns its address.
-func grpcHost(t *testing.T, s *service) string {
+func grpcHost(t *testing.T, s *service, options ...grpc.ServerOption) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer()
+	server := grpc.NewServer(options...)
 	grpc_testing.RegisterTestServiceServer(server, s)
 	done := make(chan struct{})
 	go func() {
@@ -56,8 +57,12 @@ func grpcHost(t *testing.T, s *service) string {
 
 // dialGRPC is a client of the service through the proxy.
 func (f *fixture) dialGRPC() grpc_testing.TestServiceClient {
+	return f.dialGRPCOver(insecure.NewCredentials())
+}
+
+func (f *fixture) dialGRPCOver(creds credentials.TransportCredentials) grpc_testing.TestServiceClient {
 	f.t.Helper()
-	conn, err := grpc.NewClient("passthrough:///"+f.address(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+	conn, err := grpc.NewClient("passthrough:///"+f.address(), grpc.WithTransportCredentials(creds),
 		grpc.WithAuthority("payments.shop"), grpc.WithDisableRetry())
 	if err != nil {
 		f.t.Fatal(err)
@@ -75,22 +80,31 @@ func within(t *testing.T) context.Context {
 func http2(f *fixture) { f.cluster.HTTP2 = true }
 
 func TestGRPCStreamsBothWays(t *testing.T) {
-	f := newFixture(t, http2, grpcHost(t, &service{duplex: func(s grpc_testing.TestService_FullDuplexCallServer) error {
-		for {
-			in, err := s.Recv()
-			if err == io.EOF {
-				s.SetTrailer(metadata.Pairs("sum", "42"))
-				return status.Error(codes.DataLoss, "at the end: 100 %")
-			}
-			if err != nil {
-				return err
-			}
-			if err := s.Send(&grpc_testing.StreamingOutputCallResponse{Payload: in.GetPayload()}); err != nil {
-				return err
-			}
+	f := newFixture(t, http2, grpcHost(t, &service{duplex: echo}))
+	converse(t, f.dialGRPC())
+}
+
+// echo sends every message back, and ends with a status of its own.
+func echo(s grpc_testing.TestService_FullDuplexCallServer) error {
+	for {
+		in, err := s.Recv()
+		if err == io.EOF {
+			s.SetTrailer(metadata.Pairs("sum", "42"))
+			return status.Error(codes.DataLoss, "at the end: 100 %")
 		}
-	}}))
-	stream, err := f.dialGRPC().FullDuplexCall(within(t))
+		if err != nil {
+			return err
+		}
+		if err := s.Send(&grpc_testing.StreamingOutputCallResponse{Payload: in.GetPayload()}); err != nil {
+			return err
+		}
+	}
+}
+
+// converse is a client of echo.
+func converse(t *testing.T, client grpc_testing.TestServiceClient) {
+	t.Helper()
+	stream, err := client.FullDuplexCall(within(t))
 	if err != nil {
 		t.Fatal(err)
 	}

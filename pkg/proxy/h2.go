@@ -39,7 +39,7 @@ func (c *counted) Close() error {
 	return c.Conn.Close()
 }
 
-// take reserves a stream for the attempt and admits it.
+// take reserves a stream for the attempt and admits it. Without one and without a failure the other protocol's pool is to be asked.
 func (p *pool2) take(ctx context.Context, a *engine.Attempt) (*http.ClientConn, engine.Failure) {
 	cc := p.reserve()
 	if cc == nil {
@@ -49,7 +49,7 @@ func (p *pool2) take(ctx context.Context, a *engine.Attempt) (*http.ClientConn, 
 		var failure engine.Failure
 		cc, failure = p.wait(ctx, a)
 		a.Unqueue()
-		if failure != engine.None {
+		if failure != engine.None || cc == nil {
 			return nil, failure
 		}
 	}
@@ -158,12 +158,8 @@ func (p *pool2) connect2(config *dataplane.Cluster) {
 	if cc == nil {
 		p.mu.Lock()
 		p.dialing = false
-		waiters := p.waiters
-		p.waiters = nil
 		p.mu.Unlock()
-		for _, w := range waiters { // what the host refused to one it refuses to all
-			w.c <- grant{failure: failure}
-		}
+		p.tellAll(grant{failure: failure, moved: failure == engine.None})
 		return
 	}
 	served := p.serve(cc) // before it is retired, where the host has gone meanwhile
@@ -184,12 +180,17 @@ func (p *pool2) connect2(config *dataplane.Cluster) {
 	p.serve(cc) // who came in between
 }
 
+// open2 returns neither a connection nor a failure where the host has chosen HTTP/1.1: that pool has the connection then.
 func (p *pool2) open2(config *dataplane.Cluster) (*http.ClientConn, engine.Failure) {
-	raw, failure := dialHost(p.dial, p.host, config.ConnectTimeout)
+	raw, chosen, failure := p.lane.open(config, offer(config, true))
 	if failure != engine.None {
 		p.host.ConnectFailed(failure == engine.ConnectTimeout)
 		p.closedOne()
 		return nil, failure
+	}
+	if config.AutoHTTP && chosen != "h2" {
+		p.cede(raw)
+		return nil, engine.None
 	}
 	raw = &counted{Conn: raw, ended: p.closedOne}
 	cc, err := transport2(raw, config).NewClientConn(context.Background(), "http", p.host.Address.String())
@@ -198,6 +199,19 @@ func (p *pool2) open2(config *dataplane.Cluster) (*http.ClientConn, engine.Failu
 		return nil, engine.Termination
 	}
 	return cc, engine.None
+}
+
+// cede gives a connection to the pool of HTTP/1.1.
+func (p *pool2) cede(raw net.Conn) {
+	p.lane.chosen.Store(true)
+	p.mu.Lock()
+	p.open--
+	p.mu.Unlock()
+	h1 := &p.lane.h1[p.priority]
+	h1.mu.Lock()
+	h1.open++
+	h1.mu.Unlock()
+	h1.put(newConn(raw, h1.closedOne))
 }
 
 // changed is told of a connection with room, or that has ended. It may be called while use is held.
@@ -259,11 +273,11 @@ func transport2(raw net.Conn, config *dataplane.Cluster) *http.Transport {
 	}
 }
 
-// try2 is Try over HTTP/2.
-func (x *exchange) try2(ctx context.Context, a *engine.Attempt, p *pool2) engine.Result {
-	cc, failure := p.take(ctx, a)
-	if failure != engine.None {
-		return engine.Result{Failure: failure}
+// try2 is Try over HTTP/2. Moved says that the attempt is still to be made, in the other protocol.
+func (x *exchange) try2(ctx context.Context, a *engine.Attempt, l *lane) (res engine.Result, moved bool) {
+	cc, failure := l.h2[a.Priority].take(ctx, a)
+	if cc == nil {
+		return engine.Result{Failure: failure}, failure == engine.None
 	}
 	trace := &httptrace.ClientTrace{
 		Got1xxResponse: func(status int, h textproto.MIMEHeader) error {
@@ -274,10 +288,10 @@ func (x *exchange) try2(ctx context.Context, a *engine.Attempt, p *pool2) engine
 	resp, err := cc.RoundTrip(x.request2(httptrace.WithClientTrace(ctx, trace)))
 	if err != nil {
 		x.closeReader()
-		return engine.Result{Failure: x.failure(failureOf2(ctx, err))}
+		return engine.Result{Failure: x.failure(failureOf2(ctx, err))}, false
 	}
 	x.resp, x.release = resp, func(bool) { x.closeReader() }
-	return engine.Result{Status: resp.StatusCode, Header: resp.Header}
+	return engine.Result{Status: resp.StatusCode, Header: resp.Header}, false
 }
 
 func (x *exchange) request2(ctx context.Context) *http.Request {
@@ -292,12 +306,12 @@ func (x *exchange) request2(ctx context.Context) *http.Request {
 	}
 	opaque := x.target
 	if strings.HasPrefix(opaque, "//") {
-		opaque = "http://" + x.host + opaque
+		opaque = x.scheme + "://" + x.host + opaque
 	}
 	req := new(http.Request).WithContext(ctx)
 	req.Method, req.Host, req.Header = x.method, x.host, header
 	req.Proto, req.ProtoMajor, req.Body = "HTTP/2.0", 2, http.NoBody
-	req.URL = &url.URL{Scheme: "http", Host: x.host, Opaque: opaque}
+	req.URL = &url.URL{Scheme: x.scheme, Host: x.host, Opaque: opaque}
 	if x.body != nil {
 		req.ContentLength, req.Trailer = x.length, make(http.Header, len(x.announced))
 		for _, name := range x.announced {

@@ -67,7 +67,7 @@ func newFixture(t testing.TB, change func(*fixture), hosts ...string) *fixture {
 	}
 	f.engine = engine.New(engine.Options{NewPool: proxy.Pools(proxy.TCP), Rand: rand.Uint64})
 	f.server = proxy.NewServer(proxy.Options{
-		Engine: f.engine, Dial: proxy.TCP, Log: io.Discard, Access: f.access,
+		Engine: f.engine, Log: io.Discard, Access: f.access,
 		Listen: func(address string) (net.Listener, error) { return net.Listen("tcp", address) },
 	})
 	if err := f.server.SetTable(f.table); err != nil {

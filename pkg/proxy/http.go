@@ -27,7 +27,7 @@ func (l *listener) serve(w http.ResponseWriter, r *http.Request) {
 	arrive(r, config)
 	call := l.server.engine.Begin(config, &engine.Request{
 		Method: r.Method, Authority: r.Host, Path: r.RequestURI, Header: r.Header,
-		Internal: !config.StripEnvoyHeaders,
+		Scheme: schemeOf(r), Internal: !config.StripEnvoyHeaders,
 	})
 	l.stats.Request(r.ProtoMajor)
 	var before early
@@ -82,11 +82,14 @@ func arrive(r *http.Request, config *dataplane.HTTP) {
 		}
 		r.RequestURI = target
 	}
+	keep := config.KeepCertOfMutual && r.TLS != nil && len(r.TLS.PeerCertificates) > 0
 	for _, name := range config.DropHeaders {
-		r.Header.Del(name)
+		if !keep || name != "x-forwarded-client-cert" {
+			r.Header.Del(name)
+		}
 	}
 	if config.AddForwardedProto && r.Header["X-Forwarded-Proto"] == nil {
-		r.Header["X-Forwarded-Proto"] = []string{"http"}
+		r.Header["X-Forwarded-Proto"] = []string{schemeOf(r)}
 	}
 	if config.AddRequestID && r.Header["X-Request-Id"] == nil {
 		r.Header["X-Request-Id"] = []string{rand.Text()}
@@ -101,9 +104,18 @@ func arrive(r *http.Request, config *dataplane.HTTP) {
 	}
 }
 
+// schemeOf is how r came.
+func schemeOf(r *http.Request) string {
+	if r.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
 // newExchange makes the upstream side of r.
 func newExchange(w http.ResponseWriter, r *http.Request, call *engine.Call, before *early) *exchange {
-	x := &exchange{method: r.Method, target: r.RequestURI, host: r.Host, length: r.ContentLength, trailer: r.Trailer}
+	x := &exchange{outgoing: outgoing{method: r.Method, target: r.RequestURI, host: r.Host, length: r.ContentLength, trailer: r.Trailer}}
+	x.authority, x.scheme, x.http2 = r.Host, schemeOf(r), r.ProtoMajor == 2
 	x.expected = call.ExpectedTimeout
 	x.announced = slices.Collect(maps.Keys(r.Trailer))
 	x.upgrade = upgradeOf(r)

@@ -2,50 +2,22 @@ package proxy
 
 import (
 	"context"
-	"errors"
-	"net"
 	"net/http"
-	"os"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
 	"github.com/breakwater-mesh/breakwater/pkg/engine"
 	"github.com/breakwater-mesh/breakwater/pkg/resilience"
 )
-
-// pools are the connections to one host.
-type pools struct {
-	dial func(ctx context.Context, address string) (net.Conn, error)
-	h1   [resilience.Priorities]pool
-	h2   [resilience.Priorities]pool2
-}
-
-// newPools makes the pools of h, which close with it.
-func newPools(h *engine.Host, dial func(ctx context.Context, address string) (net.Conn, error)) *pools {
-	p := &pools{dial: dial}
-	for i := range resilience.Priorities {
-		p.h1[i] = pool{host: h, priority: i, dial: dial}
-		p.h2[i].pool = pool{host: h, priority: i, dial: dial}
-	}
-	return p
-}
-
-// Close ends idle connections now and the others after their exchange.
-func (p *pools) Close() error {
-	for i := range p.h1 {
-		p.h1[i].shut()
-		p.h2[i].shut()
-	}
-	return nil
-}
 
 // pool holds HTTP/1 connections to a host. A request takes an idle connection, or waits for the first that comes: one that was
 // opened for it, or one that another request gave back.
 type pool struct {
 	host     *engine.Host
 	priority resilience.Priority
-	dial     func(ctx context.Context, address string) (net.Conn, error)
+	lane     *lane
 
 	mu      sync.Mutex
 	idle    []*conn // the last is the freshest
@@ -60,12 +32,13 @@ type pool struct {
 type waiter struct{ c chan grant }
 
 type grant struct {
+	moved   bool             // the host has chosen the other protocol: its pool is to be asked
 	conn    *conn            // of HTTP/1
 	stream  *http.ClientConn // of HTTP/2, with a stream reserved
 	failure engine.Failure
 }
 
-// get takes a connection for the attempt: admitted, or Failure says why not.
+// get takes a connection for the attempt: admitted, or Failure says why not. Without either the other protocol's pool is to be asked.
 func (p *pool) get(ctx context.Context, a *engine.Attempt) (*conn, engine.Failure) {
 	if c := p.takeIdle(); c != nil {
 		return p.admit(c, a)
@@ -74,11 +47,11 @@ func (p *pool) get(ctx context.Context, a *engine.Attempt) (*conn, engine.Failur
 		return nil, engine.Overflow
 	}
 	w := &waiter{c: make(chan grant, 1)}
-	p.enqueue(w, a.Config.ConnectTimeout, a.Config.IdleTimeout)
+	p.enqueue(w, a.Config)
 	select {
 	case g := <-w.c:
 		a.Unqueue()
-		if g.failure != engine.None {
+		if g.failure != engine.None || g.moved {
 			return nil, g.failure
 		}
 		return p.admit(g.conn, a)
@@ -117,16 +90,16 @@ func (p *pool) takeIdle() *conn {
 }
 
 // enqueue adds w and opens a connection for it, if the limits allow. A pool without connections may always open one.
-func (p *pool) enqueue(w *waiter, connect, idle time.Duration) {
+func (p *pool) enqueue(w *waiter, config *dataplane.Cluster) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiters = append(p.waiters, w)
-	p.timeout = idle
+	p.timeout = config.IdleTimeout
 	if !p.host.OpenConnection(p.priority, p.open == 0) {
 		return
 	}
 	p.open++
-	go p.connect(connect)
+	go p.connect(config)
 }
 
 func (p *pool) cancel(w *waiter) {
@@ -142,45 +115,32 @@ func (p *pool) cancel(w *waiter) {
 	}
 }
 
-// connect opens a connection within timeout, and hands it to whoever waits longest.
-func (p *pool) connect(timeout time.Duration) {
-	c, failure := dialHost(p.dial, p.host, timeout)
-	if failure != engine.None {
-		p.failed(failure)
-		return
-	}
-	p.put(newConn(c, p.closedOne))
-}
-
-// dialHost opens a connection; timeout 0 is none.
-func dialHost(dial func(context.Context, string) (net.Conn, error), h *engine.Host, timeout time.Duration) (net.Conn, engine.Failure) {
-	ctx, cancel := context.Background(), context.CancelFunc(func() {})
-	if timeout > 0 {
-		ctx, cancel = context.WithTimeout(ctx, timeout)
-	}
-	defer cancel()
-	begun := time.Now()
-	c, err := dial(ctx, h.Address.String())
+// connect opens a connection, and hands it to whoever waits longest.
+func (p *pool) connect(config *dataplane.Cluster) {
+	c, chosen, failure := p.lane.open(config, offer(config, false))
 	switch {
-	case err == nil:
-		h.Connected(time.Since(begun))
-		return c, engine.None
-	case ctx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, engine.ConnectTimeout
+	case failure != engine.None:
+		p.host.ConnectFailed(failure == engine.ConnectTimeout)
+		p.closedOne()
+		p.tellAll(grant{failure: failure})
+	case config.AutoHTTP && chosen == "h2":
+		p.lane.chosen.Store(false)
+		_ = c.Close()
+		p.closedOne()
+		p.tellAll(grant{moved: true})
+	default:
+		p.put(newConn(c, p.closedOne))
 	}
-	return nil, engine.ConnectRefused
 }
 
-// failed tells everyone who waits: what the host refused to one it refuses to all.
-func (p *pool) failed(failure engine.Failure) {
-	p.host.ConnectFailed(failure == engine.ConnectTimeout)
+// tellAll tells everyone who waits that there is no connection: what the host refused to one it refuses to all.
+func (p *pool) tellAll(g grant) {
 	p.mu.Lock()
 	waiters := p.waiters
 	p.waiters = nil
 	p.mu.Unlock()
-	p.closedOne()
 	for _, w := range waiters {
-		w.c <- grant{failure: failure}
+		w.c <- g
 	}
 }
 
@@ -215,13 +175,13 @@ func (p *pool) put(c *conn) {
 }
 
 // discard closes a connection that can't be used again, and opens another for those who wait.
-func (p *pool) discard(c *conn, connect time.Duration) {
+func (p *pool) discard(c *conn, config *dataplane.Cluster) {
 	_ = c.Close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.waiters) > 0 && p.host.OpenConnection(p.priority, p.open == 0) {
 		p.open++
-		go p.connect(connect)
+		go p.connect(config)
 	}
 }
 
@@ -243,6 +203,12 @@ func (p *pool) expire() {
 	for _, c := range old {
 		_ = c.Close()
 	}
+}
+
+func (p *pool) empty() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.open == 0 && len(p.waiters) == 0
 }
 
 // shut closes idle connections; those in use close when they come back.

@@ -32,13 +32,15 @@ func TCP(ctx context.Context, address string) (net.Conn, error) {
 
 // Pools makes engine.Options.NewPool.
 func Pools(dial Dial) func(*engine.Host) io.Closer {
-	return func(h *engine.Host) io.Closer { return newPools(h, dial) }
+	s := &secrets{by: map[string]*secret{}}
+	return func(h *engine.Host) io.Closer {
+		return &pools{host: h, dial: dial, secrets: s, lanes: map[laneKey]*lane{}}
+	}
 }
 
 // Options are what a Server is made of.
 type Options struct {
 	Engine *engine.Engine
-	Dial   Dial
 	// Listen opens a listener on an "ip:port".
 	Listen func(address string) (net.Listener, error)
 	// Log gets what net/http has to say.
@@ -66,6 +68,7 @@ type listener struct {
 	name    string
 	address string
 	net     net.Listener
+	secure  *secured // over net; nil: plaintext
 	stats   listenerStats
 	config  atomic.Pointer[dataplane.HTTP]
 	tcp     atomic.Pointer[dataplane.TCP]
@@ -90,7 +93,7 @@ func (s *Server) SetTable(t *dataplane.Table) error {
 		return net.ErrClosed
 	}
 	for name, l := range s.listeners {
-		if config := t.Listeners[name]; config == nil || config.Address.String() != l.address || (config.HTTP != nil) != (l.http != nil) {
+		if config := t.Listeners[name]; config == nil || config.Address.String() != l.address || (config.HTTP != nil) != (l.http != nil) || (config.TLS != nil) != (l.secure != nil) {
 			delete(s.listeners, name)
 			s.retired.Go(func() { l.drain(context.Background()) })
 		}
@@ -146,6 +149,11 @@ func (s *Server) open(config *dataplane.Listener) (*listener, error) {
 		return nil, err
 	}
 	l := &listener{server: s, name: config.Name, address: config.Address.String(), net: accept, done: make(chan struct{})}
+	if config.TLS != nil {
+		l.secure = newSecured(accept, config.TLS)
+		accept = l.secure
+		l.net = accept
+	}
 	l.configure(config)
 	if config.HTTP == nil {
 		go l.acceptTCP()
@@ -162,6 +170,9 @@ func (s *Server) open(config *dataplane.Listener) (*listener, error) {
 func (l *listener) configure(config *dataplane.Listener) {
 	l.config.Store(config.HTTP)
 	l.tcp.Store(config.TCP)
+	if l.secure != nil {
+		l.secure.configure(config.TLS)
+	}
 }
 
 // newHTTP makes net/http strict and silent. What it takes from config stays as it was when the listener was opened.
@@ -169,6 +180,7 @@ func (l *listener) newHTTP(config *dataplane.HTTP) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
+	protocols.SetHTTP2(true) // where TLS negotiates it
 	server := &http.Server{
 		Handler:                      http.HandlerFunc(l.serve),
 		Protocols:                    protocols,

@@ -74,6 +74,9 @@ func (s *Server) Stats(yield func(name string, value int64)) {
 			yield(at+"downstream_cx_active", active)
 			yield(at+"downstream_cx_destroy", total-active)
 		}
+		if l.secure != nil {
+			l.secure.stats(under+"ssl.", yield)
+		}
 		if l.http == nil {
 			continue
 		}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
 	"github.com/breakwater-mesh/breakwater/pkg/engine"
 )
 
@@ -84,9 +85,8 @@ func (l *listener) forward(c net.Conn) {
 	config := l.tcp.Load()
 	begun := time.Now()
 	var up net.Conn
-	lease, flags := l.server.engine.Connect(config.Cluster, func(h *engine.Host, timeout time.Duration) engine.Failure {
-		conn, failure := dialHost(l.server.options.Dial, h, timeout)
-		up = conn
+	lease, flags := l.server.engine.Connect(config.Cluster, func(h *engine.Host, cluster *dataplane.Cluster) (failure engine.Failure) {
+		up, _, failure = h.Pool().(*pools).of(cluster, "").open(cluster, nil)
 		return failure
 	})
 	if lease == nil {
