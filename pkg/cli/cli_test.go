@@ -14,7 +14,9 @@ import (
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/apiserver"
+	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/cli"
+	"github.com/breakwater-mesh/breakwater/pkg/client"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/reconcile"
 	"github.com/breakwater-mesh/breakwater/pkg/store"
@@ -40,7 +42,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else every bwctl under the race detector ends with a nap of a second
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exit": wantExit},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exit": wantExit, "lease": lease},
 	})
 }
 
@@ -81,6 +83,18 @@ func (book) Proxies() []api.Proxy {
 
 func (book) Programmed(manifest.Key) api.Condition {
 	return api.Condition{Status: api.True, Reason: "Acked"}
+}
+
+// lease registers an endpoint of shop/SERVICE as its agent does: lease SERVICE ID ADDRESS.
+func lease(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: lease SERVICE ID ADDRESS")
+	}
+	c, err := client.New(ts.Getenv("BREAKWATER_SERVER"))
+	ts.Check(err)
+	defer c.Close()
+	_, err = c.LeaseEndpoint(context.Background(), "shop", args[0], args[1], catalog.EndpointSpec{Address: args[2]}, time.Minute)
+	ts.Check(err)
 }
 
 // wantExit runs a command that must end with an exit code.

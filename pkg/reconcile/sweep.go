@@ -58,8 +58,8 @@ func (l *Loop) heard() (since time.Time, ok bool) {
 // marks are the writes that say of silent endpoints that they are stale as of now. A replica that has heard the store for less than
 // two of an endpoint's leases says nothing: agents may have had nobody to renew with.
 func marks(w *world.World, now, heard time.Time) (list []store.Txn) {
-	for e := range w.Leased {
-		if absence, _ := w.Absence(e); absence != world.Unheard || now.Sub(heard) < 2*e.Lease {
+	for e := range w.Unheard {
+		if now.Sub(heard) < 2*e.Lease {
 			continue
 		}
 		key := world.EndpointKey{Service: e.Service, ID: e.ID}

@@ -125,12 +125,13 @@ func TestMetricsAreApart(t *testing.T) {
 
 func TestLeasedEndpointsAreCountedByState(t *testing.T) {
 	m := NewMetrics()
-	m.Leased([]string{"live", "stale"}, func(state string) int { return map[string]int{"live": 5, "stale": 2}[state] })
-	w := httptest.NewRecorder()
-	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
-	for _, want := range []string{`breakwater_leased_endpoints{state="live"} 5`, `breakwater_leased_endpoints{state="stale"} 2`} {
-		if !strings.Contains(w.Body.String(), want) {
-			t.Errorf("no %s in\n%s", want, w.Body.String())
+	counts := map[string]int{"live": 5, "stale": 2}
+	m.Leased([]string{"live", "stale"}, func(state string) int { return counts[state] })
+	series := scrape(t, m)
+	for state, want := range map[string]string{"live": "5", "stale": "2"} {
+		name := `breakwater_leased_endpoints{state="` + state + `"}`
+		if got := series[name]; got != want {
+			t.Errorf("%s = %q, want %s", name, got, want)
 		}
 	}
 }

@@ -81,6 +81,35 @@ func (w *World) Leased(yield func(catalog.Endpoint) bool) {
 	}
 }
 
+// Unheard yields the leased endpoints that are Unheard, in no order.
+func (w *World) Unheard(yield func(catalog.Endpoint) bool) {
+	for key := range w.unheard {
+		if e, ok := w.Endpoint(key); ok && !yield(e) {
+			return
+		}
+	}
+}
+
+// withUnheard is old, with what c has changed.
+func (w *World) withUnheard(old map[EndpointKey]bool, c Changes) map[EndpointKey]bool {
+	next := orNew(maps.Clone(old))
+	check := func(key EndpointKey) {
+		delete(next, key)
+		if e, ok := w.Endpoint(key); ok {
+			if absence, _ := w.Absence(e); absence == Unheard {
+				next[key] = true
+			}
+		}
+	}
+	for key := range c.Endpoints {
+		check(key)
+	}
+	for key := range c.Lives {
+		check(key)
+	}
+	return next
+}
+
 // MarkOf is the mark for an endpoint that is found silent at now.
 func (w *World) MarkOf(key EndpointKey, now time.Time) Mark {
 	return Mark{Since: now, Of: w.size(key.Service), Fleet: w.fleet()}

@@ -90,6 +90,25 @@ func (f *fleet) want(name, standing string) {
 	}
 }
 
+// wantUnheard compares those that are told to be unheard with all that are.
+func (f *fleet) wantUnheard() {
+	f.t.Helper()
+	told := map[EndpointKey]bool{}
+	for e := range f.Unheard {
+		told[EndpointKey{e.Service, e.ID}] = true
+	}
+	for e := range f.Leased {
+		absence, _ := f.Absence(e)
+		if key := (EndpointKey{e.Service, e.ID}); told[key] != (absence == Unheard) {
+			f.t.Errorf("%v is %s, told to be unheard: %v", key, absence, told[key])
+		}
+		delete(told, EndpointKey{e.Service, e.ID})
+	}
+	if len(told) > 0 {
+		f.t.Errorf("unheard, though they do not exist: %v", told)
+	}
+}
+
 func TestASilentEndpointStaysUntilItIsMarked(t *testing.T) {
 	f := newFleet(t, map[string]int{"payments": 4, "orders": 4})
 	f.want("payments", "llll")
@@ -218,6 +237,7 @@ func TestNoServiceIsEmptiedBySilence(t *testing.T) {
 				f.remove(name, i)
 			}
 			now = now.Add(time.Duration(rng.IntN(90)) * time.Second)
+			f.wantUnheard()
 			for _, name := range names {
 				standing := f.standing(name)
 				largest[name] = max(largest[name], len(standing))

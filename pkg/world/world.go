@@ -21,9 +21,10 @@ type World struct {
 	endpoints map[manifest.Key][]catalog.Endpoint // registered by API, by id
 	hosts     map[string]manifest.Key
 
-	leases map[manifest.Key]map[string]int64 // of the agents that are heard, by service and id
-	marks  map[EndpointKey]Mark              // of the agents that are not
-	gone   map[EndpointKey]bool              // leased endpoints that proxies get no more
+	leases  map[manifest.Key]map[string]int64 // of the agents that are heard, by service and id
+	marks   map[EndpointKey]Mark              // of the agents that are not
+	unheard map[EndpointKey]bool              // leased endpoints with neither
+	gone    map[EndpointKey]bool              // leased endpoints that proxies get no more
 }
 
 // EndpointKey names a registered endpoint.
@@ -63,6 +64,9 @@ func (w *World) With(rev int64, c Changes) *World {
 	}
 	if len(c.Lives) > 0 {
 		next.leases, next.marks = withLives(w.leases, w.marks, c.Lives)
+	}
+	if len(c.Lives)+len(c.Endpoints) > 0 {
+		next.unheard = next.withUnheard(w.unheard, c)
 	}
 	if len(c.Lives)+len(c.Endpoints)+len(c.Services) > 0 {
 		next.gone = next.leaving()
