@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"sync"
 	"testing"
@@ -91,14 +92,23 @@ func (p *plane) comeBack() {
 type world struct {
 	cache cache.SnapshotCache
 
-	mu   sync.Mutex
-	sent int
+	mu    sync.Mutex
+	sent  int
+	first map[string]string // type -> version that the last stream of the state-of-the-world dialect began with
 }
 
 func newWorld(t *testing.T) (*world, *plane) {
-	w := &world{cache: cache.NewSnapshotCache(false, cache.IDHash{}, nil)}
+	w := &world{cache: cache.NewSnapshotCache(false, cache.IDHash{}, nil), first: map[string]string{}}
 	count := func(n int) { w.mu.Lock(); w.sent += n; w.mu.Unlock() }
 	s := server.NewServer(t.Context(), w.cache, server.CallbackFuncs{
+		StreamRequestFunc: func(_ int64, q *discoveryv3.DiscoveryRequest) error {
+			if q.GetResponseNonce() == "" {
+				w.mu.Lock()
+				w.first[q.GetTypeUrl()] = q.GetVersionInfo()
+				w.mu.Unlock()
+			}
+			return nil
+		},
 		StreamResponseFunc: func(_ context.Context, _ int64, _ *discoveryv3.DiscoveryRequest, m *discoveryv3.DiscoveryResponse) {
 			count(len(m.GetResources()))
 		},
@@ -115,6 +125,13 @@ func (w *world) takeSent() int {
 	n := w.sent
 	w.sent = 0
 	return n
+}
+
+// begun are the versions that a stream began with.
+func (w *world) begun() map[string]string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.first)
 }
 
 // set makes the clusters with their connect timeouts in seconds, and an assignment for each, what the node gets.
