@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -43,15 +44,16 @@ type observation struct {
 	log     []seen
 	perHost []int
 	stats   map[string]int64
+	beside  map[string]int64
 	records []record
 }
 
 func (s *side) observe() observation {
-	stats, records := s.settled(), s.written()
+	stats, beside, records := s.settled(), s.beside(), s.written()
 	s.up.mu.Lock()
 	defer s.up.mu.Unlock()
 	a := s.up.sides[s.name]
-	return observation{s.answers, s.marks, slices.Clone(a.log), slices.Clone(a.perHost), stats, records}
+	return observation{s.answers, s.marks, slices.Clone(a.log), slices.Clone(a.perHost), stats, beside, records}
 }
 
 // slack is by how much two times may differ that should be equal, beside a fifth of them: other processes share the machine.
@@ -82,6 +84,9 @@ func differences(sc *scenario, envoy, agent observation) []string {
 	for _, name := range compared {
 		d.add(envoy.stats[name] == agent.stats[name], "stat "+name, envoy.stats[name], agent.stats[name])
 	}
+	for _, name := range sc.stats {
+		d.add(envoy.beside[name] == agent.beside[name], "stat "+name, envoy.beside[name], agent.beside[name])
+	}
 	d.records(sc, envoy.records, agent.records)
 	return slices.DeleteFunc(d, func(line string) bool {
 		what, _, _ := strings.Cut(strings.TrimPrefix(line, "stat "), ":")
@@ -109,7 +114,7 @@ func (d *diff) answer(sc *scenario, n int, envoy, agent answer) {
 	d.add((envoy.err == "") == (agent.err == ""), at+"error", quote(envoy.err), quote(agent.err))
 	d.add(envoy.body == agent.body, at+"body", quote(envoy.body), quote(agent.body))
 	d.add(envoy.cut == agent.cut, at+"cut short", envoy.cut, agent.cut)
-	d.headers(at, envoy.header, agent.header)
+	d.headers(at, rounded(envoy.header, agent.header, sc.coarse), agent.header)
 	d.headers(at+"trailer: ", envoy.trailer, agent.trailer)
 	d.add(slices.Equal(envoy.early, agent.early), at+"informational", envoy.early, agent.early)
 	switch {
@@ -136,6 +141,19 @@ func (d *diff) requests(sc *scenario, envoy, agent observation) {
 
 // unequal are headers whose values can't agree: only whether they are there is compared.
 var unequal = []string{"X-Request-Id", "X-Envoy-Upstream-Service-Time", "X-Envoy-Expected-Rq-Timeout-Ms"}
+
+// rounded is a with the values of b for the headers that differ by 1.
+func rounded(a, b http.Header, names []string) http.Header {
+	a = a.Clone()
+	for _, name := range names {
+		n, err := strconv.Atoi(a.Get(name))
+		m, err2 := strconv.Atoi(b.Get(name))
+		if err == nil && err2 == nil && (n-m == 1 || m-n == 1) {
+			a.Set(name, b.Get(name))
+		}
+	}
+	return a
+}
 
 func (d *diff) headers(at string, envoy, agent http.Header) {
 	names := slices.Collect(maps.Keys(envoy))

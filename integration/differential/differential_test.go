@@ -36,6 +36,8 @@ type scenario struct {
 	shortest, longest time.Duration // of every answer, where chance decides; 0: as long as each other
 	markSlack         time.Duration // more slack for waits, where ticks decide
 	ignore            []string      // statistics, fields of the access log, or "requests upstream", that chance decides
+	stats             []string      // of anything but the cluster that are compared too, whole; $NAME as in resources
+	coarse            []string      // response headers of which a difference of 1 counts for nothing, as they tell of time
 	mutant            string        // sections for the agent's caller alone that the comparison must see
 
 	raw     *resources  // in place of a policy: what a third-party xDS server serves
@@ -240,9 +242,9 @@ func (r *rig) side(t *testing.T, tr *trial, name string) *side {
 		p, cluster = r.raw.proxy(tr, name), tr.service
 	}
 	return &side{
-		t: t, name: name, service: tr.service, cluster: cluster, proxy: p, up: tr.up, http: transport(p.outbound, false), http2: transport(p.outbound, true),
-		patience: tr.patience(),
-		records:  func() []record { return r.raw.records(tr, name) },
+		t: t, name: name, service: tr.service, cluster: cluster, further: tr.stats, proxy: p, up: tr.up, http: transport(p.outbound, false),
+		http2: transport(p.outbound, true), patience: tr.patience(),
+		records: func() []record { return r.raw.records(tr, name) },
 	}
 }
 

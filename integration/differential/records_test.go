@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
 	"github.com/breakwater-mesh/breakwater/pkg/proxy"
 )
 
@@ -73,7 +74,7 @@ func agentRecord(a proxy.Access) record {
 		r["status"], r["attempts"] = fmt.Sprint(a.Status), fmt.Sprint(a.Attempts)
 	}
 	if a.Host.IsValid() {
-		r["host"] = a.Host.String()
+		r["host"] = dataplane.AddressText(a.Host)
 	}
 	r.normalise()
 	return r

@@ -21,7 +21,7 @@ func scenarios() []*scenario {
 func allScenarios() []*scenario {
 	return slices.Concat(
 		transparency(), timeouts(), retryConditions(), retryRules(), limits(), detectors(), ejections(),
-		rawRoutes(), rawTimeouts(), rawRetries(), rawHedges(),
+		rawRoutes(), rawTimeouts(), rawRetries(), rawHedges(), rawFilters(),
 	)
 }
 

@@ -41,7 +41,8 @@ type side struct {
 	t       *testing.T
 	name    string // left or right
 	service string
-	cluster string // whose statistics count
+	cluster string   // whose statistics count
+	further []string // statistics that count beside
 	proxy   *place
 	up      *upstream
 	http    *http.Transport
@@ -246,6 +247,27 @@ func (s *side) stats() map[string]int64 {
 		s.t.Error(err)
 	}
 	return stats
+}
+
+// beside are the statistics that count beside the cluster's; what a proxy has none of counts as 0.
+func (s *side) beside() map[string]int64 {
+	picked := map[string]int64{}
+	for _, name := range s.further {
+		whole := strings.ReplaceAll(name, "$NAME", s.service)
+		at := strings.LastIndexByte(whole, '.') + 1
+		stats, err := s.proxy.stats(whole[:at])
+		if err != nil {
+			s.t.Error(err)
+		}
+		picked[name] = stats[whole[at:]]
+	}
+	return picked
+}
+
+// rest lets time pass.
+func (s *side) rest(d time.Duration) {
+	begun := time.Now()
+	s.until("time has passed", func() bool { return time.Since(begun) >= d })
 }
 
 // settled are the statistics once two readings agree: the last counts come a moment after the answer.

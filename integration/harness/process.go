@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -130,16 +131,19 @@ func Build(dir, pkg string) (string, error) {
 	return out, nil
 }
 
-// FreePorts are n loopback ports that nobody listened on a moment ago.
+// FreePorts are n free TCP ports. They are below those that systems take for connections, so that nobody takes one before it is used.
 func FreePorts(n int) ([]int, error) {
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	const first, last = 10_000, 32_000
+	ports := make([]int, 0, n)
+	for tries := 0; len(ports) < n; tries++ {
+		port := first + rand.IntN(last-first)
+		l, err := net.Listen("tcp", Loopback(port))
+		if err == nil {
+			defer l.Close()
+			ports = append(ports, port)
+		} else if tries > last-first {
 			return nil, err
 		}
-		defer l.Close()
-		ports[i] = l.Addr().(*net.TCPAddr).Port
 	}
 	return ports, nil
 }

@@ -42,6 +42,7 @@ type agent struct {
 	log    hclog.Logger
 	engine *engine.Engine
 	server *proxy.Server
+	inside proxy.Inside
 	client *xdsclient.Client // nil where the agent carries no calls
 	relay  *relay.Relay      // nil where nobody is served
 
@@ -70,7 +71,7 @@ func Run(ctx context.Context, config Config, log hclog.Logger) error {
 		return fmt.Errorf("--listen-admin: %w", err)
 	}
 	defer func() { _ = port.Close() }()
-	a.engine = engine.New(engine.Options{NewPool: proxy.Pools(proxy.TCP), Rand: rand.Uint64})
+	a.engine = engine.New(engine.Options{NewPool: proxy.Pools(a.inside.Dial(proxy.TCP)), Rand: rand.Uint64})
 	defer a.engine.Close()
 	if err := a.newServer(); err != nil {
 		return err
@@ -96,7 +97,7 @@ func Run(ctx context.Context, config Config, log hclog.Logger) error {
 
 func (a *agent) newServer() (err error) {
 	options := proxy.Options{
-		Engine: a.engine, Listen: a.listen, Access: a.config.Access,
+		Engine: a.engine, Inside: &a.inside, Listen: a.listen, Access: a.config.Access,
 		Log: a.log.Named("http").StandardWriter(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 	}
 	if a.config.AccessLog != "" {

@@ -47,7 +47,7 @@ func (r *reader) hosts(path string, a *endpointv3.ClusterLoadAssignment) *assign
 		for j, e := range group.GetLbEndpoints() {
 			at := fmt.Sprintf("%s.lb_endpoints[%d]", at, j)
 			h := Host{Priority: group.GetPriority(), Locality: locality, Weight: orValue(e.GetLoadBalancingWeight(), 1)}
-			h.Address = r.address(at+".endpoint.address", e.GetEndpoint().GetAddress())
+			h.Address = r.endpoint(at+".endpoint.address", e.GetEndpoint().GetAddress())
 			h.Name = e.GetEndpoint().GetHostname()
 			h.Health = r.health(at+".health_status", e.GetHealthStatus())
 			if !seen[h.Address] {
@@ -60,6 +60,41 @@ func (r *reader) hosts(path string, a *endpointv3.ClusterLoadAssignment) *assign
 		return cmp.Or(cmp.Compare(a.Priority, b.Priority), strings.Compare(a.Locality, b.Locality), a.Address.Compare(b.Address))
 	})
 	return out
+}
+
+// endpoint is an address, or that of a listener of this process.
+func (r *reader) endpoint(path string, a *corev3.Address) netip.AddrPort {
+	i := a.GetEnvoyInternalAddress()
+	if i == nil {
+		return r.address(path, a)
+	}
+	if i.GetServerListenerName() == "" {
+		r.fault(path+".envoy_internal_address.server_listener_name", "is empty")
+		return netip.AddrPort{}
+	}
+	return Inside(i.GetServerListenerName(), i.GetEndpointId())
+}
+
+// Inside stands for a listener of this process in the place of an address: the unspecified one, with the listener's name and the
+// endpoint's id as its zone.
+func Inside(listener, endpoint string) netip.AddrPort {
+	return netip.AddrPortFrom(netip.IPv6Unspecified().WithZone(listener+"\x00"+endpoint), 0)
+}
+
+// AddressText is a as Envoy writes it, for a listener of this process too.
+func AddressText(a netip.AddrPort) string {
+	listener, endpoint, inside := strings.Cut(a.Addr().Zone(), "\x00")
+	if !inside {
+		return a.String()
+	}
+	return "envoy://" + listener + "/" + endpoint
+}
+
+// InsideOf is the listener that Inside made a for, as String wrote it.
+func InsideOf(a string) (listener string, ok bool) {
+	zone, ok := strings.CutPrefix(a, "[::%")
+	listener, _, of := strings.Cut(zone, "\x00")
+	return listener, ok && of
 }
 
 func (r *reader) address(path string, a *corev3.Address) netip.AddrPort {

@@ -104,6 +104,7 @@ func (r *reader) protocolOptions(path string, o *httpv3.HttpProtocolOptions, c *
 	c.MaxHeadersKiB = orValue(common.GetMaxResponseHeadersKb(), c.MaxHeadersKiB)
 	r.protocol(path, o, c)
 	c.AutoSNI, c.AutoSAN = o.GetUpstreamHttpProtocolOptions().GetAutoSni(), o.GetUpstreamHttpProtocolOptions().GetAutoSanValidation()
+	c.Admission = r.upstreamFilters(path+".http_filters", o.GetHttpFilters())
 	if o.GetRetryPolicy() != nil {
 		c.Retry = r.retry(path+".retry_policy", o.GetRetryPolicy())
 		// Envoy takes neither from here: the route's hold.

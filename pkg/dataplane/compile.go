@@ -132,10 +132,12 @@ func (l *linker) listeners() {
 	for _, name := range l.in.Names(view.LDS) {
 		res := l.in.of(view.LDS)[name]
 		p := res.piece.(*listenerPiece)
-		if taken[p.listener.Address] {
-			l.fault(res.ID, "listener.address", "another listener has the same")
+		if a := p.listener.Address; !p.listener.Inside {
+			if taken[a] {
+				l.fault(res.ID, "listener.address", "another listener has the same")
+			}
+			taken[a] = true
 		}
-		taken[p.listener.Address] = true
 		routes := l.out.Routes[p.rds]
 		old := l.old.Listeners[name]
 		if p.rds == "" {

@@ -44,6 +44,7 @@ type reader struct {
 	id     view.ID
 	faults []Fault
 	needs  map[view.ID]struct{}
+	limits []*RateLimit // of the route configuration that is read
 }
 
 func (r *reader) fault(path, format string, args ...any) {
@@ -111,7 +112,11 @@ func (r *reader) mapField(path string, f protoreflect.FieldDescriptor, v protore
 	}
 	v.Map().Range(func(k protoreflect.MapKey, v protoreflect.Value) bool {
 		at := fmt.Sprintf("%s[%q]", path, k.String())
-		if known, ok := inner[k.String()]; ok {
+		known, ok := inner[k.String()]
+		if !ok {
+			known, ok = inner["*"]
+		}
+		if ok {
 			r.value(at, v.Message(), known)
 		} else {
 			r.notEnforced(at)
@@ -154,6 +159,9 @@ func (r *reader) packed(path string, a *anypb.Any, known fields) {
 	}
 	name := string(a.MessageName())
 	inner, ok := known["@"+name]
+	if ok && name == "" {
+		return // an empty one is enough
+	}
 	if !ok {
 		if name == "" {
 			name = "this"

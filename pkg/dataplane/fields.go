@@ -19,6 +19,60 @@ func ads() fields {
 	return fields{"ads": nil, "self": nil, "resource_api_version": nil}.and("initial_fetch_timeout")
 }
 
+// filterFields are the HTTP filters that a listener has before its router and a route configures, by "@" and their type.
+func filterFields() fields {
+	const prefix = "@envoy.extensions.filters.http."
+	fraction := fields{"numerator": nil, "denominator": nil}
+	runtimeFraction := fields{"default_value": fraction}.and("runtime_key") // no layer may say anything of it
+	mutations := fields{"request_mutations": mutationFields(), "response_mutations": mutationFields()}
+	return fields{
+		prefix + "local_ratelimit.v3.LocalRateLimit": fields{
+			"stat_prefix": nil, "status": {"code": nil}, "token_bucket": {"max_tokens": nil, "tokens_per_fill": nil, "fill_interval": nil},
+			"filter_enabled": runtimeFraction, "filter_enforced": runtimeFraction,
+			"request_headers_to_add_when_not_enforced": headerOptionFields(), "response_headers_to_add": headerOptionFields(),
+			"enable_x_ratelimit_headers": nil, "rate_limited_as_resource_exhausted": nil, "enable_retry_after_header": nil,
+		}.and("stage", "vh_rate_limits", "always_consume_default_token_bucket", "max_dynamic_descriptors"), // of descriptors, which are refused
+		prefix + "fault.v3.HTTPFault": fields{
+			"delay": {"fixed_delay": nil, "percentage": fraction}, "abort": {"http_status": nil, "grpc_status": nil, "percentage": fraction},
+			"upstream_cluster": nil, "headers": headerMatcherFields(), "max_active_faults": nil,
+		}.and(
+			"delay_percent_runtime", "abort_percent_runtime", "delay_duration_runtime", "abort_http_status_runtime", // no layer may say
+			"abort_grpc_status_runtime", "max_active_faults_runtime", "response_rate_limit_percent_runtime", // anything of these
+			"disable_downstream_cluster_stats", "filter_metadata",
+		),
+		prefix + "adaptive_concurrency.v3.AdaptiveConcurrency": {
+			"gradient_controller_config": {
+				"sample_aggregate_percentile": {"value": nil},
+				"concurrency_limit_params":    {"max_concurrency_limit": nil, "concurrency_update_interval": nil},
+				"min_rtt_calc_params": {
+					"interval": nil, "request_count": nil, "jitter": {"value": nil}, "min_concurrency": nil, "buffer": {"value": nil},
+				},
+			},
+			"enabled":                           fields{"default_value": nil}.and("runtime_key"),
+			"concurrency_limit_exceeded_status": {"code": nil},
+		},
+		prefix + "header_mutation.v3.HeaderMutation":         {"mutations": mutations},
+		prefix + "header_mutation.v3.HeaderMutationPerRoute": {"mutations": mutations},
+		prefix + "custom_response.v3.CustomResponse":         customResponseFields(),
+	}
+}
+
+// routeFilterFields are what a route says of filters, plainly or wrapped.
+func routeFilterFields() fields {
+	plain, wrapped := filterFields(), filterFields()
+	for _, f := range []fields{plain, wrapped} {
+		delete(f, "@envoy.extensions.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency") // a listener's alone, as are
+		delete(f, "@envoy.extensions.filters.http.header_mutation.v3.HeaderMutation")           // these mutations
+	}
+	wrapped["@"] = nil
+	plain["@envoy.config.route.v3.FilterConfig"] = fields{"config": wrapped, "disabled": nil}.and("is_optional")
+	return fields{"*": plain}
+}
+
+func mutationFields() fields {
+	return fields{"remove": nil, "append": headerOptionFields()}
+}
+
 func address() fields {
 	return fields{"socket_address": {"protocol": nil, "address": nil, "port_value": nil}}
 }
@@ -58,19 +112,29 @@ func clusterFields() fields {
 			"upstream_http_protocol_options": {"auto_sni": nil, "auto_san_validation": nil},
 			"retry_policy":                   retryFields(),
 			"http_filters": {"name": nil, "typed_config": {
-				"@envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec": {},
+				"@envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec":       {},
+				"@envoy.extensions.filters.http.admission_control.v3.AdmissionControl": admissionFields(),
 			}},
 		}}},
 		"http2_protocol_options": http2Tuning(), // the old way to say it
-		"transport_socket": transportSocketFields("Upstream", fields{
-			"common_tls_context": commonTLSFields(), "sni": nil, "auto_host_sni": nil, "auto_sni_san_validation": nil,
-		}.and("max_session_keys", "enforce_rsa_key_usage")), // no session is resumed; Go looks at the key usage
+		"transport_socket":       upstreamTransportFields(),
 	}.and(
 		"alt_stat_name", "metadata", "track_cluster_stats", "wait_for_warm_on_init", "cleanup_interval",
 		"per_connection_buffer_limit_bytes",
 		"ignore_health_on_host_removal",                                                        // for active health checks, which are refused
 		"dns_lookup_family", "respect_dns_ttl", "dns_refresh_rate", "dns_failure_refresh_rate", // for names, which are refused
 	)
+}
+
+// upstreamTransportFields are those of a transport, and of one towards an internal listener, which is plain.
+func upstreamTransportFields() fields {
+	f := transportSocketFields("Upstream", fields{
+		"common_tls_context": commonTLSFields(), "sni": nil, "auto_host_sni": nil, "auto_sni_san_validation": nil,
+	}.and("max_session_keys", "enforce_rsa_key_usage")) // no session is resumed; Go looks at the key usage
+	f["typed_config"]["@envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport"] = fields{
+		"transport_socket": {"name": nil, "typed_config": {"@envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": {}}},
+	}
+	return f
 }
 
 const httpProtocolOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -137,7 +201,9 @@ func outlierFields() fields {
 }
 
 func assignmentFields() fields {
-	endpoint := fields{"address": address(), "hostname": nil}.and(
+	at := address()
+	at["envoy_internal_address"] = fields{"server_listener_name": nil, "endpoint_id": nil}
+	endpoint := fields{"address": at, "hostname": nil}.and(
 		"health_check_config", // for active health checks, which are refused
 		"observability_name",
 	)
@@ -168,6 +234,7 @@ func listenerFields() fields {
 		"name": nil, "address": address(), "filter_chains": chain, "default_filter_chain": chain,
 		"per_connection_buffer_limit_bytes": nil,
 		"bind_to_port":                      nil,
+		"internal_listener":                 {},
 		"listener_filters": fields{"name": nil, "typed_config": {
 			// The agent looks at the first bytes anyhow.
 			"@envoy.extensions.filters.listener.http_inspector.v3.HttpInspector": nil,
@@ -181,11 +248,15 @@ func listenerFields() fields {
 }
 
 func connectionManagerFields() fields {
-	mutation := fields{
+	early := fields{
 		"remove":          nil,
 		"append":          {"header": {"key": nil, "value": nil}, "append_action": nil},
 		"remove_on_match": {"key_matcher": stringMatcherFields()},
 	}
+	filters := filterFields()
+	delete(filters, "@envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute")
+	filters["@envoy.extensions.filters.http.router.v3.Router"] = fields{"suppress_envoy_headers": nil}.and(
+		"dynamic_stats", "start_child_span", "suppress_grpc_request_failure_code_stats")
 	return fields{
 		"stat_prefix":  nil,
 		"rds":          {"config_source": ads(), "route_config_name": nil},
@@ -195,13 +266,10 @@ func connectionManagerFields() fields {
 			"scope_key_builder": {"fragments": {"header_value_extractor": {"name": nil, "element_separator": nil, "index": nil}}},
 			"scoped_rds":        fields{"scoped_rds_config_source": ads()},
 		},
-		"http_filters": fields{"name": nil, "typed_config": {
-			"@envoy.extensions.filters.http.header_mutation.v3.HeaderMutation": {"mutations": {"request_mutations": mutation}},
-			"@envoy.extensions.filters.http.router.v3.Router": fields{"suppress_envoy_headers": nil}.and(
-				"dynamic_stats", "start_child_span", "suppress_grpc_request_failure_code_stats"),
-		}}.and("is_optional"),
+		"http_filters":       fields{"name": nil, "typed_config": filters, "disabled": nil}.and("is_optional"),
+		"local_reply_config": localReplyFields(),
 		"early_header_mutation_extensions": {"name": nil, "typed_config": {
-			"@envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation": {"mutations": mutation},
+			"@envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation": {"mutations": early},
 		}},
 		"use_remote_address": nil, "internal_address_config": {"cidr_ranges": nil},
 		"generate_request_id": nil, "forward_client_cert_details": nil,
@@ -239,12 +307,17 @@ func routeConfigurationFields() fields {
 		"direct_response":                {"status": nil, "body": {"inline_string": nil, "inline_bytes": nil}},
 		"request_body_buffer_limit":      nil,
 		"per_request_buffer_limit_bytes": nil,
+		"typed_per_filter_config":        routeFilterFields(),
+		"request_headers_to_add":         headerOptionFields(), "response_headers_to_add": headerOptionFields(),
 	}.and("metadata", "stat_prefix", "decorator") // nothing is traced
 	return fields{
-		"name": nil, "ignore_port_in_host_matching": nil,
+		"name": nil, "ignore_port_in_host_matching": nil, "typed_per_filter_config": routeFilterFields(),
+		"request_headers_to_add": headerOptionFields(), "response_headers_to_add": headerOptionFields(),
 		"virtual_hosts": fields{
 			"name": nil, "domains": nil, "routes": route, "retry_policy": retryFields(), "hedge_policy": hedgeFields(),
 			"request_body_buffer_limit": nil, "per_request_buffer_limit_bytes": nil,
+			"typed_per_filter_config": routeFilterFields(), "request_headers_to_add": headerOptionFields(), "response_headers_to_add": headerOptionFields(),
+			"include_request_attempt_count": nil, "include_attempt_count_in_response": nil,
 		}.and("metadata"),
 	}.and("metadata", "validate_clusters", "max_direct_response_body_size_bytes", "most_specific_header_mutations_wins")
 }

@@ -182,6 +182,9 @@ func outline(b *strings.Builder, indent string, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Pointer:
 		outline(b, indent, v.Elem())
+	case reflect.Interface:
+		b.WriteString(" " + v.Elem().Type().String())
+		outline(b, indent, v.Elem())
 	case reflect.Struct:
 		if s, ok := v.Interface().(fmt.Stringer); ok {
 			fmt.Fprintf(b, " %s\n", s)
@@ -197,9 +200,9 @@ func outline(b *strings.Builder, indent string, v reflect.Value) {
 	case reflect.Map:
 		b.WriteByte('\n')
 		keys := v.MapKeys()
-		slices.SortFunc(keys, func(x, y reflect.Value) int { return strings.Compare(x.String(), y.String()) })
+		slices.SortFunc(keys, func(x, y reflect.Value) int { return strings.Compare(fmt.Sprint(x), fmt.Sprint(y)) })
 		for _, k := range keys {
-			fmt.Fprintf(b, "%s%q:", indent, k.String())
+			fmt.Fprintf(b, "%s%q:", indent, fmt.Sprint(k))
 			outline(b, indent+"  ", v.MapIndex(k))
 		}
 	case reflect.Slice, reflect.Array:

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	filterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
@@ -37,7 +39,12 @@ func (p *listenerPiece) with(routes *RouteConfig) *Listener {
 }
 
 func (r *reader) listener(path string, l *listenerv3.Listener) *listenerPiece {
-	p := &listenerPiece{listener: Listener{Name: l.GetName(), Address: r.address(path+".address", l.GetAddress())}}
+	p := &listenerPiece{listener: Listener{Name: l.GetName(), Inside: l.GetInternalListener() != nil}}
+	if !p.listener.Inside {
+		p.listener.Address = r.address(path+".address", l.GetAddress())
+	} else if l.GetAddress() != nil {
+		r.fault(path+".address", "is not for an internal listener")
+	}
 	if b := l.GetBindToPort(); b != nil && !b.GetValue() {
 		r.fault(path+".bind_to_port", "false is not enforced by this agent")
 	}
@@ -100,6 +107,7 @@ func (r *reader) connectionManager(path string, m *hcmv3.HttpConnectionManager, 
 	r.clientCert(path, m, h, p.listener.TLS)
 	set := r.earlyMutations(path+".early_header_mutation_extensions", m, h)
 	r.httpFilters(path+".http_filters", m.GetHttpFilters(), set, h)
+	r.localReply(path+".local_reply_config", m.GetLocalReplyConfig(), h)
 	for i, u := range m.GetUpgradeConfigs() {
 		if u.GetUpgradeType() != "websocket" {
 			r.fault(fmt.Sprintf("%s.upgrade_configs[%d].upgrade_type", path, i), "%q is not enforced by this agent", u.GetUpgradeType())
@@ -197,29 +205,60 @@ func (r *reader) serverHeader(path string, m *hcmv3.HttpConnectionManager, h *HT
 	}
 }
 
-// httpFilters takes the router, which is last, and before it header mutations that undo what the early ones did.
+// httpFilters takes the filters before the router, which is last.
 func (r *reader) httpFilters(path string, list []*hcmv3.HttpFilter, set asides, h *HTTP) {
 	if len(list) == 0 {
 		r.fault(path, "has no router")
 	}
 	for i, f := range list {
-		at := fmt.Sprintf("%s[%d].typed_config", path, i)
-		switch m := unpackAny(f.GetTypedConfig()).(type) {
-		case *routerv3.Router:
+		at := indexed(path, i) + ".typed_config"
+		message := unpackAny(f.GetTypedConfig())
+		if m, ok := message.(*routerv3.Router); ok {
 			h.SuppressEnvoy = m.GetSuppressEnvoyHeaders()
 			if i != len(list)-1 {
 				r.fault(at, "the router is not the last filter")
 			}
-		case *filterv3.HeaderMutation:
-			r.restore(at+".mutations.request_mutations", m.GetMutations().GetRequestMutations(), set, h)
-			if i == len(list)-1 {
-				r.fault(path, "has no router at its end")
+			if f.GetDisabled() {
+				r.fault(indexed(path, i)+".disabled", "the router can't be")
 			}
-		default:
-			r.fault(at, "is missing")
+			continue
+		}
+		if i == len(list)-1 {
+			r.fault(path, "has no router at its end")
+		}
+		restores := set
+		if f.GetDisabled() {
+			restores = nil
+		}
+		filter := r.listenerFilter(at, message, restores, h)
+		if filter != noMutation {
+			h.Filters = append(h.Filters, HTTPFilter{f.GetName(), f.GetDisabled(), filter})
 		}
 	}
 	if len(set) > 0 {
 		r.fault(path, "a request header that was put aside early is not put back")
 	}
+}
+
+// noMutation stands for a filter that undoes what the agent does not do.
+var noMutation Filter = new(HeaderMutation)
+
+func (r *reader) listenerFilter(path string, message proto.Message, set asides, h *HTTP) Filter {
+	m, ok := message.(*filterv3.HeaderMutation)
+	if !ok {
+		if message == nil {
+			r.fault(path, "is missing")
+		}
+		return r.filter(path, message)
+	}
+	path += ".mutations"
+	before := len(set)
+	out := &HeaderMutation{
+		Request:  r.requestMutations(path+".request_mutations", m.GetMutations().GetRequestMutations(), set, h),
+		Response: r.mutation(path, &filterv3.Mutations{ResponseMutations: m.GetMutations().GetResponseMutations()}).Response,
+	}
+	if len(set) < before && len(out.Request)+len(out.Response) == 0 {
+		return noMutation
+	}
+	return out
 }

@@ -6,6 +6,7 @@ import (
 
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	filterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 )
@@ -48,28 +49,64 @@ func dropped(h *HTTP, name string) bool {
 	return false
 }
 
-// restore takes triples of mutations that put a header back: remove it, copy it back, remove the copy.
-func (r *reader) restore(path string, list []*mutationv3.HeaderMutation, set asides, h *HTTP) {
-	for i := 0; i < len(list); i += 3 {
-		if i+2 < len(list) {
-			from, to, copied := copies(list[i+1])
-			original, aside := set[from]
-			if copied && aside && original == to && strings.EqualFold(list[i].GetRemove(), to) && strings.EqualFold(list[i+2].GetRemove(), from) {
-				delete(set, from)
-				if to == forwardedProto {
-					h.AddForwardedProto = false
-					continue
-				}
-			}
+// requestMutations takes triples of mutations that put a header back: remove it, copy it back, remove the copy. The others are edits.
+func (r *reader) requestMutations(path string, list []*mutationv3.HeaderMutation, set asides, h *HTTP) []HeaderEdit {
+	var edits []HeaderEdit
+	for i := 0; i < len(list); {
+		if i+2 < len(list) && putsBack(list[i:i+3], set, h) {
+			i += 3
+			continue
 		}
-		r.notEnforced(fmt.Sprintf("%s[%d]", path, i))
+		edits = append(edits, r.edit(indexed(path, i), list[i]))
+		i++
 	}
+	return edits
 }
+
+func putsBack(triple []*mutationv3.HeaderMutation, set asides, h *HTTP) bool {
+	from, to, copied := copies(triple[1])
+	original, aside := set[from]
+	if !copied || !aside || original != to || !strings.EqualFold(triple[0].GetRemove(), to) || !strings.EqualFold(triple[2].GetRemove(), from) {
+		return false
+	}
+	if to != forwardedProto {
+		return false
+	}
+	delete(set, from)
+	h.AddForwardedProto = false
+	return true
+}
+
+func (r *reader) edit(path string, m *mutationv3.HeaderMutation) HeaderEdit {
+	switch a := m.GetAction().(type) {
+	case *mutationv3.HeaderMutation_Remove:
+		return HeaderEdit{Name: r.headerName(path+".remove", a.Remove), Action: RemoveHeader}
+	case *mutationv3.HeaderMutation_Append:
+		return r.headerEdit(path+".append", a.Append)
+	}
+	r.notEnforced(path)
+	return HeaderEdit{}
+}
+
+// mutation is for a route; that of a listener is read beside its early mutations.
+func (r *reader) mutation(path string, m *filterv3.Mutations) *HeaderMutation {
+	out := &HeaderMutation{}
+	for i, e := range m.GetRequestMutations() {
+		out.Request = append(out.Request, r.edit(indexed(path+".request_mutations", i), e))
+	}
+	for i, e := range m.GetResponseMutations() {
+		out.Response = append(out.Response, r.edit(indexed(path+".response_mutations", i), e))
+	}
+	return out
+}
+
+// indexed is the path of an element of a list.
+func indexed(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
 
 // copies reports whether m copies one request header over another, and which.
 func copies(m *mutationv3.HeaderMutation) (from, to string, ok bool) {
 	a := m.GetAppend()
-	if a.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD {
+	if a.GetAppendAction() != corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD || a.GetAppend() != nil || a.GetKeepEmptyValue() {
 		return "", "", false
 	}
 	inner, ok := strings.CutPrefix(a.GetHeader().GetValue(), "%REQ(")

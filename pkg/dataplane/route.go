@@ -2,11 +2,13 @@ package dataplane
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/breakwater-mesh/breakwater/pkg/view"
@@ -34,10 +36,23 @@ func (r *reader) scope(path string, s *routev3.ScopedRouteConfiguration) *scope 
 
 func (r *reader) routeConfiguration(path string, c *routev3.RouteConfiguration) *RouteConfig {
 	out := &RouteConfig{Name: c.GetName(), IgnorePort: c.GetIgnorePortInHostMatching()}
+	r.limits = nil
 	domains := make(map[string]bool)
+	around := surroundings{
+		filters: r.routeFilters(path, c.GetTypedPerFilterConfig(), nil),
+		request: r.headerEdits(path+".request_headers_to_add", c.GetRequestHeadersToAdd()), response: r.headerEdits(path+".response_headers_to_add", c.GetResponseHeadersToAdd()),
+	}
 	for i, h := range c.GetVirtualHosts() {
 		at := fmt.Sprintf("%s.virtual_hosts[%d]", path, i)
-		host := &VirtualHost{Name: h.GetName(), Retry: r.retry(at+".retry_policy", h.GetRetryPolicy())}
+		host := &VirtualHost{
+			Name: h.GetName(), Retry: r.retry(at+".retry_policy", h.GetRetryPolicy()),
+			AttemptCount: h.GetIncludeRequestAttemptCount(), AttemptCountResponse: h.GetIncludeAttemptCountInResponse(),
+		}
+		inner := surroundings{
+			filters:  r.routeFilters(at, h.GetTypedPerFilterConfig(), around.filters),
+			request:  slices.Concat(r.headerEdits(at+".request_headers_to_add", h.GetRequestHeadersToAdd()), around.request),
+			response: slices.Concat(r.headerEdits(at+".response_headers_to_add", h.GetResponseHeadersToAdd()), around.response),
+		}
 		for j, d := range h.GetDomains() {
 			d = strings.ToLower(d)
 			if domains[d] {
@@ -49,10 +64,11 @@ func (r *reader) routeConfiguration(path string, c *routev3.RouteConfiguration) 
 			host.Domains = append(host.Domains, d)
 		}
 		for j, route := range h.GetRoutes() {
-			host.Routes = append(host.Routes, r.route(fmt.Sprintf("%s.routes[%d]", at, j), route, h))
+			host.Routes = append(host.Routes, r.route(fmt.Sprintf("%s.routes[%d]", at, j), route, h, inner))
 		}
 		out.Hosts = append(out.Hosts, host)
 	}
+	out.Limits = r.limits
 	return out
 }
 
@@ -62,8 +78,19 @@ func validDomain(d string) bool {
 	return i < 0 || strings.Count(d, "*") == 1 && (i == 0 || i == len(d)-1)
 }
 
-func (r *reader) route(path string, route *routev3.Route, host *routev3.VirtualHost) *Route {
-	out := &Route{Name: route.GetName()}
+// surroundings are what a route has from its virtual host and its configuration.
+type surroundings struct {
+	filters           map[string]RouteFilter
+	request, response []HeaderEdit // the innermost first, as Envoy does them
+}
+
+func (r *reader) route(path string, route *routev3.Route, host *routev3.VirtualHost, around surroundings) *Route {
+	out := &Route{
+		Name: route.GetName(), Filters: r.routeFilters(path, route.GetTypedPerFilterConfig(), around.filters),
+		Request:  slices.Concat(r.headerEdits(path+".request_headers_to_add", route.GetRequestHeadersToAdd()), around.request),
+		Response: slices.Concat(r.headerEdits(path+".response_headers_to_add", route.GetResponseHeadersToAdd()), around.response),
+		Metadata: stringsOf(route.GetMetadata()),
+	}
 	r.match(path+".match", route.GetMatch(), out)
 	out.BufferLimit = r.bufferLimit(path, host, route)
 	switch a := route.GetAction().(type) {
@@ -73,6 +100,22 @@ func (r *reader) route(path string, route *routev3.Route, host *routev3.VirtualH
 		out.Direct = direct(a.DirectResponse)
 	default:
 		r.fault(path, "has no action that this agent enforces")
+	}
+	return out
+}
+
+// stringsOf are the strings of m that conditions can look at, nil where there are none.
+func stringsOf(m *corev3.Metadata) map[MetadataKey]string {
+	var out map[MetadataKey]string
+	for filter, values := range m.GetFilterMetadata() {
+		for key, v := range values.GetFields() {
+			if s, ok := v.GetKind().(*structpb.Value_StringValue); ok {
+				if out == nil {
+					out = make(map[MetadataKey]string)
+				}
+				out[MetadataKey{filter, key}] = s.StringValue
+			}
+		}
 	}
 	return out
 }

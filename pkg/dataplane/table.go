@@ -18,10 +18,11 @@ type Table struct {
 	from Resources // what it was compiled from, so that the next compilation keeps what has not changed
 }
 
-// Listener accepts connections at one address. Exactly one of HTTP and TCP is set.
+// Listener accepts connections at one address, or of this process. Exactly one of HTTP and TCP is set.
 type Listener struct {
 	Name    string
-	Address netip.AddrPort
+	Address netip.AddrPort // not set where it is Inside
+	Inside  bool           // clusters of this process reach it by its name, and nothing else does
 	TLS     *DownstreamTLS // nil: plaintext
 	HTTP    *HTTP
 	TCP     *TCP
@@ -49,6 +50,10 @@ type HTTP struct {
 	MaxHeaders           uint32        // their number
 	MaxConcurrentStreams uint32        // of one HTTP/2 connection
 	BufferLimit          uint32        // for routes without their own; 0: the default
+
+	Filters     []HTTPFilter  // before the router, in their order
+	Replies     []ReplyMapper // of answers of the agent's own; the first that matches
+	ReplyFormat *BodyFormat   // where no mapper has one; nil: the text itself
 }
 
 // TCP is a TCP proxy to one cluster.
@@ -63,6 +68,7 @@ type RouteConfig struct {
 	Name       string
 	IgnorePort bool
 	Hosts      []*VirtualHost
+	Limits     []*RateLimit // all that its routes have
 }
 
 // VirtualHost is a set of routes for some domains.
@@ -71,6 +77,9 @@ type VirtualHost struct {
 	Domains []string // lower case; "*", "*.suffix", "prefix.*" or exact
 	Routes  []*Route
 	Retry   *resilience.Retry // for routes without their own
+
+	AttemptCount         bool // hosts are told which attempt it is
+	AttemptCountResponse bool // the application is told how many there were
 }
 
 // Route is a match and what becomes of a request that matches. First match wins.
@@ -93,7 +102,15 @@ type Route struct {
 	Priority             resilience.Priority
 	BufferLimit          uint32 // of a request's body kept for retries; 0: the default
 	HostRewrite          string
+
+	Filters  map[string]RouteFilter // by name; what its virtual host and its configuration say is in it. nil: nothing is said
+	Request  []HeaderEdit           // before the host is asked, with those of what is around the route
+	Response []HeaderEdit           // of every answer, likewise
+	Metadata map[MetadataKey]string // the strings of its metadata
 }
+
+// MetadataKey finds a value in the metadata of a route.
+type MetadataKey struct{ Filter, Key string }
 
 // PathMatch matches a path. Exactly one field is set; Prefix "/" matches every path.
 type PathMatch struct {
@@ -136,12 +153,13 @@ type Cluster struct {
 	MaxHeaders            uint32            // their number
 	Maintenance           uint32            // percent of requests refused
 	DropPercent           float64           // drop_overloads
+	Admission             *Admission        // nil: off
 }
 
 // Host is one endpoint of a cluster.
 type Host struct {
-	Address  netip.AddrPort
-	Name     string // its hostname; "" where it has none
+	Address  netip.AddrPort // that of Inside, for a listener of this process
+	Name     string         // its hostname; "" where it has none
 	Priority uint32
 	Weight   uint32 // at least 1
 	Locality string // region/zone/subZone

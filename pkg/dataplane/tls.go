@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	internalv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/internal_upstream/v3"
 	rawv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
@@ -98,7 +99,7 @@ func (t *TLS) Sources() []PEM {
 func (r *reader) upstreamTLS(path string, s *corev3.TransportSocket) *UpstreamTLS {
 	path += ".typed_config"
 	switch m := unpackAny(s.GetTypedConfig()).(type) {
-	case nil, *rawv3.RawBuffer:
+	case nil, *rawv3.RawBuffer, *internalv3.InternalUpstreamTransport:
 		return nil
 	case *tlsv3.UpstreamTlsContext:
 		t := &UpstreamTLS{ServerName: m.GetSni(), AutoHostName: m.GetAutoHostSni(), VerifyHostName: m.GetAutoSniSanValidation()}

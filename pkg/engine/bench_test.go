@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -31,7 +32,7 @@ func policies(tb testing.TB) *Call {
 	hosts := []*dataplane.VirtualHost{{Domains: []string{"*"}, Routes: []*dataplane.Route{route}}}
 	e.SetTable(&dataplane.Table{Clusters: map[string]*dataplane.Cluster{cluster.Name: cluster}})
 	listener := &dataplane.HTTP{SuppressEnvoy: true, Routes: &dataplane.RouteConfig{Hosts: hosts}}
-	return e.Begin(listener, &Request{Method: "GET", Authority: "payments", Path: "/", Header: http.Header{}})
+	return e.Begin(context.Background(), listener, &Request{Method: "GET", Authority: "payments", Path: "/", Header: http.Header{}})
 }
 
 // attemptOnce is what the policies do for one attempt that succeeds: they choose a host, admit, and record.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
@@ -38,42 +39,54 @@ const (
 // Call is one request on its way. Begin makes it, Do brings the answer, and Finish, which is owed after Do, ends it. Complete, Exceed
 // and Commit may come from other goroutines while Do runs; all else is called by the goroutine of Do.
 type Call struct {
-	engine *Engine
-	snap   *snapshot
-	http   *dataplane.HTTP
-	req    *Request
-	route  *dataplane.Route // nil where no route matches
-	target *target          // nil where no host is asked
-	grpc   bool
+	engine  *Engine
+	snap    *snapshot
+	http    *dataplane.HTTP
+	req     *Request
+	host    *dataplane.VirtualHost // of route
+	route   *dataplane.Route       // nil where no route matches
+	cluster string                 // of the route, whether there is one or not
+	target  *target                // nil where no host is asked
+	grpc    bool
+
+	steps    []step  // filters that have a part in it
+	early    *Answer // of one of them; nil: the router is asked
+	replaced bool    // a filter's answer took the place of another
 
 	retry    retry
 	times    times
 	tried    resilience.Tried
 	attempt  Attempt  // the first; others are made as they are needed
 	last     *Attempt // nil before the first
+	crowded  bool     // a limit refused the last one
 	response bool     // the last attempt's response is the answer
+	outer    bool     // the answer is not the router's: it does not tell of tries
 	flags    Flags
 	details  string
-	attempts int
+	attempts int // that were made, or tried to be
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc // nil where ctx needs none
 }
 
-// Begin finds the way of r, which came in at l. L need not be of the present table.
-func (e *Engine) Begin(l *dataplane.HTTP, r *Request) *Call {
+// Begin finds the way of r, which came in at l, and takes it through the filters of l, which may hold it back. L need not be of the
+// present table.
+func (e *Engine) Begin(ctx context.Context, l *dataplane.HTTP, r *Request) *Call {
 	snap := e.now.Load()
 	c := &Call{engine: e, snap: snap, http: l, req: r, grpc: r.grpc()}
-	var vh *dataplane.VirtualHost
-	if vh, c.route = find(snap.table, l, r); c.route == nil || c.route.Direct != nil {
+	c.host, c.route = find(snap.table, l, r)
+	if c.route != nil && c.route.Direct == nil {
+		c.cluster = choose(c.route, e.options.Rand)
+		c.target = snap.clusters[c.cluster]
+	}
+	c.times.arrive(c.route, l, r, c.grpc)
+	if len(l.Filters) > 0 && c.filter(ctx) || c.target == nil {
 		return c
 	}
-	c.target = snap.clusters[choose(c.route, e.options.Rand)]
-	if c.target == nil {
-		return c
-	}
-	c.retry.begin(c.target.config, c.route, vh, r)
-	c.times.configure(c.route, l, c.retry.policy, r, c.grpc)
+	c.retry.choose(c.target.config, c.route, c.host)
+	c.times.configure(c.route, l, c.retry.policy, r)
+	c.edit(r.Header, c.route.Request, nil)
+	c.retry.begin(r)
 	return c
 }
 
@@ -97,6 +110,9 @@ func (c *Call) HostRewrite() string {
 	}
 	return c.route.HostRewrite
 }
+
+// CountsAttempts reports whether hosts are told which attempt they get.
+func (c *Call) CountsAttempts() bool { return c.route != nil && c.host.AttemptCount }
 
 // Exceed says that the body is longer than BufferLimit: it can't be sent again.
 func (c *Call) Exceed() {
@@ -127,6 +143,9 @@ func (c *Call) Progress() { c.times.progress() }
 
 // Do takes the call to its answer. It is called once.
 func (c *Call) Do(ctx context.Context, up Upstream) Answer {
+	if c.early != nil {
+		return *c.early
+	}
 	if a, ok := c.refuse(); ok {
 		return a
 	}
@@ -142,6 +161,9 @@ func (c *Call) Do(ctx context.Context, up Upstream) Answer {
 		a := c.prepare(n)
 		if a == nil {
 			return c.noHost()
+		}
+		if c.denied(a) {
+			return c.deny()
 		}
 		res, cause := c.try(c.times.beginTry(c.ctx, a), up, a)
 		verdict := c.verdict(a, res, cause)
@@ -171,6 +193,7 @@ func (c *Call) noHost() Answer {
 
 // prepare makes attempt n, nil where no host is fit.
 func (c *Call) prepare(n int) *Attempt {
+	c.attempts = n
 	serving, h := c.pick(n)
 	if h == nil {
 		return nil
@@ -180,7 +203,7 @@ func (c *Call) prepare(n int) *Attempt {
 		a = new(Attempt)
 	}
 	*a = Attempt{Host: h, Config: serving.live.config.Load(), Priority: c.route.Priority, Number: n, call: c, serving: serving}
-	c.last, c.attempts = a, n
+	c.last = a
 	return a
 }
 
@@ -233,18 +256,22 @@ func (c *Call) fail(status int, body string, flags Flags, details string) Answer
 	return c.say(status, body, flags, details)
 }
 
+// overDuration are the details of a request that has lasted too long.
+const overDuration = "max_duration_timeout"
+
 // say is an answer of our own that is none of the cluster's.
 func (c *Call) say(status int, body string, flags Flags, details string) Answer {
-	c.flags |= flags
-	c.details = details
-	var extra []Field
+	r := &reply{status: status, grpc: -1, body: body, flags: flags, details: details}
+	if flags&UT != 0 || details == overDuration {
+		r.grpc = 4 // DEADLINE_EXCEEDED
+	}
 	if field, ok := dropFields[flags]; ok && !c.http.SuppressEnvoy {
-		extra = append(extra, field)
+		r.extra = append(r.extra, field)
 	}
 	if flags&UO != 0 && !c.http.SuppressEnvoy {
-		extra = append(extra, overloaded)
+		r.extra = append(r.extra, overloaded)
 	}
-	return Answer{Local: localReply(c.grpc, status, body, extra...), Status: status, Flags: c.flags}
+	return c.local(r)
 }
 
 // try does one attempt, within the ctx that beginTry made for it. Cause says which time ended it, where one did.
@@ -258,6 +285,7 @@ func (c *Call) try(ctx context.Context, up Upstream, a *Attempt) (res Result, ca
 		}
 	}
 	c.charge(a, res, cause)
+	c.judge(a, res)
 	return res, cause
 }
 
@@ -346,7 +374,24 @@ func (c *Call) accept(up Upstream, res Result) Answer {
 	c.target.live.stats.completed(res.Status)
 	c.response = true
 	c.details = "via_upstream"
+	if res.Header != nil {
+		if other := c.dress(res); other != nil {
+			up.Drop()
+			c.response = false
+			c.endAttempt(c.last)
+			return c.local(other)
+		}
+	}
 	return Answer{From: up, Status: res.Status, Flags: c.flags}
+}
+
+// dress adds to the header of a host's response what its route and the filters say. A reply takes its place.
+func (c *Call) dress(res Result) *reply {
+	c.edit(res.Header, c.route.Response, &reply{status: res.Status, details: c.details})
+	if c.host.AttemptCountResponse {
+		res.Header[attemptCount] = []string{strconv.Itoa(c.last.Number)}
+	}
+	return c.respond(res.Status, res.Header)
 }
 
 // give answers for an attempt without a response that is not repeated.
@@ -358,6 +403,7 @@ func (c *Call) give(res Result, cause error) Answer {
 		return c.say(http.StatusInsufficientStorage, "exceeded request buffer limit while retrying upstream", 0,
 			"request_payload_exceeded_retry_buffer_limit")
 	}
+	c.crowded = res.Failure == Overflow
 	again := ""
 	if c.attempts > 1 {
 		again = "retried and the latest "
@@ -382,13 +428,21 @@ func (c *Call) interrupted(cause error) Answer {
 		return c.say(http.StatusGatewayTimeout, "upstream request timeout", UT, "upstream_per_try_idle_timeout")
 	case errMaxStream:
 		return c.say(c.times.lateStatus(), "upstream max stream duration reached", UMSDR, "upstream_max_stream_duration_reached")
+	}
+	c.outer = true
+	switch cause {
 	case errMaxDuration:
-		return c.say(c.times.lateStatus(), "downstream duration timeout", 0, "max_duration_timeout")
+		return c.say(c.times.lateStatus(), "downstream duration timeout", 0, overDuration)
 	case errIdle:
 		return c.say(c.times.lateStatus(), "stream timeout", SI, "stream_idle_timeout")
 	case errRequest:
 		return c.say(http.StatusRequestTimeout, "request timeout", 0, "request_overall_timeout")
 	}
+	return c.gone()
+}
+
+// gone is the answer where nobody waits for one.
+func (c *Call) gone() Answer {
 	c.flags, c.details = c.flags|DC, "downstream_remote_disconnect"
 	return Answer{Local: &LocalReply{Status: http.StatusServiceUnavailable}, Gone: true, Flags: c.flags}
 }
@@ -409,6 +463,9 @@ func (c *Call) FinishBroken(f Failure) { c.finish(broken, f) }
 
 func (c *Call) finish(end End, f Failure) {
 	c.times.stop()
+	for _, s := range c.steps {
+		s.end(end == Whole && !c.replaced)
+	}
 	if c.response {
 		c.finishResponse(end, f)
 		c.endAttempt(c.last)
@@ -420,6 +477,9 @@ func (c *Call) finish(end End, f Failure) {
 
 func (c *Call) finishResponse(end End, f Failure) {
 	live := c.last.serving.live
+	if c.last.gate != nil { // its status came in no trailer, either
+		c.recordAdmission(c.last, false)
+	}
 	switch end {
 	case Whole:
 		c.target.live.stats.rqTime.Add(c.times.since())
@@ -490,8 +550,9 @@ func (c *Call) Report() Report {
 	if c.target != nil {
 		r.Cluster = c.target.live.name
 	}
-	if c.last != nil {
-		r.Host, r.Attempts = c.last.Host.Address, c.attempts
+	r.Attempts = c.attempts
+	if c.last != nil && !c.crowded {
+		r.Host = c.last.Host.Address
 	}
 	return r
 }

@@ -77,6 +77,9 @@ type cluster struct {
 	detector atomic.Pointer[resilience.Detector] // nil: off
 	fleet    atomic.Pointer[fleet]
 
+	admission      atomic.Pointer[admission] // nil: off
+	admissionStats admissionStats
+
 	mu     sync.Mutex // serialises the detector and Picker.Refresh
 	hosts  map[netip.AddrPort]*Host
 	states []*resilience.HostState // of all hosts of the table, in its order
@@ -100,6 +103,7 @@ func (c *cluster) adopt(config *dataplane.Cluster) {
 		c.fleet.Store(&fleet{resilience.NewPicker(config.Balancing, members(config.Hosts, hosts), c.options.Rand), hosts})
 	}
 	c.detect(config.Outlier)
+	c.adoptAdmission(config.Admission)
 }
 
 func members(list []dataplane.Host, hosts []*Host) []resilience.Member {

@@ -22,19 +22,25 @@ type Engine struct {
 	options Options
 	now     atomic.Pointer[snapshot]
 
-	mu       sync.Mutex // serialises SetTable and Close
-	clusters map[string]*cluster
+	mu         sync.Mutex // serialises SetTable and Close; guards what follows
+	clusters   map[string]*cluster
+	limits     map[string]*rateLimit  // by place
+	gradients  map[string]*gradient   // by place
+	limitStats map[string]*limitStats // by prefix, for ever
+
+	faults sync.Map // *faultStats by prefix, for ever
 }
 
 // snapshot is a table with the live state of what it names. It is immutable.
 type snapshot struct {
 	table    *dataplane.Table
 	clusters map[string]*target
+	filters  filterStates
 }
 
 // New returns an engine with an empty table. Its owner calls Close.
 func New(options Options) *Engine {
-	e := &Engine{options: options, clusters: map[string]*cluster{}}
+	e := &Engine{options: options, clusters: map[string]*cluster{}, limitStats: map[string]*limitStats{}}
 	e.now.Store(&snapshot{table: &dataplane.Table{}})
 	return e
 }
@@ -48,7 +54,7 @@ func (e *Engine) SetTable(t *dataplane.Table) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	old := e.now.Load()
-	next := &snapshot{table: t, clusters: make(map[string]*target, len(t.Clusters))}
+	next := &snapshot{table: t, clusters: make(map[string]*target, len(t.Clusters)), filters: e.adoptFilters(t)}
 	for name, config := range t.Clusters {
 		if known := old.clusters[name]; known != nil && known.config == config {
 			next.clusters[name] = known
@@ -78,5 +84,9 @@ func (e *Engine) Close() {
 	for _, live := range e.clusters {
 		live.close()
 	}
+	for _, g := range e.gradients {
+		g.close()
+	}
 	clear(e.clusters)
+	clear(e.gradients)
 }

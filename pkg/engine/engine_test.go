@@ -116,7 +116,7 @@ func address(i int) netip.AddrPort {
 func (w *world) call(up engine.Upstream) engine.Answer { return w.send(up, "GET", http.Header{}) }
 
 func (w *world) send(up engine.Upstream, method string, h http.Header) engine.Answer {
-	c := w.engine.Begin(w.http, &engine.Request{Method: method, Authority: "payments.shop:80", Path: "/a?b", Header: h})
+	c := w.engine.Begin(context.Background(), w.http, &engine.Request{Method: method, Authority: "payments.shop:80", Path: "/a?b", Header: h})
 	c.Complete()
 	a := c.Do(context.Background(), up)
 	c.Finish(engine.Whole)
@@ -198,7 +198,7 @@ func TestLocalRepliesToGRPC(t *testing.T) {
 	w := newWorld(t, 0, nil)
 	a := w.send(&hosts{}, "POST", http.Header{"Content-Type": {"application/grpc"}})
 	got := fmt.Sprint(a.Local.Status, a.Local.Header, a.Local.Body)
-	if want := "200 [{Content-Type application/grpc} {Grpc-Status 14} {Grpc-Message no healthy upstream}]"; got != want {
+	if want := "200 map[Content-Type:[application/grpc] Grpc-Message:[no healthy upstream] Grpc-Status:[14]]"; got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
 }
@@ -222,14 +222,14 @@ func TestRetries(t *testing.T) {
 		"exhausted": {retrying(resilience.On5xx, 2), status(503), "503 URX", 3,
 			map[string]int64{"upstream_rq_retry": 2, "upstream_rq_retry_limit_exceeded": 1, "upstream_rq_503": 1}},
 		"exhausted by resets": {retrying(resilience.OnReset, 1), failed(engine.Termination),
-			`local 503 UC,URX "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: connection termination"`,
+			`local 503 URX,UC "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: connection termination"`,
 			2, map[string]int64{"upstream_rq_rx_reset": 0, "upstream_rq_completed": 1}},
 		"another condition": {retrying(resilience.OnConnectFailure, 3), failed(engine.Termination),
 			`local 503 UC "upstream connect error or disconnect/reset before headers. reset reason: connection termination"`, 1, nil},
 		"per try timeout": {&resilience.Retry{On: resilience.OnReset, NumRetries: 1, PerTryTimeout: time.Second, BackOff: resilience.DefaultBackOff()},
 			sequence(hang, status(200)), "200 -", 2, map[string]int64{"upstream_rq_per_try_timeout": 1, "upstream_rq_retry_success": 1}},
 		"per try timeouts exhausted": {&resilience.Retry{On: resilience.OnReset, NumRetries: 1, PerTryTimeout: time.Second},
-			hang, `local 504 UT,URX "upstream request timeout"`, 2, map[string]int64{"upstream_rq_per_try_timeout": 2}},
+			hang, `local 504 URX,UT "upstream request timeout"`, 2, map[string]int64{"upstream_rq_per_try_timeout": 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -269,7 +269,7 @@ func TestTimesStartWithTheCompleteRequest(t *testing.T) {
 			w.route.Retry = &resilience.Retry{PerTryTimeout: time.Second}
 		})
 		start := time.Now()
-		c := w.engine.Begin(w.http, &engine.Request{Method: "POST", Authority: "a", Path: "/", Header: http.Header{}})
+		c := w.engine.Begin(context.Background(), w.http, &engine.Request{Method: "POST", Authority: "a", Path: "/", Header: http.Header{}})
 		time.AfterFunc(10*time.Second, c.Complete)
 		a := c.Do(context.Background(), &hosts{act: hang})
 		c.Finish(engine.Whole)
@@ -396,7 +396,7 @@ func TestScopesAndDomains(t *testing.T) {
 		{domains, "pay.shop:8080", "pay.shop"}, {domains, "PAY.shop", "pay.shop"}, {domains, "a.shop", "*.shop"},
 		{domains, "a.eu.shop", "*.eu.shop"}, {domains, "pay.other", "pay.*"}, {domains, ".shop", "*"}, {domains, "[::1]:80", "*"},
 	} {
-		c := w.engine.Begin(tt.http, &engine.Request{Method: "GET", Authority: tt.authority, Path: "/", Header: http.Header{}})
+		c := w.engine.Begin(context.Background(), tt.http, &engine.Request{Method: "GET", Authority: tt.authority, Path: "/", Header: http.Header{}})
 		a := c.Do(context.Background(), &hosts{})
 		c.Finish(engine.Whole)
 		if a.Local.Body != tt.want {
@@ -481,7 +481,7 @@ func TestHedging(t *testing.T) {
 		"the second is bad":       {after(1500*time.Millisecond, 200), status(503), resilience.On5xx, "200 URX", 1500 * time.Millisecond, 2},
 		"not needed":              {after(time.Second/2, 201), status(200), resilience.OnConnectFailure, "201 -", time.Second / 2, 1},
 		"a failure before":        {status(503), status(200), resilience.On5xx, "200 -", 0, 2},
-		"both hang":               {hang, hang, resilience.OnConnectFailure, `local 504 UT,URX "upstream request timeout"`, 3 * time.Second, 2},
+		"both hang":               {hang, hang, resilience.OnConnectFailure, `local 504 URX,UT "upstream request timeout"`, 3 * time.Second, 2},
 		"bad, then the other too": {after(1500*time.Millisecond, 503), after(time.Second, 503), resilience.On5xx, "503 URX", 2 * time.Second, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -520,7 +520,7 @@ func BenchmarkCall(b *testing.B) {
 	ctx := context.Background()
 	b.ReportAllocs()
 	for b.Loop() {
-		c := w.engine.Begin(w.http, r)
+		c := w.engine.Begin(context.Background(), w.http, r)
 		c.Complete()
 		c.Do(ctx, up)
 		c.Finish(engine.Whole)

@@ -19,6 +19,7 @@ type race struct {
 	ended   chan ended
 	late    chan *Attempt // those whose per-try timeout has passed
 	over    chan struct{} // closed at the end
+	denied  bool          // admission control refused an attempt, and with it the call
 	backOff *time.Timer   // until the next attempt; nil: none is waited for
 	counted counter       // what it is counted as
 }
@@ -36,7 +37,7 @@ func (c *Call) hedge(up Upstream) Answer {
 	defer close(r.over)
 	defer r.stop()
 	if !r.launch() {
-		return c.noHost()
+		return r.none()
 	}
 	for {
 		var due <-chan time.Time
@@ -53,8 +54,8 @@ func (c *Call) hedge(up Upstream) Answer {
 		case <-due:
 			r.backOff = nil
 			c.countRetry(r.counted)
-			if !r.launch() && len(r.running) == 0 {
-				return c.noHost()
+			if !r.launch() && (r.denied || len(r.running) == 0) {
+				return r.none()
 			}
 		case <-c.ctx.Done():
 			cause := c.over()
@@ -64,10 +65,22 @@ func (c *Call) hedge(up Upstream) Answer {
 	}
 }
 
-// launch starts the next attempt. False says that there is no host for it.
+// none answers where launch could start no attempt.
+func (r *race) none() Answer {
+	if !r.denied {
+		return r.c.noHost()
+	}
+	r.stop()
+	return r.c.deny()
+}
+
+// launch starts the next attempt. False says that there is no host for it, or that it was denied.
 func (r *race) launch() bool {
 	a := r.c.prepare(r.made + 1)
 	if a == nil {
+		return false
+	}
+	if r.denied = r.c.denied(a); r.denied {
 		return false
 	}
 	up := r.up

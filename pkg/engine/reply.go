@@ -9,34 +9,34 @@ import (
 // Flags are Envoy's response flags, as bits.
 type Flags uint32
 
-// The flags.
+// The flags, in the order in which a call gets them.
 const (
-	NR    Flags = 1 << iota // no route
+	DI    Flags = 1 << iota // a delay was injected
+	FI                      // a fault was injected
+	RL                      // rate limited
+	URX                     // retries are exhausted
+	UO                      // overflow
+	NR                      // no route
 	NC                      // no such cluster
 	UH                      // no healthy host
 	UF                      // connection failure
 	UC                      // connection termination
 	UR                      // remote reset
-	UO                      // overflow
 	UT                      // timeout
 	LR                      // local reset
-	URX                     // retries are exhausted
 	UPE                     // the response can't be read
-	DC                      // the application went away
 	SI                      // idle timeout
 	UMSDR                   // longest duration of an attempt
 	DO                      // dropped by load
 	UDO                     // all is dropped
-	FI                      // a fault was injected
-	DI                      // a delay was injected
-	RL                      // rate limited
 	DPE                     // the request can't be read
 	IH                      // a header that is not valid
 	NFCF                    // no filter configuration
+	DC                      // the application went away
 )
 
-var flagNames = [...]string{"NR", "NC", "UH", "UF", "UC", "UR", "UO", "UT", "LR", "URX", "UPE", "DC", "SI", "UMSDR", "DO", "UDO",
-	"FI", "DI", "RL", "DPE", "IH", "NFCF"}
+var flagNames = [...]string{"DI", "FI", "RL", "URX", "UO", "NR", "NC", "UH", "UF", "UC", "UR", "UT", "LR", "UPE", "SI", "UMSDR", "DO", "UDO", "DPE", "IH",
+	"NFCF", "DC"}
 
 // String joins the flags by commas; "-" is none.
 func (f Flags) String() string {
@@ -81,7 +81,7 @@ type Answer struct {
 // LocalReply is an answer of the data plane's own.
 type LocalReply struct {
 	Status int
-	Header []Field
+	Header http.Header
 	Body   string
 }
 
@@ -95,22 +95,6 @@ var overloaded = Field{"X-Envoy-Overloaded", "true"}
 var dropFields = map[Flags]Field{
 	DO:  {"X-Envoy-Drop-Overload", "true"},
 	UDO: {"X-Envoy-Unconditional-Drop-Overload", "true"},
-}
-
-// localReply is what Envoy answers: for gRPC, a trailers-only response.
-func localReply(grpc bool, status int, body string, extra ...Field) *LocalReply {
-	if !grpc {
-		fields := append([]Field{{"Content-Length", strconv.Itoa(len(body))}}, extra...)
-		if body != "" {
-			fields = append(fields, Field{"Content-Type", "text/plain"})
-		}
-		return &LocalReply{Status: status, Header: fields, Body: body}
-	}
-	fields := append([]Field{{"Content-Type", "application/grpc"}, {"Grpc-Status", strconv.Itoa(grpcStatus(status))}}, extra...)
-	if body != "" {
-		fields = append(fields, Field{"Grpc-Message", encodeMessage(body)})
-	}
-	return &LocalReply{Status: http.StatusOK, Header: fields}
 }
 
 // grpcStatus maps a status code to a gRPC one.

@@ -8,7 +8,7 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/resilience"
 )
 
-// Stats yields the statistics of all clusters by Envoy's names, by cluster in no order.
+// Stats yields the statistics of all clusters and filters by Envoy's names, in no order.
 func (e *Engine) Stats(yield func(name string, value int64)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -21,7 +21,20 @@ func (e *Engine) Stats(yield func(name string, value int64)) {
 		live.stats.retried.each(func(code string, n int64) { yield(prefix+"retry.upstream_rq_"+code, n) })
 		live.stats.named.each(func(name string, n int64) { yield(prefix+name, n) })
 		live.gauges(prefix, yield)
+		if live.admission.Load() != nil {
+			live.admissionStats.each(prefix, yield)
+		}
 	}
+	for prefix, s := range e.limitStats {
+		s.each(prefix, yield)
+	}
+	for _, g := range e.gradients {
+		g.each(yield)
+	}
+	e.faults.Range(func(prefix, s any) bool {
+		s.(*faultStats).each(prefix.(string), yield)
+		return true
+	})
 }
 
 // Timings yields the histograms of all clusters by Envoy's names, by cluster in no order.
@@ -129,7 +142,7 @@ func (c *cluster) list() []HostReport {
 		}
 		n := &h.counts
 		report := HostReport{
-			Address: h.Address.String(), Ejected: h.State.Ejected(), Degraded: h.State.Degraded(), FailedCheck: h.State.FailedCheck(),
+			Address: dataplane.AddressText(h.Address), Ejected: h.State.Ejected(), Degraded: h.State.Degraded(), FailedCheck: h.State.FailedCheck(),
 			Ejections: h.State.Ejections(), Health: config.Health, Weight: config.Weight, Priority: config.Priority, Locality: config.Locality,
 			RqActive: int64(h.State.Active()), CxActive: h.cx.Load(), CxTotal: n.cxTotal.Load(), CxConnectFail: n.cxConnectFail.Load(),
 			RqTotal: n.rqTotal.Load(), RqSuccess: n.rqSuccess.Load(), RqError: n.rqError.Load(), RqTimeout: n.rqTimeout.Load(),

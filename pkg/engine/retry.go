@@ -19,8 +19,8 @@ type retry struct {
 	limited bool        // the rate-limited back-off was used
 }
 
-// begin takes the policy of the cluster, else of the route, else of its virtual host; they are never merged.
-func (r *retry) begin(cluster *dataplane.Cluster, route *dataplane.Route, vh *dataplane.VirtualHost, req *Request) {
+// choose takes the policy of the cluster, else of the route, else of its virtual host; they are never merged.
+func (r *retry) choose(cluster *dataplane.Cluster, route *dataplane.Route, vh *dataplane.VirtualHost) {
 	switch {
 	case cluster.Retry != nil:
 		r.policy = cluster.Retry
@@ -29,6 +29,10 @@ func (r *retry) begin(cluster *dataplane.Cluster, route *dataplane.Route, vh *da
 	default:
 		r.policy = vh.Retry
 	}
+}
+
+// begin takes the application's headers, where they are heeded, together with the policy.
+func (r *retry) begin(req *Request) {
 	if r.policy == nil && !req.Internal {
 		return
 	}

@@ -42,7 +42,11 @@ func (r *Request) grpc() bool {
 	if len(values) == 0 {
 		return false
 	}
-	rest, ok := strings.CutPrefix(values[0], "application/grpc")
+	return isGRPCType(values[0])
+}
+
+func isGRPCType(contentType string) bool {
+	rest, ok := strings.CutPrefix(contentType, "application/grpc")
 	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
 }
 

@@ -38,16 +38,28 @@ type tryTimes struct {
 	tryTimer, tryIdleTimer, maxStreamTimer *time.Timer
 }
 
-func (t *times) configure(route *dataplane.Route, l *dataplane.HTTP, policy *resilience.Retry, r *Request, grpc bool) {
-	t.global, t.duration, t.idle, t.request = route.Timeout, l.MaxStreamDuration, l.StreamIdleTimeout, l.RequestTimeout
+// arrive takes the times that run before the router is asked. Route is nil where there is none.
+func (t *times) arrive(route *dataplane.Route, l *dataplane.HTTP, r *Request, grpc bool) {
+	t.duration, t.idle, t.request = l.MaxStreamDuration, l.StreamIdleTimeout, l.RequestTimeout
+	if route == nil {
+		return
+	}
 	if route.IdleTimeout != nil {
 		t.idle = *route.IdleTimeout
 	}
 	if route.MaxStreamDuration != nil {
-		t.global, t.duration = 0, *route.MaxStreamDuration
-		if route.GRPCTimeoutHeaderMax != nil && grpc {
-			t.grpcTimeout(r, *route.GRPCTimeoutHeaderMax)
+		t.duration = *route.MaxStreamDuration
+		if grpc {
+			t.grpcTimeout(r, route.GRPCTimeoutHeaderMax)
 		}
+	}
+}
+
+// configure takes the router's times.
+func (t *times) configure(route *dataplane.Route, l *dataplane.HTTP, policy *resilience.Retry, r *Request) {
+	t.global = route.Timeout
+	if route.MaxStreamDuration != nil {
+		t.global = 0
 	}
 	if r.Internal {
 		t.global = milliseconds(r, "x-envoy-upstream-rq-timeout-ms", t.global)
@@ -65,12 +77,12 @@ func (t *times) configure(route *dataplane.Route, l *dataplane.HTTP, policy *res
 	t.untimed = !t.any() && t.perTry <= 0 && t.perTryIdle <= 0
 }
 
-// grpcTimeout makes the caller's deadline the duration, and the other way round.
-func (t *times) grpcTimeout(r *Request, most time.Duration) {
-	if d, ok := parseGRPCTimeout(r.Header.Get("Grpc-Timeout")); ok {
+// grpcTimeout makes the caller's deadline the duration where it is heeded, up to most, and the duration the host's deadline.
+func (t *times) grpcTimeout(r *Request, most *time.Duration) {
+	if d, ok := parseGRPCTimeout(r.Header.Get("Grpc-Timeout")); ok && most != nil {
 		t.duration = d
-		if most > 0 {
-			t.duration = min(d, most)
+		if *most > 0 {
+			t.duration = min(d, *most)
 		}
 	}
 	if t.duration > 0 {

@@ -56,8 +56,13 @@ var reasons = [...]string{
 // String is Envoy's words for f.
 func (f Failure) String() string { return reasons[f] }
 
-// word is String as one word.
-func (f Failure) word() string { return strings.ReplaceAll(reasons[f], " ", "_") }
+// word is what the response code details say of f.
+func (f Failure) word() string {
+	if f == ConnectRefused {
+		return "remote_connection_failure|delayed_connect_error:_Connection_refused"
+	}
+	return strings.ReplaceAll(reasons[f], " ", "_")
+}
 
 // Result is the outcome of an attempt.
 type Result struct {
@@ -79,6 +84,7 @@ type Attempt struct {
 	admitted bool
 	charged  atomic.Bool // for its per-try timeout, after which it goes on
 	retried  bool        // another was started beside it; of the goroutine of Do
+	gate     *admission  // that let it through and is owed its outcome; nil: none is
 	started  time.Time   // where a budget asks for it
 	soft     func()      // in place of the end by per-try timeout, where the attempt is hedged
 	times    *tryTimes   // nil: no time can end the attempt alone

@@ -39,7 +39,7 @@ func TestAccessIsTold(t *testing.T) {
 	for _, want := range []string{
 		"outbound POST /a?b HTTP/1.1 200 - via_upstream 4 5 shop/email all true 1",
 		"tcp    0 -  4 4 shop/email  true 0",
-		"outbound GET / HTTP/1.1 503 UH no_healthy_upstream 0 19 shop/email all false 0",
+		"outbound GET / HTTP/1.1 503 UH no_healthy_upstream 0 19 shop/email all false 1",
 	} {
 		a := <-told
 		if got := line(a); got != want {

@@ -66,6 +66,9 @@ func (c *conn) usable() bool {
 	if c.in.Buffered() > 0 {
 		return false
 	}
+	if inside, ok := c.Conn.(insideConn); ok {
+		return inside.open()
+	}
 	secured, isTLS := c.Conn.(*tls.Conn)
 	under := c.Conn
 	if isTLS {

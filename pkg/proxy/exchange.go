@@ -16,6 +16,9 @@ import (
 // expectedTimeout tells a host how long its answer may take, in milliseconds.
 const expectedTimeout = "X-Envoy-Expected-Rq-Timeout-Ms"
 
+// attemptCount tells a host which attempt it is.
+const attemptCount = "X-Envoy-Attempt-Count"
+
 // continueWait is how long an application that expects 100-continue waits for a host that does not say it.
 const continueWait = time.Second
 
@@ -23,6 +26,7 @@ const continueWait = time.Second
 type exchange struct {
 	outgoing
 
+	number  int            // of the last Try
 	reader  *bodyReader    // of the last Try; nil without a body
 	resp    *http.Response // of the last Try
 	release func(reuse bool)
@@ -43,6 +47,7 @@ type outgoing struct {
 	expect               bool        // the application waits for 100-continue
 	informational        func(status int, h http.Header)
 	expected             func() time.Duration // what the host is told that its answer may take; 0: nothing
+	counted              bool                 // the host is told which attempt it is
 }
 
 // Try implements engine.Upstream.
@@ -53,6 +58,7 @@ func (x *exchange) Try(ctx context.Context, a *engine.Attempt) engine.Result {
 	if x.body != nil && !x.expect {
 		x.body.start() // also while the attempt waits for a connection
 	}
+	x.number = a.Number
 	l := a.Host.Pool().(*pools).of(a.Config, serverName(a.Config, x.authority))
 	for range 3 { // a host that goes on changing its mind can't be spoken to
 		try := x.try1
@@ -226,6 +232,9 @@ func (x *exchange) writeHead(w *bufio.Writer) {
 	}
 	if d := x.expected(); d > 0 {
 		writeField(w, expectedTimeout, strconv.FormatInt(d.Milliseconds(), 10))
+	}
+	if x.counted {
+		writeField(w, attemptCount, strconv.Itoa(x.number))
 	}
 	for name, values := range x.header {
 		for _, v := range values {

@@ -151,7 +151,7 @@ func TestGRPCLocalReplies(t *testing.T) {
 	}{
 		"no host": {nil, "rpc error: code = Unavailable desc = no healthy upstream"},
 		"refused": {[]string{"127.0.0.1:1"}, "rpc error: code = Unavailable desc = upstream connect error or disconnect/reset before headers. reset reason: remote connection failure"},
-		"timeout": {[]string{hang}, "rpc error: code = Unavailable desc = upstream request timeout"},
+		"timeout": {[]string{hang}, "rpc error: code = DeadlineExceeded desc = upstream request timeout"},
 	} {
 		f := newFixture(t, func(f *fixture) {
 			http2(f)

@@ -304,6 +304,10 @@ func (x *exchange) request2(ctx context.Context) *http.Request {
 		header = header.Clone()
 		header[expectedTimeout] = []string{strconv.FormatInt(d.Milliseconds(), 10)}
 	}
+	if x.counted {
+		header = header.Clone()
+		header[attemptCount] = []string{strconv.Itoa(x.number)}
+	}
 	opaque := x.target
 	if strings.HasPrefix(opaque, "//") {
 		opaque = x.scheme + "://" + x.host + opaque

@@ -25,11 +25,11 @@ func (l *listener) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	arrive(r, config)
-	call := l.server.engine.Begin(config, &engine.Request{
+	l.stats.Request(r.ProtoMajor)
+	call := l.server.engine.Begin(r.Context(), config, &engine.Request{
 		Method: r.Method, Authority: r.Host, Path: r.RequestURI, Header: r.Header,
 		Scheme: schemeOf(r), Internal: !config.StripEnvoyHeaders,
 	})
-	l.stats.Request(r.ProtoMajor)
 	var before early
 	x := newExchange(w, r, call, &before)
 	answer := call.Do(r.Context(), x)
@@ -122,6 +122,9 @@ func newExchange(w http.ResponseWriter, r *http.Request, call *engine.Call, befo
 	x.expect = r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Expect"), "100-continue")
 	x.header = r.Header
 	dropHopByHop(x.header)
+	if x.counted = call.CountsAttempts(); x.counted {
+		x.header.Del(attemptCount)
+	}
 	x.header.Del("Expect")
 	x.header.Del("Content-Length")
 	if rewritten := call.HostRewrite(); rewritten != "" {
@@ -284,6 +287,7 @@ func (f *flow) respond(a engine.Answer) error {
 	if err := f.copy(resp); err != nil {
 		return err
 	}
+	f.call.Trailer(resp.Trailer)
 	if status := resp.Trailer.Get("Grpc-Status"); status != "" {
 		f.grpcStatus = status
 	}
@@ -345,9 +349,7 @@ func (f *flow) local(reply *engine.LocalReply) {
 	f.status = reply.Status
 	h := f.w.Header()
 	clear(h)
-	for _, field := range reply.Header {
-		h.Add(field.Name, field.Value)
-	}
+	copyHeader(h, reply.Header)
 	if f.config.ServerHeader != "" {
 		h["Server"] = []string{f.config.ServerHeader}
 	}

@@ -43,6 +43,8 @@ type Options struct {
 	Engine *engine.Engine
 	// Listen opens a listener on an "ip:port".
 	Listen func(address string) (net.Listener, error)
+	// Inside has the internal listeners; its Dial must be that of the engine's pools. Nil: a table may have none.
+	Inside *Inside
 	// Log gets what net/http has to say.
 	Log io.Writer
 	// Access is told of each request and each TCP connection at its end, where it is not nil. It is called from many goroutines, each
@@ -143,8 +145,19 @@ func (s *Server) Close(ctx context.Context) {
 	s.retired.Wait()
 }
 
+// accept opens the socket of a listener, or its door within the process.
+func (s *Server) accept(config *dataplane.Listener) (net.Listener, error) {
+	if !config.Inside {
+		return s.options.Listen(config.Address.String())
+	}
+	if s.options.Inside == nil {
+		return nil, errors.New("internal listeners are not served")
+	}
+	return s.options.Inside.listen(config.Name), nil
+}
+
 func (s *Server) open(config *dataplane.Listener) (*listener, error) {
-	accept, err := s.options.Listen(config.Address.String())
+	accept, err := s.accept(config)
 	if err != nil {
 		return nil, err
 	}

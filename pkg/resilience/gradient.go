@@ -49,6 +49,9 @@ func NewGradient(limits GradientLimits, now time.Time) *Gradient {
 // Limit is how many calls may be in flight.
 func (g *Gradient) Limit() uint32 { return g.limit.Load() }
 
+// Measuring reports whether the latency without load is being measured.
+func (g *Gradient) Measuring() bool { return g.measuring.Load() }
+
 // MinRTT is the latency without load that the limit is based on; 0 before the first measurement. It is serialised with Tick.
 func (g *Gradient) MinRTT() time.Duration { return g.minRTT }
 
