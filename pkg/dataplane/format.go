@@ -1,7 +1,7 @@
 package dataplane
 
 import (
-	"net/http"
+	"net/textproto"
 	"slices"
 	"strings"
 
@@ -91,7 +91,7 @@ func formatCommand(command string) (FormatPart, bool) {
 	if inner, ok := strings.CutPrefix(command, "REQ("); ok {
 		name, ok := strings.CutSuffix(inner, ")")
 		ok = ok && name != "" && !strings.ContainsAny(name, "?:()% ")
-		return FormatPart{RequestHeader, http.CanonicalHeaderKey(name)}, ok
+		return FormatPart{RequestHeader, textproto.CanonicalMIMEHeaderKey(name)}, ok
 	}
 	i := slices.Index(commandNames[:], command)
 	return FormatPart{Command: Command(max(0, i))}, i > 0 && command != ""
@@ -166,5 +166,5 @@ func (r *reader) headerName(path, name string) string {
 	case slices.Contains([]string{"connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer"}, lower):
 		r.fault(path, "%q is of the connection, and not edited by this agent", name)
 	}
-	return http.CanonicalHeaderKey(name)
+	return textproto.CanonicalMIMEHeaderKey(name)
 }
