@@ -100,6 +100,12 @@ func (e *Envoy) get(path string) ([]byte, error) {
 	return body, nil
 }
 
+// Page is what a page of the admin port says; an error where its status is not 200.
+func (e *Envoy) Page(path string) (string, error) {
+	body, err := e.get(path)
+	return string(body), err
+}
+
 // Ready returns nil once Envoy has its first configuration and listens.
 func (e *Envoy) Ready() error {
 	body, err := e.get("/ready")

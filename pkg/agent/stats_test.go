@@ -43,7 +43,7 @@ func TestKindsAreEnvoys(t *testing.T) {
 			total_connections uptime connected_state max_host_weight`,
 		false: `ejections_enforced_total membership_change upstream_cx_total upstream_cx_destroy upstream_rq_200 upstream_rq_2xx
 			upstream_rq_completed upstream_rq_pending_total upstream_rq_retry upstream_rq_retry_success upstream_rq_timeout
-			downstream_cx_total downstream_rq_total no_route upstream_rq_pending_overflow lb_healthy_panic update_success`,
+			downstream_cx_total downstream_rq_total no_route upstream_rq_pending_overflow lb_healthy_panic update_success upstream_cx_none_healthy`,
 	} {
 		for name := range strings.FieldsSeq(names) {
 			if gauge.MatchString("x."+name) != kind {
