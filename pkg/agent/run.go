@@ -60,10 +60,14 @@ type agent struct {
 func Run(ctx context.Context, config Config, log hclog.Logger) error {
 	if config.StateDir != "" {
 		release, err := xdsclient.Lock(config.StateDir)
-		if err != nil {
+		switch {
+		case err == nil:
+			defer release()
+		case errors.Is(err, xdsclient.ErrInUse):
 			return fmt.Errorf("--state-dir: %w", err)
+		default: // such as a disk that is full: what is saved may still be read
+			log.Error("--state-dir can't be written", "error", err)
 		}
-		defer release()
 	}
 	a := &agent{config: config, started: time.Now(), log: log, inherited: inherit(log)}
 	port, err := a.listen(config.ListenAdmin)

@@ -91,6 +91,7 @@ type (
 		Saved     *time.Time `json:"saved,omitempty"` // of a configuration from disk
 		Resources int        `json:"resources"`
 		Waiting   int        `json:"waiting"` // for other resources
+		SaveError string     `json:"save_error,omitempty"`
 	}
 	statusControlPlane struct {
 		Servers   []string   `json:"servers"`
@@ -111,7 +112,7 @@ func (a *agent) serveStatus(w http.ResponseWriter, _ *http.Request) {
 	page := statusPage{
 		Version: telemetry.Version, Uptime: int64(now.Sub(a.started).Seconds()), Ready: true,
 		Node:   statusNode{a.config.NodeID, a.config.Service, a.config.Namespace},
-		Config: statusConfig{Source: source(s), Applied: known(s.Applied), Saved: known(s.Saved), Resources: s.Resources, Waiting: s.Waiting},
+		Config: statusConfig{Source: source(s), Applied: known(s.Applied), Saved: known(s.Saved), Resources: s.Resources, Waiting: s.Waiting, SaveError: s.SaveError},
 		ControlPlane: statusControlPlane{
 			Servers: a.config.XDS, Server: s.Server, Connected: s.Connected, Since: known(s.Since), LastError: s.LastError,
 		},

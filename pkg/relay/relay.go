@@ -37,13 +37,13 @@ type Config struct {
 
 // Stream is how one client is doing.
 type Stream struct {
-	Node      string
-	Dialect   string
-	Since     time.Time
-	Server    string    // of the control plane; "": none can be reached
-	Memory    bool      // without a server: it is served what it accepted before
-	Saved     time.Time // likewise: when that was written to disk; zero: never
-	LastError string    // of the last server
+	Node      string    `json:"node"`
+	Dialect   string    `json:"dialect"`
+	Since     time.Time `json:"since"`
+	Server    string    `json:"server,omitempty"` // of the control plane; "": none can be reached
+	Memory    bool      `json:"memory,omitempty"` // without a server: it is served what it accepted before
+	Saved     time.Time `json:"saved,omitzero"`   // likewise: when that was written to disk; zero: never
+	LastError string    `json:"last_error,omitempty"`
 }
 
 // Relay is the aggregated discovery service for the clients of one host. Its methods may be called by any goroutine.

@@ -25,6 +25,7 @@ const UserAgent = "breakwater-agent"
 const (
 	quiet     = 15 * time.Second // a new stream without any answer for so long is given up
 	saveDelay = 200 * time.Millisecond
+	saveRetry = 10 * time.Second // after it failed, such as on a full disk
 )
 
 // Apply takes everything that is to be in force. It returns the faults of what it can't enforce, and has changed nothing then. It is
@@ -63,6 +64,7 @@ type Status struct {
 	LastNACK  string    // text of the last rejection
 	NACKed    time.Time // when that was
 	LastError string    // of the last stream that ended
+	SaveError string    // what is in force is not on disk, and why; "": it is, or will be in a moment
 	Resources int       // in force
 
 	Accepted, Rejected [view.NumTypes]int64 // responses, by type
@@ -223,36 +225,37 @@ func (c *Client) restored(r dataplane.Resources, at time.Time) {
 	c.log.Warn("serving the configuration that was saved", "age", time.Since(at).Round(time.Second), "resources", r.Len())
 }
 
-// save writes what is in force, some time after it changed: a burst is one file.
+// save writes what is in force, some time after it changed: a burst is one file. What could not be written is tried again.
 func (c *Client) save() {
-	var written dataplane.Resources
-	for r := range c.saves {
-		timer := time.NewTimer(saveDelay)
-		open := true
-		for waiting := true; waiting; {
-			select {
-			case <-timer.C:
-				waiting = false
-			case next, ok := <-c.saves:
-				if open = ok; ok {
-					r = next
-				} else {
-					waiting = false
+	var due, written dataplane.Resources
+	waiting := false
+	timer := time.NewTimer(saveRetry)
+	timer.Stop()
+	defer timer.Stop()
+	for open := true; open; {
+		select {
+		case r, more := <-c.saves:
+			if open = more; open {
+				if due = r; !waiting {
+					waiting = true
+					timer.Reset(saveDelay)
 				}
+				continue
 			}
+		case <-timer.C:
 		}
-		timer.Stop()
-		if c.cache == nil || r.Same(written) {
+		if waiting = false; c.cache == nil || due.Same(written) {
 			continue
 		}
-		if err := c.cache.Save(r, time.Now()); err != nil {
-			c.log.Error("configuration not saved; the file before stays", "error", err)
-		} else {
-			written = r
+		if err := c.cache.Save(due, time.Now()); err != nil {
+			c.log.Error("configuration not saved; the file before stays", "error", err, "retry", saveRetry)
+			c.note(func(s *Status) { s.SaveError = err.Error() })
+			waiting = true
+			timer.Reset(saveRetry)
+			continue
 		}
-		if !open {
-			return
-		}
+		written = due
+		c.note(func(s *Status) { s.SaveError = "" })
 	}
 }
 

@@ -9,8 +9,11 @@ import (
 	"syscall"
 )
 
+// ErrInUse says that another process uses the directory.
+var ErrInUse = errors.New("in use")
+
 // Lock makes the process the only one that uses dir, which need not exist yet, until release or its end, however that comes. Its
-// error says which process has it.
+// error says which process has it, and is ErrInUse then; other errors are those of the disk.
 func Lock(dir string) (release func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -23,7 +26,7 @@ func Lock(dir string) (release func(), err error) {
 	case errors.Is(err, syscall.EWOULDBLOCK):
 		owner, _ := os.ReadFile(f.Name())
 		_ = f.Close()
-		return nil, fmt.Errorf("%s is in use by the agent with process id %s: give each its own", dir, strings.TrimSpace(string(owner)))
+		return nil, fmt.Errorf("%s is %w by the agent with process id %s: give each its own", dir, ErrInUse, strings.TrimSpace(string(owner)))
 	case err != nil:
 		_ = f.Close()
 		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
