@@ -584,7 +584,7 @@ func (a *Attempt) Admit() bool {
 		return false
 	}
 	if b := thresholds.Budget; b != nil && b.Interval > 0 {
-		a.started = time.Now()
+		a.started = steady()
 	}
 	a.admitted = true
 	live.stats.add(rqTotal)

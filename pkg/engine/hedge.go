@@ -115,7 +115,7 @@ func (r *race) passed(a *Attempt) {
 		return
 	}
 	thresholds := &c.target.live.config.Load().Thresholds[c.route.Priority]
-	v := c.note(c.retry.state.Hedge(c.retry.counters(c), thresholds, time.Now()))
+	v := c.note(c.retry.state.Hedge(c.retry.counters(c), thresholds, steady()))
 	a.retried = v == resilience.RetryAgain
 	r.again(v, Result{Failure: LocalReset})
 }

@@ -68,7 +68,7 @@ func (c *Call) verdict(a *Attempt, res Result, cause error) resilience.Verdict {
 	var now time.Time
 	thresholds := &c.target.live.config.Load().Thresholds[c.route.Priority]
 	if thresholds.Budget != nil && thresholds.Budget.Interval > 0 {
-		now = time.Now()
+		now = steady()
 	}
 	v, succeeded := r.state.Decide(&result, r.counters(c), thresholds, now)
 	if succeeded && res.Failure == None {
