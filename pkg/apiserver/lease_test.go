@@ -7,7 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/breakwater-mesh/breakwater/pkg/api"
+	"github.com/breakwater-mesh/breakwater/pkg/apiserver"
+	"github.com/breakwater-mesh/breakwater/pkg/reconcile"
 	"github.com/breakwater-mesh/breakwater/pkg/store"
 )
 
@@ -177,4 +181,31 @@ func TestLeaseWithoutAStore(t *testing.T) {
 	f.want(http.StatusServiceUnavailable, "DELETE", leased+"a", "")
 	f.kv.Fail(nil)
 	f.want(http.StatusOK, "PUT", leased+"a?lease=60s", "{address: 10.0.0.1}")
+}
+
+func TestAnyReplicaTakesARenewal(t *testing.T) {
+	f := newFixture(t)
+	f.apply(service("payments", ""))
+	other := &fixture{t: t, kv: f.kv, loop: reconcile.New(f.kv, hclog.NewNullLogger(), nil)}
+	run(t, other.loop.Run)
+	if err := other.loop.Wait(t.Context(), f.revision()); err != nil {
+		t.Fatal(err)
+	}
+	other.handler = apiserver.New(apiserver.Config{KV: f.kv, Worlds: other.loop, Version: "test"})
+	for round := range 20 {
+		one, two := f, other
+		if round%2 == 1 {
+			one, two = other, f
+		}
+		one.want(http.StatusCreated, "PUT", leased+"a?lease=60s", "{address: 10.0.0.1}")
+		before := f.revision()
+		two.want(http.StatusOK, "PUT", leased+"a?lease=60s", "{address: 10.0.0.1}") // perhaps it has not seen it yet
+		if after := f.revision(); after != before {
+			t.Errorf("a renewal at another replica moved the store from revision %d to %d", before, after)
+		}
+		two.want(http.StatusOK, "DELETE", leased+"a", "")
+		if f.live("a").Revision != 0 {
+			t.Error("a removal at another replica left the sign of life")
+		}
+	}
 }

@@ -71,3 +71,15 @@ func TestParseConfigKey(t *testing.T) {
 		}
 	}
 }
+
+func TestParseLiveKey(t *testing.T) {
+	namespace, service, id, ok := store.ParseLiveKey(store.LiveKey("shop", "payments", "a1"))
+	if namespace != "shop" || service != "payments" || id != "a1" || !ok {
+		t.Errorf("got %s, %s, %s, %v; want what the key was made of", namespace, service, id, ok)
+	}
+	for _, key := range []string{"", store.LivePrefix, store.LivePrefix + "shop/payments", store.LivePrefix + "shop//a1", store.LivePrefix + "a/b/c/d", store.EndpointKey("shop", "payments", "a1")} {
+		if _, _, _, ok := store.ParseLiveKey(key); ok {
+			t.Errorf("ParseLiveKey(%q) is ok", key)
+		}
+	}
+}
