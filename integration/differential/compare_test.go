@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,7 +20,10 @@ var compared = []string{
 	"upstream_rq_active_overflow", "upstream_rq_pending_overflow", "upstream_rq_active", "upstream_rq_pending_active",
 	"upstream_rq_rx_reset", "upstream_rq_tx_reset", "upstream_rq_pending_failure_eject", "upstream_rq_maintenance_mode",
 	"upstream_cx_connect_fail", "upstream_cx_connect_timeout", "upstream_cx_overflow", "upstream_cx_none_healthy",
-	"lb_healthy_panic", "membership_total", "membership_healthy", "retry_or_shadow_abandoned",
+	"lb_healthy_panic", "membership_total", "membership_healthy", "membership_degraded", "membership_excluded",
+	"health_check.attempt", "health_check.success", "health_check.failure", "health_check.passive_failure", "health_check.network_failure",
+	"health_check.name.one.success", "health_check.name.two.success", "health_check.name.one.healthy", "health_check.name.two.healthy",
+	"health_check.verify_cluster", "health_check.healthy", "health_check.degraded", "retry_or_shadow_abandoned",
 	"outlier_detection.ejections_active", "outlier_detection.ejections_overflow", "outlier_detection.ejections_enforced_total",
 	"outlier_detection.ejections_enforced_consecutive_5xx", "outlier_detection.ejections_detected_consecutive_5xx",
 	"outlier_detection.ejections_enforced_consecutive_gateway_failure", "outlier_detection.ejections_detected_consecutive_gateway_failure",
@@ -168,9 +172,22 @@ func (d *diff) headers(at string, envoy, agent http.Header) {
 			continue
 		}
 		a, b := envoy[name], agent[name]
+		if name == "Set-Cookie" { // what is made of the two addresses of the connection
+			a, b = masked(a), masked(b)
+		}
 		same := slices.Equal(a, b) || len(a) == len(b) && slices.Contains(unequal, name)
 		d.add(same, at+"header "+strings.ToLower(name), quote(a), quote(b))
 	}
+}
+
+var hexadecimal = regexp.MustCompile(`"[0-9a-f]{16}"`)
+
+func masked(values []string) []string {
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = hexadecimal.ReplaceAllString(v, "HASH")
+	}
+	return out
 }
 
 // quote is a value on one line and of a bounded length.

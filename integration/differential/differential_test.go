@@ -25,6 +25,7 @@ type scenario struct {
 	onlyHTTP1 bool     // the hosts speak no HTTP/2
 	script    []behaviour
 	byHost    [][]behaviour
+	checks    [][]behaviour // of health checks at checkPath, by host: the first until traffic begins
 	traffic   func(*side)
 
 	edit       string // sections of the policy in place of the first ones, once both sides have sent their traffic
@@ -60,7 +61,7 @@ func allTrials() []*trial {
 			sc.hosts = 1
 		}
 		for n := range sc.mutations() + 1 {
-			trials = append(trials, &trial{scenario: sc, service: sc.nameOf(n), mutant: n, up: &upstream{script: sc.script, byHost: sc.byHost}})
+			trials = append(trials, &trial{scenario: sc, service: sc.nameOf(n), mutant: n, up: &upstream{script: sc.script, byHost: sc.byHost, checks: sc.checks}})
 		}
 	}
 	return trials

@@ -24,7 +24,7 @@ import (
 
 // resources are what a raw scenario asks of its listener, its route and its cluster: YAML of the fields that are not as they are by
 // default, merged into the defaults field by field. A list replaces a list, and null takes a field away. $NAME is the scenario's name, which
-// the listener, the virtual host and the cluster bear too; $HOST0, $PORT0 and so on are its hosts.
+// the listener, the virtual host and the cluster bear too; $SIDE is left or right; $HOST0, $PORT0 and so on are its hosts.
 type resources struct {
 	listener  string // of the Listener
 	hcm       string // of the HttpConnectionManager
@@ -73,6 +73,7 @@ const typePrefix = "type.googleapis.com/"
 // site is where the resources of a trial go: one side's port, and its access log, which the agent has no field for.
 type site struct {
 	name  string
+	side  string
 	port  int
 	hosts []string
 	log   string // a file; "" none
@@ -80,7 +81,7 @@ type site struct {
 
 // text puts the site's names into YAML.
 func (s site) text(text string) string {
-	pairs := []string{"$NAME", s.name, "$PORT$", strconv.Itoa(s.port)}
+	pairs := []string{"$NAME", s.name, "$SIDE", s.side, "$PORT$", strconv.Itoa(s.port)}
 	for i, host := range slices.Backward(s.hosts) { // $HOST10 before $HOST1
 		_, port, _ := net.SplitHostPort(host)
 		pairs = append(pairs, fmt.Sprintf("$HOST%d", i), host, fmt.Sprintf("$PORT%d", i), port)
@@ -127,8 +128,8 @@ func (r resources) build(s site) built {
 
 func (r resources) routeConfig(s site) map[string]any {
 	route := merge(s.node(`{match: {prefix: "/"}, route: {cluster: $NAME}}`), s.node(r.route))
-	if _, ok := route["route"]; ok {
-		route["route"] = merge(route["route"].(map[string]any), s.node(r.action))
+	if action, ok := route["route"].(map[string]any); ok {
+		route["route"] = merge(action, s.node(r.action))
 	}
 	routes := []any{route}
 	if r.routes != "" {
@@ -276,7 +277,7 @@ func read[T any](text string) (v T) {
 	return v
 }
 
-// merge is base with what more has in addition, map by map. A null of more takes away.
+// merge is base with what more has in addition, map by map. A null of more takes away: to protojson it is nothing.
 func merge(base, more map[string]any) map[string]any {
 	out := maps.Clone(base)
 	if out == nil {
@@ -286,8 +287,6 @@ func merge(base, more map[string]any) map[string]any {
 		below, ok := value.(map[string]any)
 		old, was := out[name].(map[string]any)
 		switch {
-		case value == nil:
-			delete(out, name)
 		case ok && was:
 			out[name] = merge(old, below)
 		default:

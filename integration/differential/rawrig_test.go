@@ -94,7 +94,7 @@ func (t *trial) resources(side string) resources {
 }
 
 func (r *rawRig) site(t *trial, side string) site {
-	s := site{name: t.service, port: t.ports[side], hosts: t.up.hosts}
+	s := site{name: t.service, side: side, port: t.ports[side], hosts: t.up.hosts}
 	if side == left {
 		s.log = r.log(t, side)
 	}

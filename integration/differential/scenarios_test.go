@@ -3,17 +3,23 @@ package differential_test
 import (
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
 const ms = time.Millisecond
 
 // scenarios are all of them where BREAKWATER_DIFFERENTIAL=all asks for it, else those whose outcome does not hang on where in an interval
-// of outlier detection a request falls: on a busy machine that differs between two proxies that behave alike.
+// of outlier detection a request falls: on a busy machine that differs between two proxies that behave alike. Any other value asks for the
+// scenarios whose names begin so.
 func scenarios() []*scenario {
 	all := allScenarios()
-	if os.Getenv("BREAKWATER_DIFFERENTIAL") == "all" {
+	switch prefix := os.Getenv("BREAKWATER_DIFFERENTIAL"); prefix {
+	case "":
+	case "all":
 		return all
+	default:
+		return slices.DeleteFunc(all, func(sc *scenario) bool { return !strings.HasPrefix(sc.name, prefix) })
 	}
 	return slices.DeleteFunc(all, func(sc *scenario) bool { return sc.concurrent || sc.markSlack > 0 })
 }
@@ -21,7 +27,7 @@ func scenarios() []*scenario {
 func allScenarios() []*scenario {
 	return slices.Concat(
 		transparency(), timeouts(), retryConditions(), retryRules(), limits(), detectors(), ejections(),
-		rawRoutes(), rawTimeouts(), rawRetries(), rawHedges(), rawFilters(),
+		rawRoutes(), rawTimeouts(), rawRetries(), rawHedges(), rawFilters(), rawBalance(), rawChecks(),
 	)
 }
 

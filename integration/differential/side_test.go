@@ -224,6 +224,15 @@ func (s *side) statIs(name string, want int64) {
 	}
 }
 
+// gaps waits for n checks of the first host after the next, and notes the time from each to the one after.
+func (s *side) gaps(n int) {
+	s.until(fmt.Sprintf("%d checks", n), func() bool { return len(s.up.checkTimes(s.name)) > n })
+	times := s.up.checkTimes(s.name)
+	for i := range min(n, len(times)-1) {
+		s.marks = append(s.marks, mark{what: fmt.Sprintf("check %d", i+2), took: times[i+1].Sub(times[i])})
+	}
+}
+
 // reachesOnly waits until warm requests reach none but the first n hosts.
 func (s *side) reachesOnly(n int) {
 	s.until(fmt.Sprintf("only %d hosts are reached", n), func() bool {

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -39,10 +40,14 @@ const sideHeader = "x-side"
 // warmPath is answered 200 by every host and counted apart: it asks who is reached, and is no part of what is compared.
 const warmPath = "/warm"
 
+// checkPath is asked by health checks, which have a script of their own and are counted apart.
+const checkPath = "/check"
+
 // upstream are the hosts of one scenario's service.
 type upstream struct {
 	script  []behaviour   // by number of the request at the service; the last repeats
 	byHost  [][]behaviour // the same by host; wins over script
+	checks  [][]behaviour // of health checks, by host: first of all until the first request, then one after the other
 	hosts   []string      // addresses
 	servers []*http.Server
 
@@ -55,6 +60,7 @@ type arrivals struct {
 	log     []seen
 	perHost []int
 	warm    []int
+	checked [][]time.Time // when each host was, since the first request
 	active  int
 	release chan struct{} // closed when held requests are to be answered
 }
@@ -66,7 +72,7 @@ func (u *upstream) start(n, m int, http2 bool) error {
 	protocols.SetUnencryptedHTTP2(http2)
 	u.sides = map[string]*arrivals{}
 	for _, side := range []string{left, right} {
-		u.sides[side] = &arrivals{perHost: make([]int, n), warm: make([]int, n), release: make(chan struct{})}
+		u.sides[side] = &arrivals{perHost: make([]int, n), warm: make([]int, n), checked: make([][]time.Time, n), release: make(chan struct{})}
 	}
 	for i := range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -124,6 +130,10 @@ func (u *upstream) serve(host int, w http.ResponseWriter, r *http.Request) {
 		u.mu.Unlock()
 		return
 	}
+	if r.URL.Path == checkPath {
+		perform(u.check(a, host), w, r, nil)
+		return
+	}
 	b, release := u.arrive(a, host, seen{r.Method, r.URL.RequestURI(), r.Host, string(body), r.Header.Clone(), r.Trailer.Clone()})
 	b.body += echoed(b, body)
 	defer u.leave(a)
@@ -141,6 +151,18 @@ func (u *upstream) arrive(a *arrivals, host int, s seen) (behaviour, <-chan stru
 	a.perHost[host]++
 	a.active++
 	return b, a.release
+}
+
+func (u *upstream) check(a *arrivals, host int) behaviour {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(a.log) > 0 {
+		a.checked[host] = append(a.checked[host], time.Now())
+	}
+	if host >= len(u.checks) {
+		return behaviour{}
+	}
+	return nth(u.checks[host], len(a.checked[host]))
 }
 
 func (u *upstream) leave(a *arrivals) {
@@ -270,6 +292,13 @@ func (u *upstream) warmed(side string) []int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return append([]int(nil), u.sides[side].warm...)
+}
+
+// checkTimes are when the first host was checked since traffic began.
+func (u *upstream) checkTimes(side string) []time.Time {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.sides[side].checked[0])
 }
 
 // free answers the held requests of a side; later ones are held anew.

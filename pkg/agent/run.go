@@ -75,7 +75,8 @@ func Run(ctx context.Context, config Config, log hclog.Logger) error {
 		return fmt.Errorf("--listen-admin: %w", err)
 	}
 	defer func() { _ = port.Close() }()
-	a.engine = engine.New(engine.Options{NewPool: proxy.Pools(a.inside.Dial(proxy.TCP)), Rand: rand.Uint64})
+	dial := a.inside.Dial(proxy.TCP)
+	a.engine = engine.New(engine.Options{NewPool: proxy.Pools(dial), NewProber: proxy.Probers(dial), Rand: rand.Uint64})
 	defer a.engine.Close()
 	if err := a.newServer(); err != nil {
 		return err

@@ -12,15 +12,20 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 )
 
-const (
-	overprovisioning = 140 // percent; the agent's balancing has no other
-	maxPriority      = 128
-)
+const maxPriority = 128
 
 // assignment is the hosts of a cluster.
 type assignment struct {
-	hosts []Host // by priority, locality, address
-	drop  float64
+	hosts            []Host // by priority, else as they come
+	drop             float64
+	overprovisioning uint32 // 0: the default
+	weightedHealth   bool
+}
+
+// give puts a into the cluster, of which balancing is said already.
+func (a *assignment) give(p *clusterPiece, c *Cluster) {
+	c.Hosts, c.DropPercent = p.balance.keys(a.hosts), a.drop
+	c.Balancing.Overprovisioning, c.Balancing.WeightedHealth = a.overprovisioning, a.weightedHealth
 }
 
 func (r *reader) assignment(path string, a *endpointv3.ClusterLoadAssignment) *assignment {
@@ -32,23 +37,26 @@ func (r *reader) assignment(path string, a *endpointv3.ClusterLoadAssignment) *a
 
 // hosts reads a, which may be nil. An address that comes twice counts once, as in Envoy.
 func (r *reader) hosts(path string, a *endpointv3.ClusterLoadAssignment) *assignment {
-	out := &assignment{drop: r.drop(path+".policy", a.GetPolicy())}
+	out := &assignment{drop: r.drop(path+".policy", a.GetPolicy()), weightedHealth: a.GetPolicy().GetWeightedPriorityHealth()}
+	if f := a.GetPolicy().GetOverprovisioningFactor().GetValue(); f != overprovisioning {
+		out.overprovisioning = f
+	}
+	weights := localityWeights(a)
 	seen := make(map[netip.AddrPort]bool)
 	for i, group := range a.GetEndpoints() {
 		at := fmt.Sprintf("%s.endpoints[%d]", path, i)
 		if group.GetPriority() > maxPriority {
 			r.fault(at+".priority", "is more than %d", maxPriority)
 		}
-		l := group.GetLocality()
-		locality := ""
-		if l.GetRegion() != "" || l.GetZone() != "" || l.GetSubZone() != "" {
-			locality = l.GetRegion() + "/" + l.GetZone() + "/" + l.GetSubZone()
-		}
+		locality := localityName(group.GetLocality())
 		for j, e := range group.GetLbEndpoints() {
 			at := fmt.Sprintf("%s.lb_endpoints[%d]", at, j)
-			h := Host{Priority: group.GetPriority(), Locality: locality, Weight: orValue(e.GetLoadBalancingWeight(), 1)}
+			h := Host{
+				Priority: group.GetPriority(), Locality: locality, LocalityWeight: weights[localityAt{group.GetPriority(), locality}],
+				Weight: orValue(e.GetLoadBalancingWeight(), 1), Name: e.GetEndpoint().GetHostname(), HashKey: hashKey(e.GetMetadata()),
+			}
 			h.Address = r.endpoint(at+".endpoint.address", e.GetEndpoint().GetAddress())
-			h.Name = e.GetEndpoint().GetHostname()
+			r.checkOf(at+".endpoint.health_check_config", e.GetEndpoint(), &h)
 			h.Health = r.health(at+".health_status", e.GetHealthStatus())
 			if !seen[h.Address] {
 				seen[h.Address] = true
@@ -56,9 +64,7 @@ func (r *reader) hosts(path string, a *endpointv3.ClusterLoadAssignment) *assign
 			}
 		}
 	}
-	slices.SortFunc(out.hosts, func(a, b Host) int {
-		return cmp.Or(cmp.Compare(a.Priority, b.Priority), strings.Compare(a.Locality, b.Locality), a.Address.Compare(b.Address))
-	})
+	slices.SortStableFunc(out.hosts, func(a, b Host) int { return cmp.Compare(a.Priority, b.Priority) })
 	return out
 }
 
@@ -97,6 +103,37 @@ func InsideOf(a string) (listener string, ok bool) {
 	return listener, ok && of
 }
 
+// overprovisioning is Envoy's factor, in percent.
+const overprovisioning = 140
+
+func localityName(l *corev3.Locality) string {
+	if l.GetRegion() == "" && l.GetZone() == "" && l.GetSubZone() == "" {
+		return ""
+	}
+	return l.GetRegion() + "/" + l.GetZone() + "/" + l.GetSubZone()
+}
+
+type localityAt struct {
+	priority uint32
+	name     string
+}
+
+// localityWeights are the weights of localities by priority; of several for one the last holds, and a group without locality has none.
+func localityWeights(a *endpointv3.ClusterLoadAssignment) map[localityAt]uint32 {
+	weights := make(map[localityAt]uint32)
+	for _, group := range a.GetEndpoints() {
+		if group.GetLocality() != nil && group.GetLoadBalancingWeight() != nil {
+			weights[localityAt{group.GetPriority(), localityName(group.GetLocality())}] = group.GetLoadBalancingWeight().GetValue()
+		}
+	}
+	return weights
+}
+
+// hashKey is what a host wants to be hashed by.
+func hashKey(m *corev3.Metadata) string {
+	return m.GetFilterMetadata()["envoy.lb"].GetFields()["hash_key"].GetStringValue()
+}
+
 func (r *reader) address(path string, a *corev3.Address) netip.AddrPort {
 	s := a.GetSocketAddress()
 	path += ".socket_address"
@@ -132,9 +169,6 @@ func (r *reader) health(path string, s corev3.HealthStatus) Health {
 
 // drop is the percentage of requests to drop.
 func (r *reader) drop(path string, p *endpointv3.ClusterLoadAssignment_Policy) float64 {
-	if f := p.GetOverprovisioningFactor(); f != nil && f.GetValue() != overprovisioning {
-		r.fault(path+".overprovisioning_factor", "other than %d is not enforced by this agent", overprovisioning)
-	}
 	drops := p.GetDropOverloads()
 	if len(drops) > 1 {
 		r.fault(path+".drop_overloads", "more than one is not enforced")

@@ -10,14 +10,11 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	aggregatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
 	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/composite/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3" // clusters pack it
-	leastv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
-	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
-	roundv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 
-	"github.com/breakwater-mesh/breakwater/pkg/resilience"
 	"github.com/breakwater-mesh/breakwater/pkg/view"
 )
 
@@ -25,8 +22,6 @@ import (
 const (
 	defaultConnectTimeout = 5 * time.Second
 	defaultIdleTimeout    = time.Hour
-	defaultPanicThreshold = 50
-	defaultChoiceCount    = 2
 	defaultMaxHeaders     = 100
 	defaultMaxHeadersKiB  = 60
 )
@@ -34,6 +29,7 @@ const (
 // clusterPiece is a cluster without what other resources say of it.
 type clusterPiece struct {
 	cluster Cluster
+	balance balance
 	eds     string // name of its assignment; "" where it has none
 }
 
@@ -47,8 +43,9 @@ func (r *reader) cluster(path string, c *clusterv3.Cluster) *clusterPiece {
 		MaxHeadersKiB:  defaultMaxHeadersKiB,
 		Thresholds:     r.thresholds(path+".circuit_breakers", c.GetCircuitBreakers()),
 		Outlier:        r.outlier(path+".outlier_detection", c.GetOutlierDetection()),
-		Balancing:      r.balancing(path, c),
 	}}
+	p.balance = r.balancing(path, c)
+	p.cluster.Balancing = p.balance.Balancing
 	for _, t := range c.GetCircuitBreakers().GetPerHostThresholds() {
 		if t.GetMaxConnections() != nil {
 			p.cluster.PerHostMaxConnections = t.GetMaxConnections().GetValue()
@@ -59,19 +56,26 @@ func (r *reader) cluster(path string, c *clusterv3.Cluster) *clusterPiece {
 	if a := c.GetTypedExtensionProtocolOptions()[httpProtocolOptions]; a != nil {
 		r.protocolOptions(path+".typed_extension_protocol_options["+`"`+httpProtocolOptions+`"]`, unpack[*httpv3.HttpProtocolOptions](a), &p.cluster)
 	}
+	r.checks(path, c, &p.cluster)
 	return p
 }
 
 // discovery is where the hosts of a cluster come from.
 func (r *reader) discovery(path string, c *clusterv3.Cluster, p *clusterPiece) {
 	if custom := c.GetClusterType(); custom != nil {
-		members := unpack[*compositev3.ClusterConfig](custom.GetTypedConfig()).GetClusters()
-		if len(members) == 0 {
+		switch m := unpackAny(custom.GetTypedConfig()).(type) {
+		case *compositev3.ClusterConfig:
+			for _, member := range m.GetClusters() {
+				p.cluster.Members = append(p.cluster.Members, member.GetName())
+			}
+		case *aggregatev3.ClusterConfig:
+			p.cluster.Aggregate, p.cluster.Members = true, m.GetClusters()
+		}
+		if len(p.cluster.Members) == 0 {
 			r.fault(path+".cluster_type", "names no clusters")
 		}
-		for _, m := range members {
-			p.cluster.Members = append(p.cluster.Members, m.GetName())
-			r.need(view.CDS, m.GetName())
+		for _, m := range p.cluster.Members {
+			r.need(view.CDS, m)
 		}
 		return
 	}
@@ -90,7 +94,7 @@ func (r *reader) discovery(path string, c *clusterv3.Cluster, p *clusterPiece) {
 		r.need(view.EDS, p.eds)
 	case clusterv3.Cluster_STATIC:
 		a := r.hosts(path+".load_assignment", c.GetLoadAssignment())
-		p.cluster.Hosts, p.cluster.DropPercent = a.hosts, a.drop
+		a.give(p, &p.cluster)
 	default:
 		r.fault(path+".type", "%v is not enforced by this agent", c.GetType())
 	}
@@ -125,52 +129,6 @@ func (r *reader) protocol(path string, o *httpv3.HttpProtocolOptions, c *Cluster
 		c.HTTPAsCaller = true
 	default:
 		r.fault(path+".explicit_http_config", "is missing, and so is what could stand for it")
-	}
-}
-
-func (r *reader) balancing(path string, c *clusterv3.Cluster) resilience.Balancing {
-	b := resilience.Balancing{PanicThreshold: defaultPanicThreshold}
-	if lb := c.GetCommonLbConfig(); lb != nil {
-		if lb.GetHealthyPanicThreshold() != nil {
-			b.PanicThreshold = uint32(lb.GetHealthyPanicThreshold().GetValue())
-		}
-		b.FailTrafficOnPanic = lb.GetZoneAwareLbConfig().GetFailTrafficOnPanic()
-	}
-	if c.GetLoadBalancingPolicy() != nil {
-		r.balancingPolicy(path+".load_balancing_policy", c.GetLoadBalancingPolicy(), &b)
-		return b
-	}
-	switch c.GetLbPolicy() {
-	case clusterv3.Cluster_ROUND_ROBIN:
-	case clusterv3.Cluster_LEAST_REQUEST:
-		b.Algorithm = resilience.LeastRequest
-		b.ChoiceCount = orValue(c.GetLeastRequestLbConfig().GetChoiceCount(), defaultChoiceCount)
-	case clusterv3.Cluster_RANDOM:
-		b.Algorithm = resilience.Random
-	case clusterv3.Cluster_CLUSTER_PROVIDED:
-		if c.GetClusterType() == nil {
-			r.fault(path+".lb_policy", "CLUSTER_PROVIDED is for clusters of other clusters")
-		}
-	default:
-		r.fault(path+".lb_policy", "%v is not enforced by this agent", c.GetLbPolicy())
-	}
-	return b
-}
-
-// balancingPolicy takes the first policy, as Envoy does where it knows it.
-func (r *reader) balancingPolicy(path string, p *clusterv3.LoadBalancingPolicy, b *resilience.Balancing) {
-	if len(p.GetPolicies()) == 0 {
-		r.fault(path+".policies", "is empty")
-		return
-	}
-	switch m := unpackAny(p.GetPolicies()[0].GetTypedExtensionConfig().GetTypedConfig()).(type) {
-	case *roundv3.RoundRobin:
-	case *leastv3.LeastRequest:
-		b.Algorithm, b.ChoiceCount = resilience.LeastRequest, orValue(m.GetChoiceCount(), defaultChoiceCount)
-	case *randomv3.Random:
-		b.Algorithm = resilience.Random
-	default:
-		r.notEnforced(path + ".policies[0]")
 	}
 }
 

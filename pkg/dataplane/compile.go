@@ -102,8 +102,7 @@ func (l *linker) clusters() {
 func link(p *clusterPiece, eds *Resource, o overlay) *Cluster {
 	c := p.cluster
 	if eds != nil {
-		a := eds.piece.(*assignment)
-		c.Hosts, c.DropPercent = a.hosts, a.drop
+		eds.piece.(*assignment).give(p, &c)
 	}
 	o.apply(&c)
 	return &c

@@ -118,25 +118,36 @@ func TestRefusedByField(t *testing.T) {
 		typ        view.Type
 		text, want string
 	}{
-		{view.CDS, clusterWith(`"lb_policy": "RING_HASH"`), "cluster.lb_policy: RING_HASH is not enforced by this agent"},
+		{view.CDS, clusterWith(`"lb_policy": "MAGLEV", "maglev_lb_config": {"table_size": 12}`), "cluster.maglev_lb_config.table_size: is no prime up to 5000011"},
+		{view.CDS, clusterWith(`"lb_policy": "RING_HASH", "ring_hash_lb_config": {"maximum_ring_size": 9}`),
+			"cluster.ring_hash_lb_config.minimum_ring_size: is more than the maximum, which is 9"},
+		{view.CDS, clusterWith(`"common_lb_config": {"consistent_hashing_lb_config": {"use_hostname_for_hashing": true}}`),
+			"cluster.common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing: is not for a cluster of type EDS"},
+		{view.CDS, clusterWith(`"lb_subset_config": {"subset_selectors": [{"keys": ["a"]}]}`), "cluster.lb_subset_config" + no},
 		{view.CDS, clusterWith(`"outlier_detection": {"monitors": [{"name": "m"}]}`), "cluster.outlier_detection.monitors" + no},
 		{view.CDS, clusterWith(`"outlier_detection": {"base_ejection_time": "40s", "max_ejection_time": "30s"}`),
 			"cluster.outlier_detection.max_ejection_time: is less than base_ejection_time"},
 		{view.CDS, clusterWith(`"outlier_detection": {"max_ejection_percent": 101}`),
 			"cluster.outlier_detection.max_ejection_percent: value must be less than or equal to 100"},
-		{view.CDS, clusterWith(`"health_checks": [{"timeout": "1s", "interval": "1s", "unhealthy_threshold": 1, "healthy_threshold": 1, "tcp_health_check": {}}]`),
-			"cluster.health_checks" + no},
+		{view.CDS, clusterWith(`"health_checks": [` + checkWith(`"custom_health_check": {"name": "redis"}`) + `]`), "cluster.health_checks[0].custom_health_check" + no},
+		{view.CDS, clusterWith(`"health_checks": [` + checkWith(`"grpc_health_check": {}`) + `]`), "cluster.health_checks[0].grpc_health_check: is for clusters that speak HTTP/2"},
+		{view.CDS, clusterWith(`"health_checks": [` + checkWith(`"tcp_health_check": {"send": {"text": "4x"}}`) + `]`),
+			"cluster.health_checks[0].tcp_health_check.send.text: is not hexadecimal"},
+		{view.CDS, clusterWith(`"health_checks": [` + checkWith(`"http_health_check": {"path": "/", "expected_statuses": [{"start": 200, "end": 200}]}`) + `]`),
+			"cluster.health_checks[0].http_health_check.expected_statuses[0]: is no range of statuses from 100 to 600"},
+		{view.CDS, clusterWith(`"health_checks": [` + checkWith(`"http_health_check": {"path": "/", "request_headers_to_add": [{"header": {"key": "a", "value": "%START_TIME%"}}]}`) + `]`),
+			"cluster.health_checks[0].http_health_check.request_headers_to_add[0].header.value: with a % is not enforced by this agent"},
 		{view.CDS, clusterWith(`"transport_socket": {"name": "tls"}`), "cluster.transport_socket.typed_config: is missing"},
 		{view.CDS, clusterWith(`"max_requests_per_connection": 1`), "cluster.max_requests_per_connection" + no},
-		{view.CDS, clusterWith(`"common_lb_config": {"locality_weighted_lb_config": {}}`), "cluster.common_lb_config.locality_weighted_lb_config" + no},
-		{view.CDS, clusterWith(`"least_request_lb_config": {"slow_start_config": {}}`), "cluster.least_request_lb_config.slow_start_config" + no},
+		{view.CDS, clusterWith(`"round_robin_lb_config": {"slow_start_config": {"slow_start_window": "1s", "aggression": {"runtime_key": "a"}}}`),
+			"cluster.round_robin_lb_config.slow_start_config.aggression.default_value: is not more than 0"},
 		{view.CDS, clusterWith(`"connect_timeout": "-1s"`), "cluster.connect_timeout: is negative"},
 		{view.CDS, `{"name": "x", "type": "STRICT_DNS"}`, "cluster.type: STRICT_DNS is not enforced by this agent"},
 		{view.CDS, `{"name": "x", "type": "EDS"}`, "cluster.eds_cluster_config.eds_config: is missing"},
 		{view.CDS, `{"name": "x", "type": "EDS", "eds_cluster_config": {"eds_config": {"path": "/etc"}}}`, "cluster.eds_cluster_config.eds_config.path" + no},
 		{view.CDS, `{"name": "other"}`, `cluster.name: is "other", and the resource's name is "x"`},
-		{view.CDS, staticWith(`"cluster_type": {"name": "envoy.clusters.aggregate", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.clusters.aggregate.v3.ClusterConfig", "clusters": ["a"]}}`),
-			"cluster.cluster_type.typed_config: envoy.extensions.clusters.aggregate.v3.ClusterConfig is not enforced by this agent"},
+		{view.CDS, staticWith(`"cluster_type": {"name": "envoy.clusters.redis", "typed_config": {"@type": "type.googleapis.com/google.protobuf.Empty"}}`),
+			"cluster.cluster_type.typed_config: google.protobuf.Empty is not enforced by this agent"},
 		{view.CDS, protocol(`"use_downstream_protocol_config": {"http3_protocol_options": {}}`), options + ".use_downstream_protocol_config.http3_protocol_options" + no},
 		{view.CDS, protocol(`"explicit_http_config": {"http_protocol_options": {}}, "outlier_detection": {}`), options + ".outlier_detection" + no},
 		{view.CDS, protocol(`"explicit_http_config": {"http_protocol_options": {"header_key_format": {"proper_case_words": {}}}}`),
@@ -148,8 +159,6 @@ func TestRefusedByField(t *testing.T) {
 		{view.EDS, `{"cluster_name": "y"}`, `cluster_load_assignment.cluster_name: is "y", and the resource's name is "x"`},
 		{view.EDS, `{"cluster_name": "x", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {"address": "a.example", "port_value": 1}}}}]}]}`,
 			`cluster_load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address: "a.example" is no IP address`},
-		{view.EDS, `{"cluster_name": "x", "policy": {"overprovisioning_factor": 100}}`,
-			"cluster_load_assignment.policy.overprovisioning_factor: other than 140 is not enforced by this agent"},
 		{view.EDS, `{"cluster_name": "x", "policy": {"endpoint_stale_after": "5s"}}`, "cluster_load_assignment.policy.endpoint_stale_after" + no},
 
 		{view.LDS, managerWith(`"use_remote_address": true`), hcm + ".use_remote_address" + no},
@@ -173,7 +182,7 @@ func TestRefusedByField(t *testing.T) {
 			"scoped_route_configuration.key.fragments: more than one is not enforced by this agent"},
 
 		{view.RDS, actionWith(`"prefix_rewrite": "/x"`), route + ".route.prefix_rewrite" + no},
-		{view.RDS, actionWith(`"hash_policy": [{"header": {"header_name": "h"}}]`), route + ".route.hash_policy" + no},
+		{view.RDS, actionWith(`"hash_policy": [{"filter_state": {"key": "k"}}]`), route + ".route.hash_policy[0].filter_state" + no},
 		{view.RDS, actionWith(`"request_mirror_policies": [{"cluster": "m"}]`), route + ".route.request_mirror_policies" + no},
 		{view.RDS, actionWith(`"timeout": "-1s"`), route + ".route.timeout: is negative"},
 		{view.RDS, actionWith(`"retry_policy": {"retry_back_off": {"base_interval": "1s", "max_interval": "0.5s"}}`),
@@ -330,4 +339,9 @@ func TestKeepsWhatDidNotChange(t *testing.T) {
 	if l := changed.Listeners["x"]; l == next.Listeners["x"] || l.HTTP.Routes != changed.Routes["x"] || next.Listeners["x"].HTTP.Routes != next.Routes["x"] {
 		t.Error("the listener does not follow its routes, or the table before was written to")
 	}
+}
+
+// checkWith is a health check with its rule.
+func checkWith(fragment string) string {
+	return `{"timeout": "1s", "interval": "1s", "unhealthy_threshold": 1, "healthy_threshold": 1, ` + fragment + `}`
 }

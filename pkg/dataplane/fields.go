@@ -87,20 +87,31 @@ func clusterFields() fields {
 		"name": nil, "type": nil,
 		"cluster_type": {"name": nil, "typed_config": {
 			"@envoy.extensions.clusters.composite.v3.ClusterConfig": {"clusters": {"name": nil}},
+			"@envoy.extensions.clusters.aggregate.v3.ClusterConfig": {"clusters": nil},
 		}},
-		"eds_cluster_config": {"eds_config": ads(), "service_name": nil},
-		"load_assignment":    assignmentFields(),
-		"connect_timeout":    nil,
-		"lb_policy":          nil, "least_request_lb_config": {"choice_count": nil}, "round_robin_lb_config": {},
-		"load_balancing_policy": loadBalancingFields(),
+		"eds_cluster_config":      {"eds_config": ads(), "service_name": nil},
+		"load_assignment":         assignmentFields(),
+		"connect_timeout":         nil,
+		"lb_policy":               nil,
+		"least_request_lb_config": {"choice_count": nil, "active_request_bias": runtimeDouble(), "slow_start_config": slowStartFields()},
+		"round_robin_lb_config":   {"slow_start_config": slowStartFields()},
+		"ring_hash_lb_config":     {"minimum_ring_size": nil, "maximum_ring_size": nil, "hash_function": nil},
+		"maglev_lb_config":        {"table_size": nil},
+		"load_balancing_policy":   loadBalancingFields(),
 		"circuit_breakers": {
 			"thresholds":          thresholds,
 			"per_host_thresholds": fields{"max_connections": nil}.and("priority", "track_remaining"),
 		},
 		"outlier_detection": outlierFields(),
+		"health_checks":     healthCheckFields(), "ignore_health_on_host_removal": nil,
 		"common_lb_config": fields{
 			"healthy_panic_threshold": nil,
-			"zone_aware_lb_config":    {"fail_traffic_on_panic": nil},
+			"zone_aware_lb_config":    zoneFields(),
+
+			"ignore_new_hosts_until_first_hc": nil,
+
+			"locality_weighted_lb_config":  {},
+			"consistent_hashing_lb_config": consistentFields(),
 		}.and("update_merge_window"), // the agent merges no updates
 		"typed_extension_protocol_options": {httpProtocolOptions: {"@" + httpProtocolOptions: {
 			"common_http_protocol_options": {
@@ -121,7 +132,6 @@ func clusterFields() fields {
 	}.and(
 		"alt_stat_name", "metadata", "track_cluster_stats", "wait_for_warm_on_init", "cleanup_interval",
 		"per_connection_buffer_limit_bytes",
-		"ignore_health_on_host_removal",                                                        // for active health checks, which are refused
 		"dns_lookup_family", "respect_dns_ttl", "dns_refresh_rate", "dns_failure_refresh_rate", // for names, which are refused
 	)
 }
@@ -141,11 +151,38 @@ const httpProtocolOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOpti
 
 func loadBalancingFields() fields {
 	const prefix = "@envoy.extensions.load_balancing_policies."
+	locality := fields{"locality_weighted_lb_config": {}, "zone_aware_lb_config": zoneFields()}
 	return fields{"policies": {"typed_extension_config": {"name": nil, "typed_config": {
-		prefix + "round_robin.v3.RoundRobin":     {},
-		prefix + "least_request.v3.LeastRequest": {"choice_count": nil},
-		prefix + "random.v3.Random":              {},
+		prefix + "round_robin.v3.RoundRobin": {"slow_start_config": slowStartFields(), "locality_lb_config": locality},
+		prefix + "least_request.v3.LeastRequest": {
+			"choice_count": nil, "active_request_bias": runtimeDouble(), "selection_method": nil,
+			"slow_start_config": slowStartFields(), "locality_lb_config": locality,
+		},
+		prefix + "random.v3.Random": {"locality_lb_config": locality},
+		prefix + "ring_hash.v3.RingHash": {
+			"hash_function": nil, "minimum_ring_size": nil, "maximum_ring_size": nil, "use_hostname_for_hashing": nil, "hash_balance_factor": nil,
+			"consistent_hashing_lb_config": consistentFields(), "locality_weighted_lb_config": {},
+		},
+		prefix + "maglev.v3.Maglev": {
+			"table_size": nil, "consistent_hashing_lb_config": consistentFields(), "locality_weighted_lb_config": {},
+		},
 	}}}}
+}
+
+// zoneFields: routing by zone needs the cluster that the proxy is of, and an agent has none.
+func zoneFields() fields {
+	return fields{"fail_traffic_on_panic": nil}.and("routing_enabled", "min_cluster_size", "force_locality_direct_routing")
+}
+
+func consistentFields() fields {
+	return fields{"use_hostname_for_hashing": nil, "hash_balance_factor": nil}
+}
+
+// runtimeDouble is a number that a runtime key might change: a layer with such a key is refused.
+func runtimeDouble() fields { return fields{"default_value": nil}.and("runtime_key") }
+
+func slowStartFields() fields {
+	return fields{"slow_start_window": nil, "aggression": runtimeDouble(), "min_weight_percent": {"value": nil}}
 }
 
 // http1Fields are harmless: the agent's HTTP/1 takes absolute URLs, HTTP/1.0 and trailers.
@@ -200,20 +237,39 @@ func outlierFields() fields {
 	}
 }
 
+func healthCheckFields() fields {
+	header := fields{"header": {"key": nil, "value": nil}}
+	return fields{
+		"name": nil, "timeout": nil, "interval": nil, "initial_jitter": nil, "interval_jitter": nil, "interval_jitter_percent": nil,
+		"unhealthy_threshold": nil, "healthy_threshold": nil, "reuse_connection": nil,
+		"no_traffic_interval": nil, "no_traffic_healthy_interval": nil,
+		"unhealthy_interval": nil, "unhealthy_edge_interval": nil, "healthy_edge_interval": nil,
+		"http_health_check": {
+			"host": nil, "path": nil, "request_headers_to_add": header, "expected_statuses": {"start": nil, "end": nil},
+			"retriable_statuses": {"start": nil, "end": nil}, "codec_client_type": nil, "method": nil, "service_name_matcher": stringMatcherFields(),
+		},
+		"grpc_health_check": {"service_name": nil, "authority": nil, "initial_metadata": header},
+		"tcp_health_check":  {"send": {"text": nil}, "receive": {"text": nil, "binary": nil}},
+	}.and("always_log_health_check_failures", "always_log_health_check_success") // nothing is logged
+}
+
 func assignmentFields() fields {
 	at := address()
 	at["envoy_internal_address"] = fields{"server_listener_name": nil, "endpoint_id": nil}
-	endpoint := fields{"address": at, "hostname": nil}.and(
-		"health_check_config", // for active health checks, which are refused
-		"observability_name",
-	)
+	endpoint := fields{
+		"address": at, "hostname": nil,
+		"health_check_config": {"port_value": nil, "hostname": nil, "address": address(), "disable_active_health_check": nil},
+	}.and("observability_name")
 	return fields{
 		"cluster_name": nil,
 		"endpoints": fields{
 			"locality": nil, "priority": nil,
-			"lb_endpoints": fields{"endpoint": endpoint, "health_status": nil, "load_balancing_weight": nil}.and("metadata"),
-		}.and("load_balancing_weight", "proximity", "metadata"), // without locality-weighted balancing, which is refused
-		"policy": {"drop_overloads": {"category": nil, "drop_percentage": nil}, "overprovisioning_factor": nil},
+			"lb_endpoints":          fields{"endpoint": endpoint, "health_status": nil, "load_balancing_weight": nil}.and("metadata"),
+			"load_balancing_weight": nil,
+		}.and("proximity", "metadata"),
+		"policy": {
+			"drop_overloads": {"category": nil, "drop_percentage": nil}, "overprovisioning_factor": nil, "weighted_priority_health": nil,
+		},
 	}
 }
 
@@ -328,6 +384,10 @@ func routeActionFields() fields {
 		"timeout": nil, "idle_timeout": nil,
 		"max_stream_duration": {"max_stream_duration": nil, "grpc_timeout_header_max": nil},
 		"retry_policy":        retryFields(), "hedge_policy": hedgeFields(), "priority": nil, "host_rewrite_literal": nil,
+		"hash_policy": {
+			"header": {"header_name": nil}, "connection_properties": {"source_ip": nil}, "query_parameter": {"name": nil}, "terminal": nil,
+			"cookie": {"name": nil, "ttl": nil, "path": nil, "attributes": {"name": nil, "value": nil}},
+		},
 	}
 }
 

@@ -183,6 +183,7 @@ func (r *reader) action(path string, a *routev3.RouteAction, host *routev3.Virtu
 	}
 	out.HedgeOnPerTryTimeout = hedge.GetHedgeOnPerTryTimeout()
 	out.HostRewrite = a.GetHostRewriteLiteral()
+	out.Hash = r.hashPolicies(path+".hash_policy", a.GetHashPolicy())
 	var ok bool
 	if out.Priority, ok = priority(a.GetPriority()); !ok {
 		r.fault(path+".priority", "is not known")
@@ -230,4 +231,37 @@ func direct(d *routev3.DirectResponseAction) *DirectResponse {
 		out.Body = string(b.InlineBytes)
 	}
 	return out
+}
+
+func (r *reader) hashPolicies(path string, list []*routev3.RouteAction_HashPolicy) []HashPolicy {
+	var out []HashPolicy
+	for i, p := range list {
+		h := HashPolicy{Terminal: p.GetTerminal()}
+		switch s := p.GetPolicySpecifier().(type) {
+		case *routev3.RouteAction_HashPolicy_Header_:
+			h.Header = strings.ToLower(s.Header.GetHeaderName())
+		case *routev3.RouteAction_HashPolicy_Cookie_:
+			h.cookie(s.Cookie)
+		case *routev3.RouteAction_HashPolicy_ConnectionProperties_:
+			if h.SourceIP = s.ConnectionProperties.GetSourceIp(); !h.SourceIP {
+				continue
+			}
+		case *routev3.RouteAction_HashPolicy_QueryParameter_:
+			h.Query = s.QueryParameter.GetName()
+		default:
+			r.notEnforced(fmt.Sprintf("%s[%d]", path, i))
+		}
+		out = append(out, h)
+	}
+	return out
+}
+
+func (h *HashPolicy) cookie(c *routev3.RouteAction_HashPolicy_Cookie) {
+	h.Cookie, h.Path = c.GetName(), c.GetPath()
+	if c.GetTtl() != nil {
+		h.TTL = new(c.GetTtl().AsDuration())
+	}
+	for _, a := range c.GetAttributes() {
+		h.Attributes = append(h.Attributes, CookieAttribute{a.GetName(), a.GetValue()})
+	}
 }

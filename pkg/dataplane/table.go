@@ -102,12 +102,30 @@ type Route struct {
 	Priority             resilience.Priority
 	BufferLimit          uint32 // of a request's body kept for retries; 0: the default
 	HostRewrite          string
+	Hash                 []HashPolicy // what clusters that balance by hash go by
 
 	Filters  map[string]RouteFilter // by name; what its virtual host and its configuration say is in it. nil: nothing is said
 	Request  []HeaderEdit           // before the host is asked, with those of what is around the route
 	Response []HeaderEdit           // of every answer, likewise
 	Metadata map[MetadataKey]string // the strings of its metadata
 }
+
+// HashPolicy takes one thing of a request into its hash. Exactly one of Header, Cookie, Query and SourceIP is set.
+type HashPolicy struct {
+	Header   string // lower case
+	Cookie   string
+	Query    string // the first parameter of this name
+	SourceIP bool
+	Terminal bool // where there is a hash by now, the policies after it are left out
+
+	// A request without the cookie gets one, where TTL is set.
+	TTL        *time.Duration
+	Path       string
+	Attributes []CookieAttribute
+}
+
+// CookieAttribute is a further attribute of a cookie that is made; the value may be "".
+type CookieAttribute struct{ Name, Value string }
 
 // MetadataKey finds a value in the metadata of a route.
 type MetadataKey struct{ Filter, Key string }
@@ -132,9 +150,10 @@ type DirectResponse struct {
 
 // Cluster is an upstream service.
 type Cluster struct {
-	Name    string
-	Members []string // of a composite, in the order of attempts; nil: it has hosts
-	Hosts   []Host   // by priority, locality, address
+	Name      string
+	Members   []string // of a composite, in the order of attempts, or of an aggregate; nil: it has hosts
+	Aggregate bool     // the priorities of the members stand in a row; else it is a composite
+	Hosts     []Host   // by priority
 
 	HTTP2                 bool
 	AutoHTTP              bool         // HTTP/2 or HTTP/1.1, as TLS negotiates
@@ -154,6 +173,44 @@ type Cluster struct {
 	Maintenance           uint32            // percent of requests refused
 	DropPercent           float64           // drop_overloads
 	Admission             *Admission        // nil: off
+
+	Checks       []*HealthCheck // all of which a host must pass
+	PendingFirst bool           // a host that waits for its first check is left out of what panic is a share of
+	KeepPassing  bool           // a host that the assignment no longer names stays as long as it passes
+}
+
+// HealthCheck asks a host whether it is well. Exactly one of HTTP, GRPC and TCP is set.
+type HealthCheck struct {
+	Name string // of one of several; "": it is the only one
+	resilience.Check
+	Reuse bool // of the connection, for the next check
+	HTTP  *HTTPCheck
+	GRPC  *GRPCCheck
+	TCP   *TCPCheck
+}
+
+// HTTPCheck sends a request.
+type HTTPCheck struct {
+	Method, Path, Host  string // Host: where the endpoint has no name for checks
+	HTTP2               bool
+	Header              []HeaderField
+	Expected, Retriable []StatusRange
+	Service             *resilience.HeaderMatch // of the response; nil: any
+}
+
+// HeaderField is one header of a request.
+type HeaderField struct{ Name, Value string }
+
+// GRPCCheck calls grpc.health.v1.Health.
+type GRPCCheck struct {
+	Service, Authority string
+	Header             []HeaderField
+}
+
+// TCPCheck connects, sends, and waits for the parts of what it expects in their order. Without such parts the connection is all.
+type TCPCheck struct {
+	Send    []byte
+	Receive [][]byte
 }
 
 // Host is one endpoint of a cluster.
@@ -164,6 +221,12 @@ type Host struct {
 	Weight   uint32 // at least 1
 	Locality string // region/zone/subZone
 	Health   Health
+
+	LocalityWeight uint32         // of the locality in its priority; 0: none
+	CheckAddress   netip.AddrPort // where it is checked; zero: at Address
+	CheckHostname  string         // what it is called in checks; "": by what the check says
+	Unchecked      bool           // it is not checked
+	HashKey        string         // what it is hashed by; "": its address
 }
 
 // Health is what the control plane says of a host.

@@ -63,7 +63,8 @@ type Call struct {
 	outer    bool     // the answer is not the router's: it does not tell of tries
 	flags    Flags
 	details  string
-	attempts int // that were made, or tried to be
+	attempts int      // that were made, or tried to be
+	cookies  []string // that the application is given
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc // nil where ctx needs none
@@ -77,7 +78,7 @@ func (e *Engine) Begin(ctx context.Context, l *dataplane.HTTP, r *Request) *Call
 	c.host, c.route = find(snap.table, l, r)
 	if c.route != nil && c.route.Direct == nil {
 		c.cluster = choose(c.route, e.options.Rand)
-		c.target = snap.clusters[c.cluster]
+		c.target = snap.cluster(c.cluster)
 	}
 	c.times.arrive(c.route, l, r, c.grpc)
 	if len(l.Filters) > 0 && c.filter(ctx) || c.target == nil {
@@ -193,7 +194,7 @@ func (c *Call) noHost() Answer {
 
 // prepare makes attempt n, nil where no host is fit.
 func (c *Call) prepare(n int) *Attempt {
-	c.attempts = n
+	c.attempts = n // also where no host is found
 	serving, h := c.pick(n)
 	if h == nil {
 		return nil
@@ -305,6 +306,9 @@ func (c *Call) charge(a *Attempt, res Result, cause error) {
 		if len(res.Header["X-Envoy-Degraded"]) > 0 {
 			live.degraded(h)
 		}
+		if len(res.Header["X-Envoy-Immediate-Health-Check-Fail"]) > 0 {
+			live.excludeAtOnce(h)
+		}
 	case ConnectRefused, ConnectTimeout:
 		live.stats.add(rqPendingFailureEject)
 		h.counts.result(false)
@@ -373,6 +377,9 @@ func (c *Call) aborted(res Result, cause error) {
 func (c *Call) accept(up Upstream, res Result) Answer {
 	c.target.live.stats.completed(res.Status)
 	c.response = true
+	for _, cookie := range c.cookies {
+		res.Header.Add("Set-Cookie", cookie)
+	}
 	c.details = "via_upstream"
 	if res.Header != nil {
 		if other := c.dress(res); other != nil {
@@ -543,7 +550,7 @@ type Report struct {
 
 // Report is good after Finish.
 func (c *Call) Report() Report {
-	r := Report{Flags: c.flags, Details: c.details}
+	r := Report{Flags: c.flags, Details: c.details, Attempts: c.attempts}
 	if c.route != nil {
 		r.Route = c.route.Name
 	}

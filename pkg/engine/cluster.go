@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"io"
 	"net/netip"
 	"slices"
@@ -18,10 +19,21 @@ type Host struct {
 	Name    string // its hostname; "" where it has none
 	State   *resilience.HostState
 
+	// Where active checks go, and what they call the host; "" leaves that to the check. They are set before NewProber is called.
+	CheckAddress  netip.AddrPort
+	CheckHostname string
+
 	cluster *cluster
 	pool    io.Closer
-	cx      atomic.Int64
-	counts  hostCounts
+
+	// Guarded by the cluster's mu.
+	checkers []*checker
+	checked  dataplane.Host // what the checkers depend on
+	fresh    bool           // it came to a cluster with checks
+	leaving  bool           // no assignment names it any more
+
+	cx     atomic.Int64
+	counts hostCounts
 }
 
 // hostCounts are the statistics of a host.
@@ -76,15 +88,20 @@ type cluster struct {
 	config   atomic.Pointer[dataplane.Cluster]   // the present one
 	detector atomic.Pointer[resilience.Detector] // nil: off
 	fleet    atomic.Pointer[fleet]
+	linear   resilience.Linear // of an aggregate
+	warming  atomic.Bool       // new, and not all hosts have been checked: nothing is sent to it yet
+	probes   sync.WaitGroup    // the goroutines that check hosts
 
 	admission      atomic.Pointer[admission] // nil: off
 	admissionStats admissionStats
 
-	mu     sync.Mutex // serialises the detector and Picker.Refresh
-	hosts  map[netip.AddrPort]*Host
-	states []*resilience.HostState // of all hosts of the table, in its order
-	tick   *time.Timer             // nil: off
-	closed bool
+	mu      sync.Mutex              // serialises the detector, checks and Picker.Refresh
+	checks  map[string]*checkCounts // by checker
+	entries []dataplane.Host        // the present hosts, in the fleet's order
+	hosts   map[netip.AddrPort]*Host
+	states  []*resilience.HostState // of entries
+	tick    *time.Timer             // nil: off
+	closed  bool
 }
 
 // fleet is the hosts to choose from, by the index that picker gives.
@@ -98,39 +115,59 @@ func (c *cluster) adopt(config *dataplane.Cluster) {
 	old := c.config.Swap(config)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if old == nil || old.Balancing != config.Balancing || !slices.Equal(old.Hosts, config.Hosts) {
-		hosts := c.replaceHosts(config.Hosts)
-		c.fleet.Store(&fleet{resilience.NewPicker(config.Balancing, members(config.Hosts, hosts), c.options.Rand), hosts})
+	if old == nil || old.Balancing != config.Balancing || old.KeepPassing != config.KeepPassing || !slices.Equal(old.Hosts, config.Hosts) {
+		c.rehost(config, c.present(config))
+	}
+	if len(config.Checks) > 0 || old != nil && len(old.Checks) > 0 {
+		c.check(old, config)
 	}
 	c.detect(config.Outlier)
 	c.adoptAdmission(config.Admission)
 }
+
+// rehost makes list the hosts to choose from: those of config, and perhaps others that stay.
+func (c *cluster) rehost(config *dataplane.Cluster, list []dataplane.Host) {
+	hosts := c.replaceHosts(list, len(config.Checks) > 0)
+	for i, h := range hosts {
+		h.leaving = i >= len(config.Hosts)
+	}
+	c.entries = list
+	c.fleet.Store(&fleet{resilience.NewPicker(config.Balancing, members(list, hosts), c.options.Rand, sinceStart), hosts})
+}
+
+var start = time.Now()
+
+// sinceStart is the clock of all pickers.
+func sinceStart() time.Duration { return time.Since(start) }
 
 func members(list []dataplane.Host, hosts []*Host) []resilience.Member {
 	members := make([]resilience.Member, len(list))
 	for i, config := range list {
 		members[i] = resilience.Member{
 			State: hosts[i].State, Priority: config.Priority, Weight: config.Weight, Declared: resilience.Declared(config.Health),
+			Key: cmp.Or(config.HashKey, dataplane.AddressText(config.Address)), Locality: config.Locality, LocalityWeight: config.LocalityWeight,
 		}
 	}
 	return members
 }
 
-// replaceHosts keeps hosts that stay, and closes the pools of those that go.
-func (c *cluster) replaceHosts(list []dataplane.Host) []*Host {
+// replaceHosts keeps hosts that stay, and closes the pools of those that go. Those that come fail their checks at first, where there are any.
+func (c *cluster) replaceHosts(list []dataplane.Host, fresh bool) []*Host {
 	next := make(map[netip.AddrPort]*Host, len(list))
 	hosts := make([]*Host, len(list))
 	states := make([]*resilience.HostState, len(list))
 	for i, config := range list {
 		h := c.hosts[config.Address]
 		if h == nil || h.Name != config.Name { // as in Envoy, another name makes another host
-			h = &Host{Address: config.Address, Name: config.Name, State: resilience.NewHostState(), cluster: c}
+			h = &Host{Address: config.Address, Name: config.Name, State: resilience.NewHostState(), cluster: c, fresh: fresh && !config.Unchecked}
+			h.State.SetCheck(h.fresh, false)
 			h.pool = c.options.NewPool(h)
 		}
 		next[config.Address], hosts[i], states[i] = h, h, h.State
 	}
 	for address, h := range c.hosts {
 		if next[address] != h {
+			h.stopChecks()
 			_ = h.pool.Close()
 		}
 	}
@@ -262,6 +299,7 @@ func (c *cluster) close() {
 		c.tick.Stop()
 	}
 	for _, h := range c.hosts {
+		h.stopChecks()
 		_ = h.pool.Close()
 	}
 }

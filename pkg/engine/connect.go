@@ -23,7 +23,7 @@ func (l *Lease) Host() netip.AddrPort { return l.host.Address }
 // charged for it. Without a lease the flags say why.
 func (e *Engine) Connect(cluster string, dial func(h *Host, config *dataplane.Cluster) Failure) (*Lease, Flags) {
 	snap := e.now.Load()
-	c := &Call{engine: e, snap: snap, route: &dataplane.Route{}, target: snap.clusters[cluster]}
+	c := &Call{engine: e, snap: snap, route: &dataplane.Route{}, target: snap.cluster(cluster)}
 	if c.target == nil {
 		return nil, NC
 	}

@@ -13,6 +13,9 @@ import (
 type Options struct {
 	// NewPool makes what holds the connections to a host; it is closed when no table names the host any more.
 	NewPool func(*Host) io.Closer
+	// NewProber makes what checks a host of the named cluster as check says; it is closed when the host is not checked so any more. Where
+	// it is nil no host is checked, and all count as passing.
+	NewProber func(h *Host, cluster string, check *dataplane.HealthCheck) Prober
 	// Rand returns uniformly distributed random bits. It is called from many goroutines.
 	Rand resilience.Rand
 }
@@ -36,6 +39,15 @@ type snapshot struct {
 	table    *dataplane.Table
 	clusters map[string]*target
 	filters  filterStates
+}
+
+// cluster is the target of that name, nil where there is none, or it is warming.
+func (s *snapshot) cluster(name string) *target {
+	t := s.clusters[name]
+	if t == nil || t.live.warming.Load() {
+		return nil
+	}
+	return t
 }
 
 // New returns an engine with an empty table. Its owner calls Close.
@@ -83,6 +95,9 @@ func (e *Engine) Close() {
 	defer e.mu.Unlock()
 	for _, live := range e.clusters {
 		live.close()
+	}
+	for _, live := range e.clusters {
+		live.probes.Wait()
 	}
 	for _, g := range e.gradients {
 		g.close()

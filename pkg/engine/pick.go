@@ -1,6 +1,9 @@
 package engine
 
-import "github.com/breakwater-mesh/breakwater/pkg/dataplane"
+import (
+	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
+	"github.com/breakwater-mesh/breakwater/pkg/resilience"
+)
 
 // target is one configuration of a cluster with its live state. It is immutable.
 type target struct {
@@ -11,33 +14,63 @@ type target struct {
 // pick chooses the host of attempt n, and the cluster that serves it; nil is none.
 func (c *Call) pick(n int) (serving *target, h *Host) {
 	members := c.target.config.Members
-	if len(members) == 0 {
-		return c.target, c.pickFrom(c.target.live)
+	if len(members) == 0 || c.target.config.Aggregate {
+		return c.pickOf(c.target)
 	}
 	// Attempt i goes to member i, or to the next that has a host.
 	for i := n - 1; i < len(members); i++ {
-		member := c.snap.clusters[members[i]]
-		if member == nil {
-			continue
-		}
-		if h := c.pickFrom(member.live); h != nil {
-			return member, h
+		if serving, h := c.pickOf(c.snap.cluster(members[i])); h != nil {
+			return serving, h
 		}
 	}
 	return nil, nil
 }
 
-// pickFrom chooses among the hosts that the cluster has now, which may be others than when the call began.
-func (c *Call) pickFrom(live *cluster) *Host {
-	now := live.fleet.Load()
-	choice := now.picker.PickRetry(c.engine.options.Rand, &c.tried, c.retry.policy)
+// pickOf chooses among the hosts that t or its members have now, which may be others than when the call began.
+func (c *Call) pickOf(t *target) (serving *target, h *Host) {
+	switch {
+	case t == nil:
+		return nil, nil
+	case t.config.Aggregate:
+		return c.pickAmong(t)
+	}
+	now := t.live.fleet.Load()
+	choice := now.picker.PickRetry(c.engine.options.Rand, c.hash, &c.tried, c.retry.policy)
+	return t, c.take(t, now, choice)
+}
+
+// pickAmong chooses a member of an aggregate, and a host of it.
+func (c *Call) pickAmong(t *target) (serving *target, h *Host) {
+	members := t.config.Members
+	var few [4]*fleet
+	fleets := few[:]
+	if len(members) > len(few) {
+		fleets = make([]*fleet, len(members))
+	}
+	picker := func(i int) *resilience.Picker {
+		member := c.snap.cluster(members[i])
+		if member == nil || member.config.Members != nil { // the hosts of an aggregate are not its own
+			return nil
+		}
+		fleets[i] = member.live.fleet.Load()
+		return fleets[i].picker
+	}
+	at, choice := t.live.linear.Pick(len(members), picker, t.config.Balancing.PanicThreshold, c.engine.options.Rand, c.hash, &c.tried, c.retry.policy)
+	if at < 0 {
+		return nil, nil
+	}
+	serving = c.snap.clusters[members[at]]
+	return serving, c.take(serving, fleets[at], choice)
+}
+
+func (c *Call) take(t *target, from *fleet, choice resilience.Choice) *Host {
 	for range choice.Panics {
-		live.stats.add(healthyPanic)
+		t.live.stats.add(healthyPanic)
 	}
 	if choice.Member < 0 {
 		return nil
 	}
-	h := now.hosts[choice.Member]
+	h := from.hosts[choice.Member]
 	c.tried.Add(h.State)
 	return h
 }

@@ -67,16 +67,15 @@ func (c *cluster) gauges(prefix string, yield func(string, int64)) {
 	healthy, degraded, excluded := int64(0), int64(0), int64(0)
 	hosts := c.list()
 	for _, h := range hosts {
-		out := h.Ejected || h.FailedCheck || h.Health == dataplane.Unhealthy || h.Health == dataplane.Draining
-		behind := h.Degraded || h.Health == dataplane.Degraded
-		healthy += flag(!out && !behind)
-		degraded += flag(!out && behind)
-		excluded += flag(h.Health == dataplane.Draining)
+		healthy += flag(h.Class == dataplane.Healthy)
+		degraded += flag(h.Class == dataplane.Degraded)
+		excluded += flag(h.excluded)
 	}
 	yield(prefix+"membership_total", int64(len(hosts)))
 	yield(prefix+"membership_healthy", healthy)
 	yield(prefix+"membership_degraded", degraded)
 	yield(prefix+"membership_excluded", excluded)
+	c.checkStats(prefix, yield)
 }
 
 func flag(on bool) int64 {
@@ -94,10 +93,14 @@ type HostReport struct {
 	Ejections                              uint32              // ever
 	Health                                 dataplane.Health    // as the control plane says
 	Weight, Priority                       uint32
-	Locality                               string // region/zone/subZone
+	Locality                               string           // region/zone/subZone
+	Class                                  dataplane.Health // Healthy, Degraded or Unhealthy, of all that is known
+	Flags                                  []string         // Envoy's health flags; none: healthy
 	RqActive, CxActive                     int64
 	CxTotal, CxConnectFail                 int64
 	RqTotal, RqSuccess, RqError, RqTimeout int64
+
+	excluded bool
 }
 
 // Usage is how much of the limits of one priority is taken.
@@ -135,17 +138,16 @@ func (c *cluster) list() []HostReport {
 	defer c.mu.Unlock()
 	detector := c.detector.Load()
 	list := make([]HostReport, 0, len(c.hosts))
-	for _, config := range c.config.Load().Hosts {
+	for _, config := range c.entries {
 		h := c.hosts[config.Address]
-		if h == nil { // of a configuration that is just coming
-			continue
-		}
 		n := &h.counts
 		report := HostReport{
 			Address: dataplane.AddressText(h.Address), Ejected: h.State.Ejected(), Degraded: h.State.Degraded(), FailedCheck: h.State.FailedCheck(),
+			Class: classOf(config.Health, h.State), Flags: h.healthFlags(config.Health),
 			Ejections: h.State.Ejections(), Health: config.Health, Weight: config.Weight, Priority: config.Priority, Locality: config.Locality,
 			RqActive: int64(h.State.Active()), CxActive: h.cx.Load(), CxTotal: n.cxTotal.Load(), CxConnectFail: n.cxConnectFail.Load(),
 			RqTotal: n.rqTotal.Load(), RqSuccess: n.rqSuccess.Load(), RqError: n.rqError.Load(), RqTimeout: n.rqTimeout.Load(),
+			excluded: config.Health == dataplane.Draining || h.State.PendingCheck() || h.State.Excluded(),
 		}
 		if detector != nil {
 			report.Ejection, _ = detector.Ejection(h.State)
@@ -154,4 +156,42 @@ func (c *cluster) list() []HostReport {
 	}
 	slices.SortFunc(list, func(a, b HostReport) int { return cmp.Compare(a.Address, b.Address) })
 	return list
+}
+
+// classOf is what a host is to balancing.
+func classOf(declared dataplane.Health, state *resilience.HostState) dataplane.Health {
+	switch {
+	case declared >= dataplane.Unhealthy || state.Ejected() || state.FailedCheck():
+		return dataplane.Unhealthy
+	case declared == dataplane.Degraded || state.Degraded():
+		return dataplane.Degraded
+	}
+	return dataplane.Healthy
+}
+
+// healthFlags are what Envoy's /clusters calls them. The cluster's mu is held.
+func (h *Host) healthFlags(declared dataplane.Health) []string {
+	timedOut := slices.ContainsFunc(h.checkers, func(k *checker) bool { return k.session.TimedOut() })
+	var flags []string
+	for _, f := range []struct {
+		on   bool
+		name string
+	}{
+		{h.State.FailedCheck(), "failed_active_hc"},
+		{h.State.Ejected(), "failed_outlier_check"},
+		{declared == dataplane.Unhealthy, "failed_eds_health"},
+		{h.State.DegradedCheck(), "degraded_active_hc"},
+		{declared == dataplane.Degraded, "degraded_eds_health"},
+		{h.leaving, "pending_dynamic_removal"},
+		{h.State.PendingCheck(), "pending_active_hc"},
+		{h.State.Excluded(), "excluded_via_immediate_hc_fail"},
+		{timedOut, "active_hc_timeout"},
+		{declared == dataplane.Draining, "eds_status_draining"},
+		{h.State.DegradedOutlier(), "degraded_outlier_detection"},
+	} {
+		if f.on {
+			flags = append(flags, f.name)
+		}
+	}
+	return flags
 }

@@ -14,7 +14,8 @@ type Request struct {
 	Scheme            string // "http" or "https"
 	Path              string // with its query
 	Header            http.Header
-	Internal          bool // its x-envoy-* headers are to be heeded
+	Internal          bool   // its x-envoy-* headers are to be heeded
+	Remote            string // who sends it, as "ip:port"; "" not known
 
 	pseudo [1]string
 }

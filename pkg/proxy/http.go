@@ -28,7 +28,7 @@ func (l *listener) serve(w http.ResponseWriter, r *http.Request) {
 	l.stats.Request(r.ProtoMajor)
 	call := l.server.engine.Begin(r.Context(), config, &engine.Request{
 		Method: r.Method, Authority: r.Host, Path: r.RequestURI, Header: r.Header,
-		Scheme: schemeOf(r), Internal: !config.StripEnvoyHeaders,
+		Scheme: schemeOf(r), Internal: !config.StripEnvoyHeaders, Remote: r.RemoteAddr,
 	})
 	var before early
 	x := newExchange(w, r, call, &before)

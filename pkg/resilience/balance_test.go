@@ -43,8 +43,11 @@ func picks(p *Picker, n int, rnd Rand) (list []int) {
 	return list
 }
 
+// people is a population whose weights are equal.
+func people(n heads) population { return population{heads: n, weights: n, factor: overprovisioning} }
+
 func TestSpread(t *testing.T) {
-	fit := func(healthy, all int) population { return population{all: all, healthy: healthy} }
+	fit := func(healthy, all int) population { return people(heads{all: all, healthy: healthy}) }
 	for _, tt := range []struct {
 		name       string
 		threshold  uint32
@@ -61,7 +64,7 @@ func TestSpread(t *testing.T) {
 		{"none", 50, []population{fit(0, 10), fit(1, 1)}, "0 100"},
 		{"a quarter each, of two", 0, []population{fit(25, 100), fit(25, 100)}, "50 50"},
 		{"rounding goes to the first", 0, []population{fit(20, 100), fit(20, 100), fit(20, 100)}, "34 33 33"},
-		{"rounding goes to degraded hosts if they come first", 0, []population{{all: 100, degraded: 20}, fit(20, 100), fit(20, 100)}, "0/34 33 33"},
+		{"rounding goes to degraded hosts if they come first", 0, []population{people(heads{all: 100, degraded: 20}), fit(20, 100), fit(20, 100)}, "0/34 33 33"},
 		{"a quarter each panics, by number of hosts", 50, []population{fit(25, 100), fit(75, 300)}, "25! 75!"},
 		{"nobody is fit: panic", 50, []population{fit(0, 10)}, "100!"},
 		{"nobody is fit: no panic", 0, []population{fit(0, 10)}, "100"},
@@ -70,12 +73,12 @@ func TestSpread(t *testing.T) {
 		{"exactly at the threshold", 50, []population{fit(50, 100)}, "100"},
 		{"just below", 51, []population{fit(50, 100)}, "100!"},
 		{"a threshold over 100 is 100", 400, []population{fit(71, 100)}, "100!"},
-		{"4 healthy, 3 degraded", 50, []population{{all: 7, healthy: 4, degraded: 3}}, "80/20"},
-		{"degraded take what health leaves", 50, []population{{all: 10, healthy: 0, degraded: 10}, fit(10, 10)}, "0/0 100"},
-		{"degraded after healthy of lower priorities", 50, []population{{all: 10, healthy: 1, degraded: 9}, fit(5, 10)}, "14/16 70"},
-		{"degraded hosts prevent panic", 50, []population{{all: 10, healthy: 2, degraded: 3}}, "40/60"},
-		{"the excluded don't count", 50, []population{{all: 10, healthy: 3, excluded: 6}}, "100"},
-		{"but do by number of hosts", 50, []population{{all: 10, healthy: 1, excluded: 2}, fit(0, 10)}, "50! 50!"},
+		{"4 healthy, 3 degraded", 50, []population{people(heads{all: 7, healthy: 4, degraded: 3})}, "80/20"},
+		{"degraded take what health leaves", 50, []population{people(heads{all: 10, healthy: 0, degraded: 10}), fit(10, 10)}, "0/0 100"},
+		{"degraded after healthy of lower priorities", 50, []population{people(heads{all: 10, healthy: 1, degraded: 9}), fit(5, 10)}, "14/16 70"},
+		{"degraded hosts prevent panic", 50, []population{people(heads{all: 10, healthy: 2, degraded: 3})}, "40/60"},
+		{"the excluded don't count", 50, []population{people(heads{all: 10, healthy: 3, excluded: 6})}, "100"},
+		{"but do by number of hosts", 50, []population{people(heads{all: 10, healthy: 1, excluded: 2}), fit(0, 10)}, "50! 50!"},
 		{"an empty priority", 50, []population{fit(0, 0), fit(3, 3)}, "0 100"},
 		{"empty priorities", 50, []population{fit(0, 0), fit(0, 0)}, "100! 0!"},
 		{"nothing", 50, nil, ""},
@@ -105,7 +108,7 @@ func TestLoadsSumTo100(t *testing.T) {
 			healthy := rapid.IntRange(0, all).Draw(rt, "healthy")
 			degraded := rapid.IntRange(0, all-healthy).Draw(rt, "degraded")
 			excluded := rapid.IntRange(0, all-healthy-degraded).Draw(rt, "excluded")
-			priorities = append(priorities, population{all, healthy, degraded, excluded})
+			priorities = append(priorities, people(heads{all, healthy, degraded, excluded}))
 		}
 		threshold := rapid.SampledFrom([]uint32{0, 50, 100}).Draw(rt, "threshold")
 		sum := 0
@@ -123,7 +126,7 @@ func TestLoadsSumTo100(t *testing.T) {
 }
 
 func TestRoundRobin(t *testing.T) {
-	p := NewPicker(Balancing{Algorithm: RoundRobin}, members(1, 1, 1), zero)
+	p := NewPicker(Balancing{Algorithm: RoundRobin}, members(1, 1, 1), zero, nil)
 	if got, want := picks(p, 7, zero), []int{0, 1, 2, 0, 1, 2, 0}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
@@ -133,7 +136,7 @@ func TestRoundRobin(t *testing.T) {
 	}{{[]uint32{1, 1, 1}, 3}, {[]uint32{1, 1, 2}, 3}, {[]uint32{9000, 8999, 8998}, 3}} {
 		starts := make(map[int]bool)
 		for seed := range uint64(30) {
-			starts[picks(NewPicker(Balancing{}, members(tt.weights...), seeded(seed)), 1, zero)[0]] = true
+			starts[picks(NewPicker(Balancing{}, members(tt.weights...), seeded(seed), nil), 1, zero)[0]] = true
 		}
 		if len(starts) != tt.starts {
 			t.Errorf("weights %v: pickers start at %v, want anywhere", tt.weights, starts)
@@ -152,7 +155,7 @@ func TestRoundRobinWithWeights(t *testing.T) {
 		{[]uint32{5, 1, 1}, []int{0, 0, 0, 0, 1, 2, 0}},
 		{[]uint32{0, 2}, []int{1, 0, 1, 1, 0, 1}},
 	} {
-		if got := picks(NewPicker(Balancing{}, members(tt.weights...), zero), len(tt.want), zero); !slices.Equal(got, tt.want) {
+		if got := picks(NewPicker(Balancing{}, members(tt.weights...), zero, nil), len(tt.want), zero); !slices.Equal(got, tt.want) {
 			t.Errorf("weights %v: %v, want %v", tt.weights, got, tt.want)
 		}
 	}
@@ -167,7 +170,7 @@ func TestWeightsAreKept(t *testing.T) {
 			sum += weight
 		}
 		list := members(weights...)
-		p := NewPicker(Balancing{Algorithm: rapid.SampledFrom([]Algorithm{RoundRobin, LeastRequest}).Draw(rt, "algorithm")}, list, zero)
+		p := NewPicker(Balancing{Algorithm: rapid.SampledFrom([]Algorithm{RoundRobin, LeastRequest}).Draw(rt, "algorithm")}, list, zero, nil)
 		if p.view.Load().sets[0].weights == nil {
 			return // all equal
 		}
@@ -185,7 +188,7 @@ func TestWeightsAreKept(t *testing.T) {
 
 func TestLeastRequest(t *testing.T) {
 	list := members(1, 1, 1)
-	p := NewPicker(Balancing{Algorithm: LeastRequest, ChoiceCount: 2}, list, zero)
+	p := NewPicker(Balancing{Algorithm: LeastRequest, ChoiceCount: 2}, list, zero, nil)
 	list[0].State.Begin()
 	list[0].State.Begin()
 	list[1].State.Begin()
@@ -201,7 +204,7 @@ func TestLeastRequest(t *testing.T) {
 	if got := p.Pick(script(1, 0), nil, 0).Member; got != 1 {
 		t.Errorf("of equals %d, want the first drawn", got)
 	}
-	many := NewPicker(Balancing{Algorithm: LeastRequest, ChoiceCount: 3}, list, zero)
+	many := NewPicker(Balancing{Algorithm: LeastRequest, ChoiceCount: 3}, list, zero, nil)
 	if got := many.Pick(script(0, 1, 2), nil, 0).Member; got != 2 {
 		t.Errorf("three draws: %d, want 2", got)
 	}
@@ -213,7 +216,7 @@ func TestLeastRequest(t *testing.T) {
 
 func TestLeastRequestWithWeights(t *testing.T) {
 	list := members(1, 3)
-	p := NewPicker(Balancing{Algorithm: LeastRequest}, list, zero)
+	p := NewPicker(Balancing{Algorithm: LeastRequest}, list, zero, nil)
 	if got, want := picks(p, 8, zero), []int{1, 1, 0, 1, 1, 1, 0, 1}; !slices.Equal(count(got), count(want)) {
 		t.Errorf("idle: %v, want 0 twice of 8", got)
 	}
@@ -235,7 +238,7 @@ func count(list []int) []int {
 }
 
 func TestRandomIgnoresWeights(t *testing.T) {
-	p := NewPicker(Balancing{Algorithm: Random}, members(1, 100), zero)
+	p := NewPicker(Balancing{Algorithm: Random}, members(1, 100), zero, nil)
 	if got, want := []int{p.Pick(script(4), nil, 0).Member, p.Pick(script(7), nil, 0).Member}, []int{0, 1}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
@@ -260,7 +263,7 @@ func TestWhoIsFit(t *testing.T) {
 	} {
 		list := members(1, 1, 1, 1)
 		tt.change(list)
-		p, seen, rnd := NewPicker(Balancing{}, list, zero), make(map[int]bool), seeded(1)
+		p, seen, rnd := NewPicker(Balancing{}, list, zero, nil), make(map[int]bool), seeded(1)
 		for range 400 {
 			seen[p.Pick(rnd, nil, 0).Member] = true
 		}
@@ -288,7 +291,7 @@ func TestPanic(t *testing.T) {
 		{"all ejected: panic", Balancing{PanicThreshold: 50}, 4, "[0 1 2 3] 4"},
 	} {
 		list := members(1, 1, 1, 1)
-		p := NewPicker(tt.config, list, zero)
+		p := NewPicker(tt.config, list, zero, nil)
 		for i := range tt.ejected {
 			eject(list[i])
 		}
@@ -303,7 +306,7 @@ func TestPanic(t *testing.T) {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
 		}
 	}
-	if got := NewPicker(Balancing{PanicThreshold: 50}, nil, zero).Pick(zero, nil, 0); got.Member != -1 {
+	if got := NewPicker(Balancing{PanicThreshold: 50}, nil, zero, nil).Pick(zero, nil, 0); got.Member != -1 {
 		t.Errorf("without members: %+v", got)
 	}
 }
@@ -311,7 +314,7 @@ func TestPanic(t *testing.T) {
 func TestPrioritiesAreDrawn(t *testing.T) {
 	list := slices.Concat(members(1, 1), members(1))
 	list[2].Priority = 1
-	p := NewPicker(Balancing{PanicThreshold: 50}, list, zero)
+	p := NewPicker(Balancing{PanicThreshold: 50}, list, zero, nil)
 	eject(list[0])
 	p.Refresh() // half of priority 0: 70 to 30
 	for _, tt := range []struct {
@@ -326,7 +329,7 @@ func TestPrioritiesAreDrawn(t *testing.T) {
 	for i := range 3 {
 		degraded[i].Declared = DeclaredDegraded
 	}
-	p = NewPicker(Balancing{PanicThreshold: 50}, degraded, zero)
+	p = NewPicker(Balancing{PanicThreshold: 50}, degraded, zero, nil)
 	low, high := p.Pick(script(79), nil, 0).Member, p.Pick(script(80), nil, 0).Member
 	if low < 3 || high >= 3 {
 		t.Errorf("draw 79: %d, 80: %d; want a healthy one, then a degraded one", low, high)
@@ -335,7 +338,7 @@ func TestPrioritiesAreDrawn(t *testing.T) {
 
 func TestTriedHostsAreAvoided(t *testing.T) {
 	list := members(1, 1, 1)
-	p := NewPicker(Balancing{}, list, zero)
+	p := NewPicker(Balancing{}, list, zero, nil)
 	var tried Tried
 	for _, tt := range []struct {
 		again uint32
@@ -368,7 +371,7 @@ func TestTriedHostsAreAvoided(t *testing.T) {
 func TestPicksBesideRefresh(t *testing.T) {
 	list := members(3, 1, 2, 5)
 	for _, algorithm := range []Algorithm{RoundRobin, LeastRequest, Random} {
-		p := NewPicker(Balancing{Algorithm: algorithm}, list, zero)
+		p := NewPicker(Balancing{Algorithm: algorithm}, list, zero, nil)
 		var wg sync.WaitGroup
 		for g := range uint64(2) {
 			wg.Go(func() {
@@ -406,7 +409,7 @@ func call(p *Picker, d *Detector, c *Counters, t *Thresholds, rnd Rand) bool {
 func TestCallAllocatesNothing(t *testing.T) {
 	for _, algorithm := range []Algorithm{RoundRobin, LeastRequest, Random} {
 		for _, weights := range [][]uint32{{1, 1, 1}, {1, 2, 3}, {4000, 3999, 1}} {
-			p, d, c := NewPicker(Balancing{Algorithm: algorithm}, members(weights...), zero), NewDetector(envoyDefaults()), new(Counters)
+			p, d, c := NewPicker(Balancing{Algorithm: algorithm}, members(weights...), zero, nil), NewDetector(envoyDefaults()), new(Counters)
 			thresholds := &Thresholds{MaxRequests: 1024}
 			if n := testing.AllocsPerRun(100, func() { call(p, d, c, thresholds, rand.Uint64) }); n != 0 {
 				t.Errorf("algorithm %d, weights %v: %v allocations, want 0", algorithm, weights, n)
@@ -425,7 +428,7 @@ func BenchmarkCall(b *testing.B) {
 		"weighted least request": {LeastRequest, []uint32{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}},
 	} {
 		b.Run(name, func(b *testing.B) {
-			p := NewPicker(Balancing{Algorithm: bench.algorithm}, members(bench.weights...), rand.Uint64)
+			p := NewPicker(Balancing{Algorithm: bench.algorithm}, members(bench.weights...), rand.Uint64, nil)
 			d, c, thresholds := NewDetector(envoyDefaults()), new(Counters), &Thresholds{MaxRequests: 1024}
 			b.ReportAllocs()
 			for b.Loop() {
@@ -436,7 +439,7 @@ func BenchmarkCall(b *testing.B) {
 		})
 	}
 	b.Run("with two clock reads", func(b *testing.B) {
-		p := NewPicker(Balancing{Algorithm: LeastRequest}, members(slices.Repeat([]uint32{1}, 10)...), rand.Uint64)
+		p := NewPicker(Balancing{Algorithm: LeastRequest}, members(slices.Repeat([]uint32{1}, 10)...), rand.Uint64, nil)
 		d, c, thresholds := NewDetector(envoyDefaults()), new(Counters), &Thresholds{MaxRequests: 1024}
 		b.ReportAllocs()
 		for b.Loop() {

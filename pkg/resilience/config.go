@@ -136,12 +136,28 @@ type ResetHeader struct {
 // Balancing chooses hosts.
 type Balancing struct {
 	Algorithm          Algorithm
-	ChoiceCount        uint32 // of LeastRequest
 	PanicThreshold     uint32 // percent; 0: never panic
-	FailTrafficOnPanic bool
+	FailTrafficOnPanic bool   // not of RingHash and Maglev, which Envoy never lets fail so
+	LocalityWeighted   bool   // a locality has its weight's share, whatever hosts it has
+	Overprovisioning   uint32 // percent by which a priority may lose hosts before load moves on; 0: Envoy's 140
+	WeightedHealth     bool   // a priority's health counts the weights of its hosts, not the hosts
+
+	ChoiceCount       uint32  // of LeastRequest
+	FullScan          bool    // of LeastRequest: all hosts are looked at
+	ActiveRequestBias float64 // of LeastRequest with unequal weights; 0: Envoy's 1, negative: none
+	SlowStart         SlowStart
 
 	RingMinimum, RingMaximum uint64 // of RingHash; 0: Envoy's 1,024 and 8M
+	Murmur                   bool   // of RingHash: points by MurmurHash2
 	TableSize                uint32 // of Maglev, a prime; 0: Envoy's 65,537
+	HashBalance              uint32 // of RingHash and Maglev: percent of the mean that a host may work on; 0: any
+}
+
+// SlowStart gives a host that is new, or healthy again, less than its weight at first. The zero one is off. It is for RoundRobin and LeastRequest.
+type SlowStart struct {
+	Window     time.Duration
+	Aggression float64 // above 1 the weight grows fast at first; 0: Envoy's 1
+	MinPercent float64 // of the weight
 }
 
 // Algorithm is how one of several hosts is chosen.

@@ -25,13 +25,13 @@ func hashPicks(p *Picker, hashes ...uint64) (list []int) {
 
 // TestRing has the points at which Envoy puts the same six hosts in a ring of 12.
 func TestRing(t *testing.T) {
-	p := NewPicker(Balancing{Algorithm: RingHash, RingMinimum: 12}, keyed(1, 1, 1, 1, 1, 1), zero)
+	p := NewPicker(Balancing{Algorithm: RingHash, RingMinimum: 12}, keyed(1, 1, 1, 1, 1, 1), zero, nil)
 	want := []ringPoint{
 		{833437586790550860, 4}, {928266305478181108, 2}, {1033482794131418490, 0}, {3551244743356806947, 5},
 		{3851675632748031481, 3}, {5583722120771150861, 1}, {6311230543546372928, 1}, {7700377290971790572, 3},
 		{13144177310400110813, 5}, {13444792449719432967, 2}, {15516499411664133160, 4}, {16117243373044804889, 0},
 	}
-	if got := p.view.Load().sets[setHealthy].table.ring; !slices.Equal(got, want) {
+	if got := p.view.Load().tables[0].ring; !slices.Equal(got, want) {
 		t.Fatalf("got %v\nwant %v", got, want)
 	}
 	got := hashPicks(p, 0, math.MaxUint64, 3551244743356806947, 3551244743356806948, 16117243373044804889, 16117243373044804890)
@@ -52,9 +52,9 @@ func TestRingIsInProportion(t *testing.T) {
 		{[]uint32{1, 3}, 100, 8, []int{2, 6}},
 		{[]uint32{1, 1, 1, 1}, 2, 2, []int{1, 0, 1, 0}},
 	} {
-		p := NewPicker(Balancing{Algorithm: RingHash, RingMinimum: tt.min, RingMaximum: tt.max}, keyed(tt.weights...), zero)
+		p := NewPicker(Balancing{Algorithm: RingHash, RingMinimum: tt.min, RingMaximum: tt.max}, keyed(tt.weights...), zero, nil)
 		got := make([]int, len(tt.weights))
-		for _, point := range p.view.Load().sets[setHealthy].table.ring {
+		for _, point := range p.view.Load().tables[0].ring {
 			got[point.member]++
 		}
 		if !slices.Equal(got, tt.want) {
@@ -65,11 +65,11 @@ func TestRingIsInProportion(t *testing.T) {
 
 // TestMaglev has the tables that Envoy builds of the same hosts.
 func TestMaglev(t *testing.T) {
-	p := NewPicker(Balancing{Algorithm: Maglev, TableSize: 7}, keyed(1, 1, 1, 1, 1, 1), zero)
+	p := NewPicker(Balancing{Algorithm: Maglev, TableSize: 7}, keyed(1, 1, 1, 1, 1, 1), zero, nil)
 	if got, want := hashPicks(p, 0, 1, 2, 3, 4, 5, 6, 7, 8), []int{2, 4, 0, 1, 5, 0, 3, 2, 4}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	p = NewPicker(Balancing{Algorithm: Maglev, TableSize: 17}, keyed(1, 2), zero)
+	p = NewPicker(Balancing{Algorithm: Maglev, TableSize: 17}, keyed(1, 2), zero, nil)
 	if got, want := count(hashPicks(p, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)), []int{6, 11}; !slices.Equal(got, want) {
 		t.Errorf("weights 1 and 2: %v places of 17, want %v", got, want)
 	}
@@ -80,13 +80,13 @@ func TestMaglev(t *testing.T) {
 		{[]uint32{1, 1}, []int32{1, 0, 0, 1, 0, 1, 1, 0, 0, 1, 0, 1, 0, 0, 1, 0, 1}},
 		{[]uint32{8, 2}, []int32{1, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0}},
 	} {
-		p = NewPicker(Balancing{Algorithm: Maglev, TableSize: 17}, keyed(tt.weights...), zero)
-		if got := p.view.Load().sets[setHealthy].table.maglev; !slices.Equal(got, tt.want) {
+		p = NewPicker(Balancing{Algorithm: Maglev, TableSize: 17}, keyed(tt.weights...), zero, nil)
+		if got := p.view.Load().tables[0].maglev; !slices.Equal(got, tt.want) {
 			t.Errorf("weights %v:\ngot  %v\nwant %v", tt.weights, got, tt.want)
 		}
 	}
-	p = NewPicker(Balancing{Algorithm: Maglev}, keyed(1, 1, 1), zero)
-	if got := len(p.view.Load().sets[setHealthy].table.maglev); got != 65537 {
+	p = NewPicker(Balancing{Algorithm: Maglev}, keyed(1, 1, 1), zero, nil)
+	if got := len(p.view.Load().tables[0].maglev); got != 65537 {
 		t.Errorf("table of %d, want 65537", got)
 	}
 }
@@ -94,7 +94,7 @@ func TestMaglev(t *testing.T) {
 func TestHashesKeepTheirHosts(t *testing.T) {
 	for _, algorithm := range []Algorithm{RingHash, Maglev} {
 		list := keyed(1, 1, 1, 1, 1)
-		p := NewPicker(Balancing{Algorithm: algorithm}, list, zero)
+		p := NewPicker(Balancing{Algorithm: algorithm}, list, zero, nil)
 		var hashes []uint64
 		for i := range uint64(1000) {
 			hashes = append(hashes, Hash([]byte{byte(i), byte(i >> 8)}, 0))
@@ -124,18 +124,18 @@ func TestHashesKeepTheirHosts(t *testing.T) {
 
 func TestHashAvoidsTriedHosts(t *testing.T) {
 	list := keyed(1, 1, 1, 1, 1, 1)
-	p := NewPicker(Balancing{Algorithm: RingHash, RingMinimum: 12}, list, zero)
+	p := NewPicker(Balancing{Algorithm: RingHash, RingMinimum: 12}, list, zero, nil)
 	var tried Tried
 	tried.Add(list[4].State)
-	// The next attempt looks for the hash with all bits turned.
+	// The next attempt takes the next point of the ring.
 	for _, tt := range []struct {
 		again uint32
 		hash  uint64
 		want  int
 	}{
-		{0, 15_000_000_000_000_000_000, 4}, {1, 15_000_000_000_000_000_000, 5},
+		{0, 15_000_000_000_000_000_000, 4}, {1, 15_000_000_000_000_000_000, 0},
 		{1, 12_000_000_000_000_000_000, 5}, // was not tried
-		{1, 1, 4}, {2, 1, 4}, {9, 1, 4},    // all attempts end at the tried host
+		{1, 1, 2}, {9, 1, 2},
 	} {
 		if got := p.PickHash(tt.hash, &tried, tt.again).Member; got != tt.want {
 			t.Errorf("hash %d, again %d: %d, want %d", tt.hash, tt.again, got, tt.want)
@@ -145,7 +145,7 @@ func TestHashAvoidsTriedHosts(t *testing.T) {
 
 func TestHashPanics(t *testing.T) {
 	list := keyed(1, 1, 1)
-	p := NewPicker(Balancing{Algorithm: Maglev, TableSize: 7, PanicThreshold: 50}, list, zero)
+	p := NewPicker(Balancing{Algorithm: Maglev, TableSize: 7, PanicThreshold: 50}, list, zero, nil)
 	for i := range 2 {
 		eject(list[i])
 	}
@@ -158,7 +158,7 @@ func TestHashPanics(t *testing.T) {
 	if len(seen) != 3 || panics != 7 {
 		t.Errorf("picked %v with %d panics, want all with 7", seen, panics)
 	}
-	if got := NewPicker(Balancing{Algorithm: RingHash}, nil, zero).Pick(zero, nil, 0).Member; got != -1 {
+	if got := NewPicker(Balancing{Algorithm: RingHash}, nil, zero, nil).Pick(zero, nil, 0).Member; got != -1 {
 		t.Errorf("without members: %d", got)
 	}
 	if n := testing.AllocsPerRun(100, func() { p.PickHash(3, nil, 0) }); n != 0 {

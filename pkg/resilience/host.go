@@ -13,6 +13,7 @@ type Rand func() uint64
 type HostState struct {
 	// Written by calls, from many goroutines.
 	flags                 atomic.Uint32
+	healthySince          atomic.Int64 // by the Clock of pickers and checkers; 0: not known
 	active                atomic.Int32
 	failed5xx             atomic.Uint32
 	failedGateway         atomic.Uint32
@@ -43,6 +44,8 @@ const (
 	flagDegraded
 	flagFailedCheck
 	flagDegradedCheck
+	flagPendingCheck
+	flagExcluded
 )
 
 // NewHostState returns a host nothing is known of.
@@ -54,14 +57,47 @@ func (h *HostState) Ejected() bool { return h.flags.Load()&flagEjected != 0 }
 // Degraded reports whether h said of itself, in a response or a health check, that it is degraded.
 func (h *HostState) Degraded() bool { return h.flags.Load()&(flagDegraded|flagDegradedCheck) != 0 }
 
+// DegradedCheck reports whether h said so in its last health check.
+func (h *HostState) DegradedCheck() bool { return h.flags.Load()&flagDegradedCheck != 0 }
+
+// DegradedOutlier reports whether h said so in a response.
+func (h *HostState) DegradedOutlier() bool { return h.flags.Load()&flagDegraded != 0 }
+
 // FailedCheck reports whether h fails its active health check.
 func (h *HostState) FailedCheck() bool { return h.flags.Load()&flagFailedCheck != 0 }
+
+// Flags changes with each of what Ejected, Degraded, FailedCheck, PendingCheck and Excluded report.
+func (h *HostState) Flags() uint32 { return h.flags.Load() }
+
+// PendingCheck reports whether h waits for its first active health check, so that it is left out of what panic is a share of.
+func (h *HostState) PendingCheck() bool { return h.flags.Load()&flagPendingCheck != 0 }
+
+// Excluded reports whether h asked to be left out at once, by x-envoy-immediate-health-check-fail.
+func (h *HostState) Excluded() bool { return h.flags.Load()&flagExcluded != 0 }
+
+func (h *HostState) excluded() bool { return h.flags.Load()&(flagPendingCheck|flagExcluded) != 0 }
 
 // SetCheck stores the result of active health checking: whether h fails, and whether it answered as degraded.
 func (h *HostState) SetCheck(failed, degraded bool) {
 	h.set(flagFailedCheck, failed)
 	h.set(flagDegradedCheck, degraded)
 }
+
+// SetPendingCheck says whether h waits for its first check and is left out until then.
+func (h *HostState) SetPendingCheck(on bool) { h.set(flagPendingCheck, on) }
+
+// SetExcluded says whether h asked to be left out at once.
+func (h *HostState) SetExcluded(on bool) { h.set(flagExcluded, on) }
+
+// Restart begins the slow start of h anew.
+// It is called for each pass of a check by a host that was out of rotation.
+func (h *HostState) Restart(now time.Duration) { h.healthySince.Store(int64(max(1, now))) }
+
+// begin says that h is healthy since now, unless it is known to be since earlier.
+func (h *HostState) begin(now time.Duration) { h.healthySince.CompareAndSwap(0, int64(max(1, now))) }
+
+// since is when h got healthy, 0 where it is not known.
+func (h *HostState) since() time.Duration { return time.Duration(h.healthySince.Load()) }
 
 // Begin counts a request that h works on; End is owed for it.
 func (h *HostState) Begin() { h.active.Add(1) }

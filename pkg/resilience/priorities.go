@@ -1,21 +1,31 @@
 package resilience
 
-// overprovisioning is the share in percent by which a priority may lose hosts before load moves on.
+// overprovisioning is Envoy's share in percent by which a priority may lose hosts before load moves on.
 const overprovisioning = 140
 
-// population counts the hosts of a priority.
-type population struct{ all, healthy, degraded, excluded int }
+// heads counts hosts, or their weights.
+type heads struct{ all, healthy, degraded, excluded int }
 
 // present is how many hosts count as what healthy hosts are a share of.
-func (n population) present() int { return n.all - n.excluded }
+func (n heads) present() int { return n.all - n.excluded }
+
+// population is the hosts of a priority.
+type population struct {
+	heads
+	weights heads // 1 for each host where their weights do not matter
+	factor  int   // of overprovisioning, in percent
+}
 
 // share is the part of the present hosts in percent, overprovisioned, at most 100.
 func (n population) share(part int) int {
 	if n.present() <= 0 {
 		return 0
 	}
-	return min(100, overprovisioning*part/n.present())
+	return min(100, n.factor*part/n.weights.present())
 }
+
+func (n population) healthyShare() int  { return n.share(n.weights.healthy) }
+func (n population) degradedShare() int { return n.share(n.weights.degraded) }
 
 // panics reports whether too few hosts are fit to be used.
 func (n population) panics(threshold uint32) bool {
@@ -56,7 +66,7 @@ func spread(priorities []population, threshold uint32) []load {
 // available is the sum of all shares, at most 100.
 func available(priorities []population) (total int) {
 	for _, n := range priorities {
-		total += n.share(n.healthy) + n.share(n.degraded)
+		total += n.healthyShare() + n.degradedShare()
 	}
 	return min(100, total)
 }
@@ -78,10 +88,10 @@ func fill(loads []load, priorities []population, total int) {
 		left -= *to
 	}
 	for i, n := range priorities {
-		give(&loads[i].healthy, i, n.share(n.healthy))
+		give(&loads[i].healthy, i, n.healthyShare())
 	}
 	for i, n := range priorities {
-		give(&loads[i].degraded, i, n.share(n.degraded))
+		give(&loads[i].degraded, i, n.degradedShare())
 	}
 	*first += left
 }
@@ -103,4 +113,20 @@ func byCount(loads []load, priorities []population) {
 		left -= loads[i].healthy
 	}
 	loads[first].healthy += left
+}
+
+// choosePriority is the priority that a draw falls to, and whether to its degraded hosts.
+func choosePriority(loads []load, draw uint64) (priority int, degraded bool) {
+	left := int(draw%100) + 1
+	for i, load := range loads {
+		if left -= load.healthy; left <= 0 {
+			return i, false
+		}
+	}
+	for i, load := range loads {
+		if left -= load.degraded; left <= 0 {
+			return i, true
+		}
+	}
+	return 0, false
 }

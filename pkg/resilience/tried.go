@@ -8,8 +8,8 @@ type Tried struct {
 	n    int
 	more []*HostState
 
-	forgotten int     // so many of them no longer speak against their priority
-	picker    *Picker // that loads are of
+	forgotten int // so many of them no longer speak against their priority
+	of        any // that loads are of
 	loads     []load
 }
 
@@ -39,54 +39,63 @@ func (t *Tried) at(i int) *HostState {
 }
 
 // PickRetry is Pick as policy, which may be nil, wants it: other hosts than tried, or other priorities. It serves the first attempt as well.
-func (p *Picker) PickRetry(rnd Rand, tried *Tried, policy *Retry) Choice {
+// Hash, which may be nil, is asked where RingHash or Maglev go by it; they know no other priorities.
+func (p *Picker) PickRetry(rnd Rand, hash Hasher, tried *Tried, policy *Retry) Choice {
 	v := p.view.Load()
-	if policy == nil || tried.count() == 0 {
-		return p.pick(v, rnd, nil, 0)
+	avoid, again := policy.avoids(tried)
+	if v.tables != nil {
+		return p.pickHash(v, hashOr(hash, rnd), avoid, again)
 	}
-	if policy.AvoidPreviousPriorities {
-		v = &pickView{loads: p.otherPriorities(v, tried, max(1, int(policy.UpdateFrequency))), sets: v.sets}
+	if policy != nil && policy.AvoidPreviousPriorities && tried.count() > 0 {
+		v = &pickView{loads: tried.otherPriorities(p, v.counts, v.loads, policy.frequency(), p.priorityOf), sets: v.sets}
 	}
-	if !policy.AvoidPreviousHosts {
-		return p.pick(v, rnd, nil, 0)
-	}
-	return p.pick(v, rnd, tried, policy.HostSelectionAttempts)
+	return p.pick(v, rnd, avoid, again)
 }
 
-// otherPriorities spreads load over the priorities that no host was tried of. It looks anew at every so many hosts (frequency). When all
-// priorities have been tried it begins again.
-func (p *Picker) otherPriorities(v *pickView, tried *Tried, frequency int) []load {
-	n := tried.count() - tried.forgotten
+// avoids is what hosts not to pick, and how often to pick again. R may be nil.
+func (r *Retry) avoids(tried *Tried) (avoid *Tried, again uint32) {
+	if r == nil || !r.AvoidPreviousHosts || tried.count() == 0 {
+		return nil, 0
+	}
+	return tried, r.HostSelectionAttempts
+}
+
+func (r *Retry) frequency() int { return max(1, int(r.UpdateFrequency)) }
+
+// otherPriorities spreads load, which is loads, over the priorities that no host was tried of. It looks anew at every so many hosts
+// (frequency). When all priorities have been tried it begins again. Of is whose priorities they are.
+func (t *Tried) otherPriorities(of any, counts []population, loads []load, frequency int, priorityOf func(*HostState) (int, bool)) []load {
+	n := t.count() - t.forgotten
 	if n < frequency {
-		return v.loads
+		return loads
 	}
-	if n%frequency != 0 && tried.picker == p {
-		return tried.loads
+	if n%frequency != 0 && t.of == of {
+		return t.loads
 	}
-	counts := slices.Clone(v.counts)
-	for i := tried.forgotten; i < tried.count(); i++ {
-		if priority, ok := p.priorityOf(tried.at(i)); ok {
-			counts[priority].healthy, counts[priority].degraded = 0, 0
+	left := slices.Clone(counts)
+	for i := t.forgotten; i < t.count(); i++ {
+		if priority, ok := priorityOf(t.at(i)); ok {
+			left[priority].weights.healthy, left[priority].weights.degraded = 0, 0
 		}
 	}
-	total := available(counts)
+	total := available(left)
 	if total == 0 {
-		tried.forgotten = tried.count()
-		counts, total = v.counts, available(v.counts)
+		t.forgotten = t.count()
+		left, total = counts, available(counts)
 	}
 	if total == 0 {
-		return v.loads
+		return loads
 	}
-	loads := slices.Clone(v.loads)
-	fill(loads, counts, total)
-	tried.picker, tried.loads = p, loads
-	return loads
+	spread := slices.Clone(loads)
+	fill(spread, left, total)
+	t.of, t.loads = of, spread
+	return spread
 }
 
-func (p *Picker) priorityOf(h *HostState) (uint32, bool) {
+func (p *Picker) priorityOf(h *HostState) (int, bool) {
 	for i := range p.members {
 		if p.members[i].State == h {
-			return p.members[i].Priority, true
+			return int(p.members[i].Priority), true
 		}
 	}
 	return 0, false

@@ -18,7 +18,7 @@ func ranked(priorities ...uint32) []Member {
 func attempts(p *Picker, policy *Retry, n int) (list []int) {
 	var tried Tried
 	for range n {
-		member := p.PickRetry(zero, &tried, policy).Member
+		member := p.PickRetry(zero, nil, &tried, policy).Member
 		if list = append(list, member); member >= 0 {
 			tried.Add(p.members[member].State)
 		}
@@ -54,7 +54,7 @@ func TestRetriesGoToOtherPriorities(t *testing.T) {
 		for _, i := range tt.ejected {
 			eject(list[i])
 		}
-		if got := attempts(NewPicker(Balancing{}, list, zero), tt.policy, len(tt.want)); !slices.Equal(got, tt.want) {
+		if got := attempts(NewPicker(Balancing{}, list, zero, nil), tt.policy, len(tt.want)); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}
@@ -68,12 +68,12 @@ func TestPrioritiesBeginAgainByHealth(t *testing.T) {
 			eject(m)
 		}
 	}
-	p := NewPicker(Balancing{Algorithm: Random, PanicThreshold: 50}, list, zero)
+	p := NewPicker(Balancing{Algorithm: Random, PanicThreshold: 50}, list, zero, nil)
 	middle := func() uint64 { return 50 }
 	var tried Tried
 	var got []uint32
 	for range 3 {
-		m := p.members[p.PickRetry(middle, &tried, &Retry{AvoidPreviousPriorities: true}).Member]
+		m := p.members[p.PickRetry(middle, nil, &tried, &Retry{AvoidPreviousPriorities: true}).Member]
 		tried.Add(m.State)
 		got = append(got, m.Priority)
 	}
@@ -86,27 +86,27 @@ func TestTriedSurvivesAnotherPicker(t *testing.T) {
 	list := ranked(0, 1)
 	var tried Tried
 	policy := &Retry{AvoidPreviousPriorities: true, UpdateFrequency: 2}
-	first := NewPicker(Balancing{}, list, zero)
+	first := NewPicker(Balancing{}, list, zero, nil)
 	tried.Add(list[0].State)
 	tried.Add(list[0].State)
-	if got := first.PickRetry(zero, &tried, policy).Member; got != 1 {
+	if got := first.PickRetry(zero, nil, &tried, policy).Member; got != 1 {
 		t.Fatalf("got %d, want 1", got)
 	}
 	tried.Add(list[0].State) // 3: no time to look anew, but for another picker it is
 	longer := append(slices.Clone(list), ranked(2)...)
-	if got := NewPicker(Balancing{}, longer, zero).PickRetry(zero, &tried, policy).Member; got != 1 {
+	if got := NewPicker(Balancing{}, longer, zero, nil).PickRetry(zero, nil, &tried, policy).Member; got != 1 {
 		t.Errorf("another picker: %d, want 1", got)
 	}
-	if got := NewPicker(Balancing{}, nil, zero).PickRetry(zero, &tried, policy).Member; got != -1 {
+	if got := NewPicker(Balancing{}, nil, zero, nil).PickRetry(zero, nil, &tried, policy).Member; got != -1 {
 		t.Errorf("a picker without members: %d, want none", got)
 	}
 }
 
 func TestFirstPickOfARetryAllocatesNothing(t *testing.T) {
-	p, policy := NewPicker(Balancing{}, ranked(0, 1), zero), &Retry{AvoidPreviousPriorities: true, AvoidPreviousHosts: true}
+	p, policy := NewPicker(Balancing{}, ranked(0, 1), zero, nil), &Retry{AvoidPreviousPriorities: true, AvoidPreviousHosts: true}
 	if n := testing.AllocsPerRun(100, func() {
 		var tried Tried
-		tried.Add(p.members[p.PickRetry(zero, &tried, policy).Member].State)
+		tried.Add(p.members[p.PickRetry(zero, nil, &tried, policy).Member].State)
 	}); n != 0 {
 		t.Errorf("%v allocations, want 0", n)
 	}

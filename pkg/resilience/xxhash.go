@@ -63,3 +63,20 @@ func stripes(data []byte, seed uint64) (h uint64, rest []byte) {
 func round(acc, input uint64) uint64 {
 	return bits.RotateLeft64(acc+input*prime2, 31) * prime1
 }
+
+// murmur is MurmurHash2 of data, 64 bits wide, with the seed that GNU's standard library and Envoy give it.
+func murmur(data []byte) uint64 {
+	const mul, seed = 0xc6a4a7935bd1e995, 0xc70f6907
+	h := seed ^ uint64(len(data))*mul
+	for ; len(data) >= 8; data = data[8:] {
+		k := binary.LittleEndian.Uint64(data) * mul
+		h = (h ^ (k^k>>47)*mul) * mul
+	}
+	if len(data) > 0 {
+		var rest [8]byte
+		copy(rest[:], data)
+		h = (h ^ binary.LittleEndian.Uint64(rest[:])) * mul
+	}
+	h = (h ^ h>>47) * mul
+	return h ^ h>>47
+}
