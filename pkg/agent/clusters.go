@@ -32,6 +32,10 @@ type (
 		FailedActive   bool   `json:"failed_active_health_check,omitempty"`
 		FailedOutlier  bool   `json:"failed_outlier_check,omitempty"`
 		FailedDegraded bool   `json:"failed_active_degraded_check,omitempty"`
+		Leaving        bool   `json:"pending_dynamic_removal,omitempty"`
+		Pending        bool   `json:"pending_active_hc,omitempty"`
+		Excluded       bool   `json:"excluded_via_immediate_hc_fail,omitempty"`
+		TimedOut       bool   `json:"active_hc_timeout,omitempty"`
 		EDS            string `json:"eds_health_status"`
 	}
 	jsonLocality struct {
@@ -105,7 +109,7 @@ func clusterText(b *strings.Builder, c engine.ClusterReport) {
 			line(s.name, s.value)
 		}
 		where := locality(h)
-		line("hostname", "")
+		line("hostname", h.Hostname)
 		line("health_flags", healthFlags(h))
 		line("weight", h.Weight)
 		line("region", where.Region)
@@ -133,22 +137,10 @@ func hostGauges(h engine.HostReport) []hostStat {
 }
 
 func healthFlags(h engine.HostReport) string {
-	flags := ""
-	for _, f := range [...]struct {
-		on   bool
-		name string
-	}{
-		{h.FailedCheck, "/failed_active_hc"}, {h.Ejected, "/failed_outlier_check"}, {h.Health == dataplane.Unhealthy || h.Health == dataplane.Draining, "/failed_eds_health"},
-		{h.Degraded, "/degraded_outlier_detection"}, {h.Health == dataplane.Degraded, "/degraded_eds_health"},
-	} {
-		if f.on {
-			flags += f.name
-		}
-	}
-	if flags == "" {
+	if len(h.Flags) == 0 {
 		return "healthy"
 	}
-	return flags
+	return "/" + strings.Join(h.Flags, "/")
 }
 
 func locality(h engine.HostReport) jsonLocality {
@@ -170,7 +162,11 @@ func clusterJSON(c engine.ClusterReport) jsonCluster {
 	}
 	for _, h := range c.Hosts {
 		host := jsonHost{Address: addressJSON(h.Address), Weight: h.Weight, Priority: h.Priority, Locality: locality(h)}
-		host.Health = jsonHealth{FailedActive: h.FailedCheck, FailedOutlier: h.Ejected, EDS: edsHealth[h.Health]}
+		has := func(flag string) bool { return slices.Contains(h.Flags, flag) }
+		host.Health = jsonHealth{
+			FailedActive: h.FailedCheck, FailedOutlier: h.Ejected, FailedDegraded: has("degraded_active_hc"), Leaving: has("pending_dynamic_removal"),
+			Pending: has("pending_active_hc"), Excluded: has("excluded_via_immediate_hc_fail"), TimedOut: has("active_hc_timeout"), EDS: edsHealth[h.Health],
+		}
 		for _, s := range hostCounters(h) {
 			host.Stats = append(host.Stats, hostStatJSON("", s))
 		}
