@@ -41,7 +41,7 @@ type checker struct {
 // check has each host of the table checked as config says. Checks that are what they were go on. A host that comes to a cluster that
 // serves already is out of rotation until its first check; one that is there when checks begin, or change, stays what it is. mu is held.
 func (c *cluster) check(old, config *dataplane.Cluster) {
-	same := old != nil && reflect.DeepEqual(old.Checks, config.Checks)
+	same := old != nil && reflect.DeepEqual(old.Checks, config.Checks) && reflect.DeepEqual(old.TLS, config.TLS)
 	if c.options.NewProber == nil {
 		return
 	}
@@ -80,7 +80,7 @@ func (c *cluster) startChecks(h *Host, entry dataplane.Host, config *dataplane.C
 		ctx, cancel := context.WithCancel(context.Background())
 		k := &checker{h, check, resilience.NewCheckSession(&check.Check, failed, pending), c.countsOf(check.Name), cancel}
 		h.checkers = append(h.checkers, k)
-		prober := c.options.NewProber(h, c.name, check)
+		prober := c.options.NewProber(h, config, check)
 		c.probes.Go(func() { c.run(ctx, k, prober) })
 	}
 }

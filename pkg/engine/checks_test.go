@@ -41,7 +41,7 @@ type visit struct {
 	address netip.AddrPort
 }
 
-func (c *clinic) prober(h *engine.Host, _ string, _ *dataplane.HealthCheck) engine.Prober {
+func (c *clinic) prober(h *engine.Host, _ *dataplane.Cluster, _ *dataplane.HealthCheck) engine.Prober {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.open++

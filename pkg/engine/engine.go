@@ -13,9 +13,9 @@ import (
 type Options struct {
 	// NewPool makes what holds the connections to a host; it is closed when no table names the host any more.
 	NewPool func(*Host) io.Closer
-	// NewProber makes what checks a host of the named cluster as check says; it is closed when the host is not checked so any more. Where
+	// NewProber makes what checks a host of cluster as check says; it is closed when the host is not checked so any more. Where
 	// it is nil no host is checked, and all count as passing.
-	NewProber func(h *Host, cluster string, check *dataplane.HealthCheck) Prober
+	NewProber func(h *Host, cluster *dataplane.Cluster, check *dataplane.HealthCheck) Prober
 	// Rand returns uniformly distributed random bits. It is called from many goroutines.
 	Rand resilience.Rand
 }

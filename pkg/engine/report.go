@@ -145,7 +145,7 @@ func (c *cluster) list() []HostReport {
 		report := HostReport{
 			Address: dataplane.AddressText(h.Address), Ejected: h.State.Ejected(), Degraded: h.State.Degraded(), FailedCheck: h.State.FailedCheck(),
 			Class: classOf(config.Health, h.State), Flags: h.healthFlags(config.Health),
-			Ejections: h.State.Ejections(), Health: config.Health, Weight: config.Weight, Priority: config.Priority, Locality: config.Locality, Hostname: config.Hostname,
+			Ejections: h.State.Ejections(), Health: config.Health, Weight: config.Weight, Priority: config.Priority, Locality: config.Locality, Hostname: config.Name,
 			RqActive: int64(h.State.Active()), CxActive: h.cx.Load(), CxTotal: n.cxTotal.Load(), CxConnectFail: n.cxConnectFail.Load(),
 			RqTotal: n.rqTotal.Load(), RqSuccess: n.rqSuccess.Load(), RqError: n.rqError.Load(), RqTimeout: n.rqTimeout.Load(),
 			excluded: config.Health == dataplane.Draining || h.State.PendingCheck() || h.State.Excluded(),

@@ -23,20 +23,27 @@ import (
 // checkAgent is who health checks say that they are.
 const checkAgent = "Envoy/HC"
 
-// Probers makes engine.Options.NewProber.
-func Probers(dial Dial) func(*engine.Host, string, *dataplane.HealthCheck) engine.Prober {
-	return func(h *engine.Host, cluster string, check *dataplane.HealthCheck) engine.Prober {
-		connect := func(ctx context.Context) (net.Conn, error) { return dial(ctx, h.CheckAddress.String()) }
+// Probers makes engine.Options.NewProber, for an engine whose pools are of Pools.
+func Probers(dial Dial) func(*engine.Host, *dataplane.Cluster, *dataplane.HealthCheck) engine.Prober {
+	return func(h *engine.Host, cluster *dataplane.Cluster, check *dataplane.HealthCheck) engine.Prober {
+		address, called := h.CheckAddress.String(), h.CheckHostname
+		connect := func(ctx context.Context) (net.Conn, error) {
+			c, err := dial(ctx, address)
+			if err != nil || cluster.TLS == nil {
+				return c, err
+			}
+			return h.Pool().(*pools).of(cluster, "").secure(ctx, c, cluster, nil)
+		}
 		switch {
 		case check.TCP != nil:
 			return &tcpProber{connect: connect, check: check}
 		case check.GRPC != nil:
 			p := &grpcProber{check: check.GRPC, timeout: strconv.FormatInt(check.Timeout.Milliseconds(), 10) + "m"}
-			p.client = client{connect: connect, http2: true, reuse: check.Reuse, host: cmp.Or(h.CheckHostname, check.GRPC.Authority, cluster)}
+			p.client = client{connect: connect, http2: true, reuse: check.Reuse, host: cmp.Or(called, check.GRPC.Authority, cluster.Name)}
 			return p
 		}
 		return &httpProber{check: check.HTTP, client: client{
-			connect: connect, http2: check.HTTP.HTTP2, reuse: check.Reuse, host: cmp.Or(h.CheckHostname, check.HTTP.Host, cluster),
+			connect: connect, http2: check.HTTP.HTTP2, reuse: check.Reuse, host: cmp.Or(called, check.HTTP.Host, cluster.Name),
 		}}
 	}
 }

@@ -29,7 +29,7 @@ func checker(t *testing.T, address string, check *dataplane.HealthCheck) (engine
 		dials.Add(1)
 		return proxy.TCP(ctx, address)
 	}
-	p := proxy.Probers(dial)(&engine.Host{CheckAddress: netip.MustParseAddrPort(address)}, "payments", check)
+	p := proxy.Probers(dial)(&engine.Host{CheckAddress: netip.MustParseAddrPort(address)}, &dataplane.Cluster{Name: "payments"}, check)
 	t.Cleanup(func() { _ = p.Close() })
 	return p, &dials
 }
