@@ -161,9 +161,9 @@ func TestAgentOutlivesTheControlPlane(t *testing.T) {
 	a := m.agent("orders")
 	a.reaches("payments", 200)
 	eventually(t, func() error { // saved, before the power goes
-		files, err := filepath.Glob(filepath.Join(a.StateDir, "*"))
+		files, err := filepath.Glob(filepath.Join(a.StateDir, "config.lkg"))
 		if err == nil && len(files) == 0 {
-			err = fmt.Errorf("nothing in %s yet", a.StateDir)
+			err = fmt.Errorf("no configuration in %s yet", a.StateDir)
 		}
 		return err
 	})

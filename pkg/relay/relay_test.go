@@ -38,6 +38,17 @@ func (r *running) knows(t *testing.T, n int64) {
 	})
 }
 
+// known is the client "one", which has accepted what there is of each type: so many resources in all.
+func (r *running) known(t *testing.T, resources int64, urls ...string) *deltaClient {
+	t.Helper()
+	c := dialDelta(t, r.address, "one", nil, urls...)
+	for range urls {
+		c.accept(c.next())
+	}
+	r.knows(t, resources)
+	return c
+}
+
 // TestServesWhatWasAccepted loses the control plane under a client, which hears nothing of it; another life of that client gets what
 // the first accepted, also from a relay that was restarted.
 func TestServesWhatWasAccepted(t *testing.T) {
@@ -45,10 +56,7 @@ func TestServesWhatWasAccepted(t *testing.T) {
 	w.set(t, "one", "1", map[string]int64{"a": 1, "b": 1})
 	dir := t.TempDir()
 	r := startRelay(t, dir, p.address)
-	c := dialDelta(t, r.address, "one", nil, cds, eds)
-	c.accept(c.next())
-	c.accept(c.next())
-	r.knows(t, 4)
+	c := r.known(t, 4, cds, eds)
 	w.set(t, "one", "2", map[string]int64{"a": 2, "b": 1}) // rejected: not remembered
 	bad := c.next()
 	c.reject(bad)
@@ -87,10 +95,7 @@ func TestComesBackWithoutResending(t *testing.T) {
 	w, p := newWorld(t)
 	w.set(t, "one", "1", map[string]int64{"a": 1, "b": 1})
 	r := startRelay(t, t.TempDir(), p.address)
-	c := dialDelta(t, r.address, "one", nil, cds, eds)
-	c.accept(c.next())
-	c.accept(c.next())
-	r.knows(t, 4)
+	c := r.known(t, 4, cds, eds)
 	p.leave()
 	r.from(t, true)
 	if n := w.takeSent(); n != 4 {
@@ -116,10 +121,7 @@ func TestSubscribesWithoutAControlPlane(t *testing.T) {
 	w, p := newWorld(t)
 	w.set(t, "one", "1", map[string]int64{"a": 1, "b": 1})
 	r := startRelay(t, "", p.address)
-	c := dialDelta(t, r.address, "one", nil, cds, eds)
-	c.accept(c.next())
-	c.accept(c.next())
-	r.knows(t, 4)
+	c := r.known(t, 4, cds, eds)
 	c.hangUp()
 	p.leave()
 	c = dialDelta(t, r.address, "one", map[string]map[string]string{cds: c.has[cds]}, cds)
@@ -185,10 +187,7 @@ func TestDamagedMemoryFallsBack(t *testing.T) {
 	w.set(t, "one", "1", map[string]int64{"a": 1, "b": 1})
 	dir := t.TempDir()
 	r := startRelay(t, dir, p.address)
-	c := dialDelta(t, r.address, "one", nil, cds, eds)
-	c.accept(c.next())
-	c.accept(c.next())
-	r.knows(t, 4)
+	c := r.known(t, 4, cds, eds)
 	file := filepath.Join(r.book.folder("one"), "config.lkg")
 	eventually(t, func() string {
 		if _, err := os.Stat(file); err != nil {

@@ -98,9 +98,7 @@ func TestARefusalIsPassedOn(t *testing.T) {
 	w, p := newWorld(t)
 	w.set(t, "one", "1", map[string]int64{"a": 1})
 	r := startRelay(t, "", p.address)
-	c := dialDelta(t, r.address, "one", nil, cds)
-	c.accept(c.next())
-	r.knows(t, 1)
+	c := r.known(t, 1, cds)
 	c.hangUp()
 	p.leave()
 	code := codes.PermissionDenied
@@ -126,9 +124,7 @@ func TestASilentServer(t *testing.T) {
 	w, p := newWorld(t)
 	w.set(t, "one", "1", map[string]int64{"a": 1})
 	r := startRelay(t, "", p.address)
-	c := dialDelta(t, r.address, "one", nil, cds)
-	c.accept(c.next())
-	r.knows(t, 1)
+	c := r.known(t, 1, cds)
 	c.hangUp()
 	p.leave()
 	p.service = &script{delta: listens}
@@ -217,9 +213,7 @@ func TestHalfAnAnswer(t *testing.T) {
 	}}
 	p := newPlane(t, s)
 	r := startRelay(t, "", p.address)
-	c := dialDelta(t, r.address, "one", nil, cds)
-	c.accept(c.next())
-	r.knows(t, 2)
+	c := r.known(t, 2, cds)
 	c.hangUp()
 	p.leave()
 	half = true
