@@ -121,12 +121,15 @@ func (r *reader) protocol(path string, o *httpv3.HttpProtocolOptions, c *Cluster
 	switch p := o.GetUpstreamProtocolOptions().(type) {
 	case *httpv3.HttpProtocolOptions_ExplicitHttpConfig_:
 		c.HTTP2 = p.ExplicitHttpConfig.GetHttp2ProtocolOptions() != nil
+		c.Trailers = p.ExplicitHttpConfig.GetHttpProtocolOptions().GetEnableTrailers()
 	case *httpv3.HttpProtocolOptions_AutoConfig:
+		c.Trailers = p.AutoConfig.GetHttpProtocolOptions().GetEnableTrailers()
 		if c.AutoHTTP = true; c.TLS == nil {
 			r.fault(path+".auto_config", "needs a transport_socket that negotiates the protocol")
 		}
 	case *httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig:
 		c.HTTPAsCaller = true
+		c.Trailers = p.UseDownstreamProtocolConfig.GetHttpProtocolOptions().GetEnableTrailers()
 	default:
 		r.fault(path+".explicit_http_config", "is missing, and so is what could stand for it")
 	}

@@ -185,9 +185,9 @@ func slowStartFields() fields {
 	return fields{"slow_start_window": nil, "aggression": runtimeDouble(), "min_weight_percent": {"value": nil}}
 }
 
-// http1Fields are harmless: the agent's HTTP/1 takes absolute URLs, HTTP/1.0 and trailers.
+// http1Fields: absolute URLs are always taken, and hosts may always speak HTTP/1.0.
 func http1Fields() fields {
-	return fields{}.and("allow_absolute_url", "accept_http_10", "enable_trailers")
+	return fields{"enable_trailers": nil}.and("allow_absolute_url", "accept_http_10")
 }
 
 func serverHTTP2Fields() fields {
@@ -338,8 +338,8 @@ func connectionManagerFields() fields {
 		"http2_protocol_options":       serverHTTP2Fields(),
 		"upgrade_configs":              {"upgrade_type": nil, "enabled": nil},
 		"codec_type":                   nil,
+		"proxy_100_continue":           nil,
 	}.and(
-		"proxy_100_continue",           // an expectation is always passed on
 		"delayed_close_timeout",        // of half-closed connections
 		"drain_timeout",                // the agent has one of its own
 		"skip_xff_append",              // nothing is appended without use_remote_address, which is refused

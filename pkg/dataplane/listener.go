@@ -99,6 +99,9 @@ func (r *reader) connectionManager(path string, m *hcmv3.HttpConnectionManager, 
 		AddRequestID:         m.GetGenerateRequestId() == nil || m.GetGenerateRequestId().GetValue(),
 		MaxHeaders:           orValue(common.GetMaxHeadersCount(), defaultMaxHeaders),
 		MaxHeadersKiB:        orValue(m.GetMaxRequestHeadersKb(), defaultMaxHeadersKiB),
+		AcceptHTTP10:         m.GetHttpProtocolOptions().GetAcceptHttp_10(),
+		Trailers:             m.GetHttpProtocolOptions().GetEnableTrailers(),
+		Proxy100:             m.GetProxy_100Continue(),
 		MaxConcurrentStreams: orValue(m.GetHttp2ProtocolOptions().GetMaxConcurrentStreams(), defaultStreams),
 	}
 	r.routing(path, m, h, p)

@@ -48,8 +48,11 @@ type HTTP struct {
 	IdleTimeout          time.Duration // of a connection without requests; 0: none
 	MaxHeadersKiB        uint32        // of a request's headers
 	MaxHeaders           uint32        // their number
-	MaxConcurrentStreams uint32        // of one HTTP/2 connection
-	BufferLimit          uint32        // for routes without their own; 0: the default
+	AcceptHTTP10         bool
+	Trailers             bool   // of HTTP/1 pass
+	Proxy100             bool   // an expectation of 100-continue is passed on, and informational responses; else it is met at once, and they are dropped
+	MaxConcurrentStreams uint32 // of one HTTP/2 connection
+	BufferLimit          uint32 // for routes without their own; 0: the default
 
 	Filters     []HTTPFilter  // before the router, in their order
 	Replies     []ReplyMapper // of answers of the agent's own; the first that matches
@@ -156,6 +159,7 @@ type Cluster struct {
 	Hosts     []Host   // by priority
 
 	HTTP2                 bool
+	Trailers              bool         // of HTTP/1 pass
 	AutoHTTP              bool         // HTTP/2 or HTTP/1.1, as TLS negotiates
 	HTTPAsCaller          bool         // HTTP/2 or HTTP/1.1, as the request came
 	TLS                   *UpstreamTLS // nil: plaintext
@@ -212,6 +216,9 @@ type TCPCheck struct {
 	Send    []byte
 	Receive [][]byte
 }
+
+// TakesHeaders reports whether a response may have n headers.
+func (c *Cluster) TakesHeaders(n int) bool { return c.MaxHeaders == 0 || n <= int(c.MaxHeaders) }
 
 // Host is one endpoint of a cluster.
 type Host struct {

@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -254,6 +256,15 @@ func (b *body) taken() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.first + b.size
+}
+
+// malformed reports whether what the application sends can't be read, rather than that it has left.
+func (b *body) malformed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var network net.Error
+	return b.err != nil && !errors.As(b.err, &network) && !errors.Is(b.err, io.EOF) && !errors.Is(b.err, io.ErrUnexpectedEOF) &&
+		!errors.Is(b.err, http.ErrBodyReadAfterClose)
 }
 
 // whole reports whether the application has sent everything.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -109,6 +110,9 @@ func (c *conn) expire(ctx context.Context) func() bool {
 func (c *conn) readHead(req *http.Request, limit int) (*http.Response, error) {
 	c.limit.left = limit
 	defer func() { c.limit.left = -1 }()
+	if !c.oneLength() {
+		return nil, errMalformed
+	}
 	resp, err := http.ReadResponse(c.in, req)
 	if err == nil {
 		return resp, nil
@@ -117,6 +121,32 @@ func (c *conn) readHead(req *http.Request, limit int) (*http.Response, error) {
 		return nil, err
 	}
 	return nil, errors.Join(errMalformed, err)
+}
+
+// oneLength reports whether the head that comes says at most once how long the body is. A head that has not come at once is taken on
+// trust: net/http reads it in one way only.
+func (c *conn) oneLength() bool {
+	if _, err := c.in.Peek(1); err != nil {
+		return true // for the reader to find
+	}
+	head, _ := c.in.Peek(c.in.Buffered())
+	said := 0
+	for {
+		line, rest, more := bytes.Cut(head, newline)
+		if !more || len(line) <= 1 {
+			return said <= 1
+		}
+		if says(line, contentLength) || says(line, transferEncoding) {
+			said++
+		}
+		head = rest
+	}
+}
+
+var newline, contentLength, transferEncoding = []byte("\n"), []byte("content-length:"), []byte("transfer-encoding:")
+
+func says(line, name []byte) bool {
+	return len(line) >= len(name) && bytes.EqualFold(line[:len(name)], name)
 }
 
 // failureOf says what an error of an exchange means.

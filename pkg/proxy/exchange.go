@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/engine"
@@ -27,6 +28,7 @@ type exchange struct {
 	outgoing
 
 	number  int            // of the last Try
+	trailed bool           // trailers of resp are passed on
 	reader  *bodyReader    // of the last Try; nil without a body
 	resp    *http.Response // of the last Try
 	release func(reuse bool)
@@ -41,6 +43,7 @@ type outgoing struct {
 	header               http.Header // without hop-by-hop headers
 	trailer              http.Header // its values are there once the body has ended; not to be read before
 	announced            []string    // names of trailers
+	trailers             bool        // they are passed on
 	length               int64       // of the body; -1: unknown
 	body                 *body       // nil: none
 	upgrade              string      // the protocol asked for; "" none
@@ -80,6 +83,7 @@ func (x *exchange) try1(ctx context.Context, a *engine.Attempt, l *lane) (res en
 		return engine.Result{Failure: failure}, failure == engine.None
 	}
 	stop := c.expire(ctx)
+	x.trailed = a.Config.Trailers
 	written := x.write(c)
 	finish := func(reuse bool) {
 		reuse = reuse && x.sent(written)
@@ -91,6 +95,9 @@ func (x *exchange) try1(ctx context.Context, a *engine.Attempt, l *lane) (res en
 		pool.put(c)
 	}
 	resp, err := x.read(c, headLimitOf(a.Config))
+	if err == nil && !a.Config.TakesHeaders(lines(resp.Header)+len(resp.TransferEncoding)) {
+		err = errMalformed
+	}
 	if err != nil {
 		finish(false)
 		return engine.Result{Failure: x.failure(failureOf(ctx, err))}, false
@@ -173,8 +180,9 @@ func (x *exchange) write(c *conn) <-chan error {
 	}
 	r := x.body.open()
 	x.reader = r
+	trailers := x.trailers && x.trailed
 	go func() {
-		err := x.writeBody(c.out, r)
+		err := x.writeBody(c.out, r, trailers)
 		if x.body.broken() {
 			_ = c.SetDeadline(time.Unix(1, 0)) // the host would wait for the rest
 		}
@@ -222,9 +230,9 @@ func (x *exchange) writeHead(w *bufio.Writer) {
 	case x.length < 0:
 		writeField(w, "Transfer-Encoding", "chunked")
 		for _, name := range x.announced {
-			writeField(w, "Trailer", name)
+			writeField(w, "Trailer", strings.ToLower(name))
 		}
-	case x.length > 0 || x.method != http.MethodGet && x.method != http.MethodHead && x.method != http.MethodDelete: // as Envoy's codec
+	case x.length > 0 || x.method != http.MethodGet && x.method != http.MethodHead && x.method != http.MethodDelete && x.method != http.MethodTrace: // as Envoy's codec
 		writeField(w, "Content-Length", strconv.FormatInt(x.length, 10))
 	}
 	if x.expect {
@@ -253,7 +261,7 @@ func writeField(w *bufio.Writer, name, value string) {
 }
 
 // writeBody sends what there is, whenever nothing more is there at once.
-func (x *exchange) writeBody(out *bufio.Writer, r *bodyReader) error {
+func (x *exchange) writeBody(out *bufio.Writer, r *bodyReader, trailers bool) error {
 	var w io.Writer = out
 	var chunks io.WriteCloser
 	if x.length < 0 {
@@ -284,8 +292,10 @@ func (x *exchange) writeBody(out *bufio.Writer, r *bodyReader) error {
 	}
 	if chunks != nil {
 		_ = chunks.Close()
-		if err := x.trailer.Write(out); err != nil {
-			return err
+		if trailers {
+			if err := x.trailer.Write(out); err != nil {
+				return err
+			}
 		}
 		_, _ = out.WriteString("\r\n")
 	}

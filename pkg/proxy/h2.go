@@ -290,6 +290,12 @@ func (x *exchange) try2(ctx context.Context, a *engine.Attempt, l *lane) (res en
 		x.closeReader()
 		return engine.Result{Failure: x.failure(failureOf2(ctx, err))}, false
 	}
+	if !a.Config.TakesHeaders(lines(resp.Header)) {
+		_ = resp.Body.Close()
+		x.closeReader()
+		return engine.Result{Failure: engine.ProtocolError}, false
+	}
+	x.trailed = true
 	x.resp, x.release = resp, func(bool) { x.closeReader() }
 	return engine.Result{Status: resp.StatusCode, Header: resp.Header}, false
 }
@@ -319,7 +325,9 @@ func (x *exchange) request2(ctx context.Context) *http.Request {
 	if x.body != nil {
 		req.ContentLength, req.Trailer = x.length, make(http.Header, len(x.announced))
 		for _, name := range x.announced {
-			req.Trailer[name] = nil
+			if x.trailers {
+				req.Trailer[name] = nil
+			}
 		}
 		x.reader = x.body.open()
 		req.Body = &trailing{x.reader, req.Trailer, x.trailer}

@@ -51,12 +51,12 @@ func unlimited() (all [resilience.Priorities]resilience.Thresholds) {
 func newFixture(t testing.TB, change func(*fixture), hosts ...string) *fixture {
 	t.Helper()
 	f := &fixture{t: t, client: &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: patience}}
-	f.cluster = &dataplane.Cluster{Name: "shop/email", ConnectTimeout: time.Second, Thresholds: unlimited()}
+	f.cluster = &dataplane.Cluster{Name: "shop/email", ConnectTimeout: time.Second, Trailers: true, Thresholds: unlimited()}
 	for _, h := range hosts {
 		f.cluster.Hosts = append(f.cluster.Hosts, dataplane.Host{Address: netip.MustParseAddrPort(h), Weight: 1})
 	}
 	f.route = &dataplane.Route{Path: dataplane.PathMatch{Prefix: "/"}, Cluster: "shop/email"}
-	f.http = &dataplane.HTTP{StatPrefix: "outbound", SuppressEnvoy: true, StripEnvoyHeaders: true, Websocket: true}
+	f.http = &dataplane.HTTP{StatPrefix: "outbound", SuppressEnvoy: true, StripEnvoyHeaders: true, Websocket: true, AcceptHTTP10: true, Trailers: true, Proxy100: true}
 	f.http.Routes = &dataplane.RouteConfig{Hosts: []*dataplane.VirtualHost{{Domains: []string{"*"}, Routes: []*dataplane.Route{f.route}}}}
 	if change != nil {
 		change(f)

@@ -19,8 +19,8 @@ import (
 func (l *listener) serve(w http.ResponseWriter, r *http.Request) {
 	config := l.config.Load()
 	begun := time.Now()
-	if status := refusal(r, config); status != 0 {
-		w.WriteHeader(status)
+	if status, body := refusal(r, config); status != 0 {
+		refuse(w, r, config, status, body)
 		l.refused(begun, r, status)
 		return
 	}
@@ -31,7 +31,7 @@ func (l *listener) serve(w http.ResponseWriter, r *http.Request) {
 		Scheme: schemeOf(r), Internal: !config.StripEnvoyHeaders, Remote: r.RemoteAddr,
 	})
 	var before early
-	x := newExchange(w, r, call, &before)
+	x := newExchange(w, r, config, call, &before)
 	answer := call.Do(r.Context(), x)
 	before.end()
 	f := flow{l: l, w: w, r: r, call: call, x: x, config: config}
@@ -47,32 +47,6 @@ func (l *listener) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// refusal is the status of a request that no route is looked up for, 0 where it is sound.
-func refusal(r *http.Request, config *dataplane.HTTP) int {
-	switch {
-	case !sound(r):
-		return http.StatusBadRequest
-	case config.MaxHeaders > 0 && len(r.Header) > int(config.MaxHeaders):
-		return http.StatusRequestHeaderFieldsTooLarge
-	case upgradeOf(r) != "" && !(config.Websocket && strings.EqualFold(upgradeOf(r), "websocket")):
-		return http.StatusForbidden
-	}
-	return 0
-}
-
-// sound refuses what could be read differently by the next hop.
-func sound(r *http.Request) bool {
-	if r.Method == http.MethodConnect {
-		return false
-	}
-	for i := 0; i < len(r.RequestURI); i++ {
-		if c := r.RequestURI[i]; c <= ' ' || c == 0x7f {
-			return false
-		}
-	}
-	return r.Host != "" && !strings.ContainsAny(r.Host, " \t\r\n/")
-}
-
 // arrive makes the request what the listener says: absolute targets become paths, headers that it drops are gone.
 func arrive(r *http.Request, config *dataplane.HTTP) {
 	if !strings.HasPrefix(r.RequestURI, "/") && r.RequestURI != "*" {
@@ -81,6 +55,9 @@ func arrive(r *http.Request, config *dataplane.HTTP) {
 			target = "/" + target
 		}
 		r.RequestURI = target
+	}
+	if strings.EqualFold(upgradeOf(r), "h2c") {
+		delete(r.Header, "Upgrade") // the offer is not taken
 	}
 	keep := config.KeepCertOfMutual && r.TLS != nil && len(r.TLS.PeerCertificates) > 0
 	for _, name := range config.DropHeaders {
@@ -113,11 +90,12 @@ func schemeOf(r *http.Request) string {
 }
 
 // newExchange makes the upstream side of r.
-func newExchange(w http.ResponseWriter, r *http.Request, call *engine.Call, before *early) *exchange {
+func newExchange(w http.ResponseWriter, r *http.Request, config *dataplane.HTTP, call *engine.Call, before *early) *exchange {
 	x := &exchange{outgoing: outgoing{method: r.Method, target: r.RequestURI, host: r.Host, length: r.ContentLength, trailer: r.Trailer}}
 	x.authority, x.scheme, x.http2 = r.Host, schemeOf(r), r.ProtoMajor == 2
 	x.expected = call.ExpectedTimeout
 	x.announced = slices.Collect(maps.Keys(r.Trailer))
+	x.trailers = r.ProtoMajor == 2 || config.Trailers
 	x.upgrade = upgradeOf(r)
 	x.expect = r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Expect"), "100-continue")
 	x.header = r.Header
@@ -130,7 +108,14 @@ func newExchange(w http.ResponseWriter, r *http.Request, call *engine.Call, befo
 	if rewritten := call.HostRewrite(); rewritten != "" {
 		x.host = rewritten
 	}
+	if x.expect && !config.Proxy100 {
+		w.WriteHeader(http.StatusContinue)
+		x.expect = false
+	}
 	x.informational = func(status int, h http.Header) {
+		if !config.Proxy100 {
+			return
+		}
 		before.send(func() {
 			call.Commit()
 			copyHeader(w.Header(), h)
@@ -177,17 +162,17 @@ var hopByHop = [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Te",
 
 // dropHopByHop removes them and those that Connection names. "TE: trailers" stays: gRPC asks for it.
 func dropHopByHop(h http.Header) {
+	trailers := false
+	for _, list := range h["Te"] {
+		for token := range strings.SplitSeq(list, ",") {
+			trailers = trailers || strings.EqualFold(strings.TrimSpace(token), "trailers")
+		}
+	}
 	for _, list := range h["Connection"] {
 		for name := range strings.SplitSeq(list, ",") {
 			if name = strings.TrimSpace(name); name != "" {
 				h.Del(name)
 			}
-		}
-	}
-	trailers := false
-	for _, list := range h["Te"] {
-		for token := range strings.SplitSeq(list, ",") {
-			trailers = trailers || strings.EqualFold(strings.TrimSpace(token), "trailers")
 		}
 	}
 	for _, name := range hopByHop {
@@ -214,6 +199,12 @@ type flow struct {
 }
 
 func (f *flow) answer(a engine.Answer) {
+	if a.Gone && f.r.ProtoMajor == 1 && f.x.body != nil && f.x.body.malformed() {
+		f.call.Finish(engine.AppGone)
+		f.local(malformed)
+		f.closeBody()
+		return
+	}
 	if a.Gone {
 		f.call.Finish(engine.AppGone)
 		f.closeBody()
@@ -263,8 +254,9 @@ func (f *flow) closeBody() {
 func (f *flow) respond(a engine.Answer) error {
 	h := f.w.Header()
 	resp := f.x.resp
-	dropHopByHop(resp.Header)
-	delete(resp.Header, "Te")
+	for _, name := range hopByHop { // what Connection names passes, as through Envoy
+		delete(resp.Header, name)
+	}
 	copyHeader(h, resp.Header)
 	if f.config.ServerHeader != "" {
 		h["Server"] = []string{f.config.ServerHeader}
@@ -279,7 +271,7 @@ func (f *flow) respond(a engine.Answer) error {
 		h["Connection"] = []string{"close"}
 	}
 	for name := range resp.Trailer {
-		h.Add("Trailer", name)
+		h.Add("Trailer", strings.ToLower(name))
 	}
 	announced := len(resp.Trailer)
 	f.w.WriteHeader(a.Status)
@@ -290,6 +282,9 @@ func (f *flow) respond(a engine.Answer) error {
 	f.call.Trailer(resp.Trailer)
 	if status := resp.Trailer.Get("Grpc-Status"); status != "" {
 		f.grpcStatus = status
+	}
+	if !f.x.trailed || f.r.ProtoMajor == 1 && !f.config.Trailers {
+		return nil
 	}
 	if len(resp.Trailer) == announced {
 		copyHeader(h, resp.Trailer)

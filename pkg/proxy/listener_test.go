@@ -47,7 +47,7 @@ func TestWhatTheListenerSays(t *testing.T) {
 }
 
 func TestUpgradesThatAreNotOnAreRefused(t *testing.T) {
-	for upgrade, on := range map[string]bool{"websocket": false, "h2c": true} {
+	for upgrade, on := range map[string]bool{"websocket": false, "irc": true} {
 		f := newFixture(t, func(f *fixture) { f.http.Websocket = on }, "127.0.0.1:1")
 		req, _ := http.NewRequest("GET", "http://"+f.address()+"/", nil)
 		req.Header.Set("Connection", "Upgrade")
