@@ -53,13 +53,13 @@ func shop(t *testing.T) (*mesh, *harness.Host) {
 	return m, host
 }
 
-// saved waits until the agent has something on disk.
+// saved waits until the agent has its configuration on disk.
 func saved(t *testing.T, a *local) {
 	t.Helper()
 	eventually(t, func() error {
-		files, err := filepath.Glob(filepath.Join(a.StateDir, "config*"))
+		files, err := filepath.Glob(filepath.Join(a.StateDir, "config.lkg"))
 		if err == nil && len(files) == 0 {
-			err = fmt.Errorf("nothing in %s yet", a.StateDir)
+			err = fmt.Errorf("no configuration in %s yet", a.StateDir)
 		}
 		return err
 	})

@@ -160,13 +160,7 @@ func TestAgentOutlivesTheControlPlane(t *testing.T) {
 	m.apply(m.manifest("orders"))
 	a := m.agent("orders")
 	a.reaches("payments", 200)
-	eventually(t, func() error { // saved, before the power goes
-		files, err := filepath.Glob(filepath.Join(a.StateDir, "config.lkg"))
-		if err == nil && len(files) == 0 {
-			err = fmt.Errorf("no configuration in %s yet", a.StateDir)
-		}
-		return err
-	})
+	saved(t, a) // before the power goes
 	m.cp.Kill()
 	for range 20 {
 		if call := a.Get("payments", "/"); call.Status != 200 {

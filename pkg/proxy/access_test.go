@@ -25,28 +25,26 @@ func TestAccessIsTold(t *testing.T) {
 		f.access = func(a proxy.Access) { told <- a }
 		f.route.Name = "all"
 	}
-	f := newFixture(t, note, web)
-	f.get("POST", "/a?b", strings.NewReader("four"))
-	tcp := newFixture(t, note, host)
-	exchangeTCP(t, tcp.tcpListener())
-	none := newFixture(t, note)
-	none.get("GET", "/", nil)
-
+	plain, tcp, none := newFixture(t, note, web), newFixture(t, note, host), newFixture(t, note)
 	line := func(a proxy.Access) string {
 		return fmt.Sprint(a.Listener, " ", a.Method, " ", a.Path, " ", a.Protocol, " ", a.Status, " ", a.Flags, " ", a.Details, " ", a.In, " ", a.Out, " ", a.Cluster, " ", a.Route,
 			" ", a.Host.IsValid(), " ", a.Attempts)
 	}
-	for _, want := range []string{
-		"outbound POST /a?b HTTP/1.1 200 - via_upstream 4 5 shop/email all true 1",
-		"tcp    0 -  4 4 shop/email  true 0",
-		"outbound GET / HTTP/1.1 503 UH no_healthy_upstream 0 19 shop/email all false 1",
+	for _, tt := range []struct {
+		do   func()
+		want string
+	}{
+		{func() { plain.get("POST", "/a?b", strings.NewReader("four")) }, "outbound POST /a?b HTTP/1.1 200 - via_upstream 4 5 shop/email all true 1"},
+		{func() { exchangeTCP(t, tcp.tcpListener()) }, "tcp    0 -  4 4 shop/email  true 0"},
+		{func() { none.get("GET", "/", nil) }, "outbound GET / HTTP/1.1 503 UH no_healthy_upstream 0 19 shop/email all false 1"},
 	} {
-		a := <-told
-		if got := line(a); got != want {
-			t.Errorf("got  %s\nwant %s", got, want)
+		tt.do()
+		a := <-told // one after the other: the end of one is told of after its answer
+		if got := line(a); got != tt.want {
+			t.Errorf("got  %s\nwant %s", got, tt.want)
 		}
 		if a.Start.IsZero() || a.Duration <= 0 {
-			t.Errorf("%s began at %v and took %v", want, a.Start, a.Duration)
+			t.Errorf("%s began at %v and took %v", tt.want, a.Start, a.Duration)
 		}
 	}
 }
