@@ -49,6 +49,7 @@ func rawFilters() []*scenario {
 	all = append(all, tooLate()...)
 	all = append(all, customResponses(hello)...)
 	all = append(all, headerEdits(hello)...)
+	all = append(all, admissions(hello)...)
 	return append(all, adaptive(hello)...)
 }
 
@@ -288,5 +289,32 @@ func adaptive(hello []behaviour) []*scenario {
 			s.get(50)
 			s.until("measured", func() bool { return s.beside()[measuring] == 0 })
 		}, stats: stats},
+	}
+}
+
+// admissions refuse by chance; these leave it no room.
+func admissions(hello []behaviour) []*scenario {
+	options := func(more string) string {
+		return `
+http_filters:
+- {name: admission, typed_config: ` + packed("admission_control.v3.AdmissionControl", `sampling_window: 120s, success_criteria: {http_criteria: {http_success_status: [{start: 100, end: 429}, {start: 430, end: 500}, {start: 501, end: 502}]}, grpc_criteria: {grpc_success_status: [0, 1, 5]}}`+more) + `}
+- {name: codec, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec}}
+`
+	}
+	stats := []string{"cluster.$NAME.admission_control.rq_rejected", "cluster.$NAME.admission_control.rq_success", "cluster.$NAME.admission_control.rq_failure"}
+	// What a refused attempt had asked of the pool differs: see docs/agent-fidelity.md.
+	pools := []string{"upstream_rq_total", "upstream_rq_tx_reset", "upstream_rq_pending_failure_eject"}
+	certain := `, aggression: {default_value: 1000, runtime_key: none}, max_rejection_probability: {default_value: {value: 100}, runtime_key: none}, sr_threshold: {default_value: {value: 100}, runtime_key: none}`
+	return []*scenario{
+		{name: "admission-successes", raw: &resources{options: options("")}, script: hello, traffic: get(2), stats: stats,
+			mutants: []resources{{options: "http_filters: null"}}},
+		{name: "admission-unanswered", raw: &resources{options: options("")}, script: []behaviour{resets}, traffic: get(1), stats: stats},
+		{name: "admission-counts", raw: &resources{options: options(`, rps_threshold: {default_value: 1000, runtime_key: none}`)}, stats: stats,
+			script:  []behaviour{{status: 500}, {status: 501}, {status: 429}, {header: map[string]string{"content-type": "application/grpc", "grpc-status": "5"}}, {header: map[string]string{"content-type": "application/grpc", "grpc-status": "14"}}, resets, {body: "late"}},
+			traffic: func(s *side) { s.get(3); s.send(grpcRequest); s.send(grpcRequest); s.get(2) },
+			mutants: []resources{{options: "http_filters: null"}}},
+		{name: "admission-refuses", raw: &resources{options: options(certain), action: `{retry_policy: {retry_on: 5xx, num_retries: 3, retry_back_off: {base_interval: 0.001s}}}`, cluster: `outlier_detection: {consecutive_5xx: 3, interval: 600s, max_ejection_percent: 100}`},
+			script: answers(503), traffic: mixed(request{}, grpcRequest, request{method: "POST", body: "x"}), stats: stats, ignore: pools,
+			mutants: []resources{{options: options(certain + `, enabled: {default_value: false, runtime_key: none}`)}}},
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
 	"github.com/breakwater-mesh/breakwater/pkg/proxy"
 )
 
@@ -158,11 +159,14 @@ func appendAccess(b []byte, a *proxy.Access) []byte {
 	number("bytes_received", a.In)
 	number("bytes_sent", a.Out)
 	number("duration", a.Duration.Milliseconds())
-	b = append(b, `,"upstream_host":`...)
-	if a.Host.IsValid() {
+	switch {
+	case !a.Host.IsValid():
+		b = append(b, `,"upstream_host":null`...)
+	case a.Host.Addr().Zone() != "": // perhaps a listener of this process
+		text("upstream_host", dataplane.AddressText(a.Host))
+	default:
+		b = append(b, `,"upstream_host":`...)
 		b = append(a.Host.AppendTo(append(b, '"')), '"')
-	} else {
-		b = append(b, "null"...)
 	}
 	text("upstream_cluster", a.Cluster)
 	text("route_name", a.Route)

@@ -144,7 +144,7 @@ func readMemory() memory {
 
 // gauge tells the numbers that may also fall from those that only grow.
 var gauge = regexp.MustCompile(`(_active|_open|_state|_msecs|_size|_allocated|_seconds|_limit|_weight)$` +
-	`|\.(membership_(total|healthy|degraded|excluded)|remaining_\w+|live|state|uptime|concurrency|total_connections|num_\w+|resources|waiting|active_clusters|gradient|healthy|degraded)$`)
+	`|\.(membership_(total|healthy|degraded|excluded)|remaining_\w+|live|state|uptime|concurrency|total_connections|num_\w+|resources|waiting|active_clusters|gradient|healthy|degraded|active_faults)$`)
 
 // quantiles are those that Envoy gives, in percent.
 var quantiles = [...]float64{0, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 100}

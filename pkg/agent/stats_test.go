@@ -40,10 +40,11 @@ func TestKindsAreEnvoys(t *testing.T) {
 		true: `circuit_breakers.default.cx_open remaining_rq membership_degraded membership_excluded membership_healthy membership_total
 			ejections_active upstream_cx_active upstream_rq_active upstream_rq_pending_active active_clusters downstream_cx_active
 			total_listeners_active num_keys num_layers concurrency live memory_allocated memory_heap_size memory_physical_size state
-			total_connections uptime connected_state max_host_weight`,
+			total_connections uptime connected_state max_host_weight
+			active_faults concurrency_limit min_rtt_msecs min_rtt_calculation_active`,
 		false: `ejections_enforced_total membership_change upstream_cx_total upstream_cx_destroy upstream_rq_200 upstream_rq_2xx
 			upstream_rq_completed upstream_rq_pending_total upstream_rq_retry upstream_rq_retry_success upstream_rq_timeout
-			downstream_cx_total downstream_rq_total no_route upstream_rq_pending_overflow lb_healthy_panic update_success upstream_cx_none_healthy`,
+			downstream_cx_total downstream_rq_total no_route upstream_rq_pending_overflow lb_healthy_panic update_success rq_blocked delays_injected rate_limited upstream_cx_none_healthy`,
 	} {
 		for name := range strings.FieldsSeq(names) {
 			if gauge.MatchString("x."+name) != kind {

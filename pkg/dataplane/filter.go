@@ -109,7 +109,8 @@ func (r *reader) routeFilters(path string, m map[string]*anypb.Any, around map[s
 	}
 	out := make(map[string]RouteFilter, len(m)+len(around))
 	maps.Copy(out, around)
-	for name, a := range m {
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		a := m[name]
 		at := fmt.Sprintf("%s.typed_per_filter_config[%q]", path, name)
 		f := RouteFilter{}
 		message := unpackAny(a)

@@ -41,11 +41,13 @@ func (c *Call) denied(a *Attempt) bool {
 	if gate == nil {
 		return false
 	}
-	if gate.now.Refuse(time.Now(), c.engine.options.Rand) {
+	now := time.Now()
+	if gate.now.Refuse(now, c.engine.options.Rand) {
 		c.target.live.admissionStats.rejected.Add(1)
 		return true
 	}
-	a.gate = gate
+	// Where Envoy does not look at the success rate yet, it books no failure for an attempt without an answer.
+	a.gate, a.spared = gate, !gate.now.Busy(now)
 	return false
 }
 
@@ -62,7 +64,7 @@ func (c *Call) judge(a *Attempt, res Result) {
 		return
 	}
 	if res.Failure != None {
-		c.recordAdmission(a, false)
+		c.unanswered(a)
 		return
 	}
 	if !isGRPC(res.Header) {
@@ -82,6 +84,15 @@ func (c *Call) Trailer(h http.Header) {
 	if code, ok := grpcCode(h); ok {
 		c.recordAdmission(c.last, succeedsGRPC(c.last.gate.config, code))
 	}
+}
+
+// unanswered books an attempt that has told no status.
+func (c *Call) unanswered(a *Attempt) {
+	if a.spared {
+		a.gate = nil
+		return
+	}
+	c.recordAdmission(a, false)
 }
 
 // recordAdmission gives admission control what it is owed.

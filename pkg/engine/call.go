@@ -394,7 +394,9 @@ func (c *Call) accept(up Upstream, res Result) Answer {
 
 // dress adds to the header of a host's response what its route and the filters say. A reply takes its place.
 func (c *Call) dress(res Result) *reply {
-	c.edit(res.Header, c.route.Response, &reply{status: res.Status, details: c.details})
+	if len(c.route.Response) > 0 {
+		c.edit(res.Header, c.route.Response, &reply{status: res.Status, details: c.details})
+	}
 	if c.host.AttemptCountResponse {
 		res.Header[attemptCount] = []string{strconv.Itoa(c.last.Number)}
 	}
@@ -485,7 +487,7 @@ func (c *Call) finish(end End, f Failure) {
 func (c *Call) finishResponse(end End, f Failure) {
 	live := c.last.serving.live
 	if c.last.gate != nil { // its status came in no trailer, either
-		c.recordAdmission(c.last, false)
+		c.unanswered(c.last)
 	}
 	switch end {
 	case Whole:

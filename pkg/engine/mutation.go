@@ -10,10 +10,15 @@ import (
 // mutationStep edits headers: as the listener says, then as the route does.
 type mutationStep struct {
 	noStep
-	own, route *dataplane.HeaderMutation // either may be nil
+	own, route *dataplane.HeaderMutation // route may be nil
 }
 
-func mutate(own, route *dataplane.HeaderMutation) step { return &mutationStep{own: own, route: route} }
+func mutate(own, route *dataplane.HeaderMutation) step {
+	if len(own.Request)+len(own.Response) == 0 && route == nil {
+		return nil
+	}
+	return &mutationStep{own: own, route: route}
+}
 
 func (s *mutationStep) request(_ context.Context, c *Call) *reply {
 	for _, m := range [...]*dataplane.HeaderMutation{s.own, s.route} {
@@ -27,7 +32,7 @@ func (s *mutationStep) request(_ context.Context, c *Call) *reply {
 
 func (s *mutationStep) response(c *Call, status int, h http.Header) *reply {
 	for _, m := range [...]*dataplane.HeaderMutation{s.own, s.route} {
-		if m != nil {
+		if m != nil && len(m.Response) > 0 {
 			c.edit(h, m.Response, &reply{status: status})
 		}
 	}
