@@ -63,6 +63,13 @@ func (n *network) dial(ctx context.Context, name string) (net.Conn, error) {
 	return peer.DialContext(ctx)
 }
 
+// dialled is how often a connection was tried.
+func (n *network) dialled() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.dials)
+}
+
 // counter counts what a server sends.
 type counter struct {
 	mu        sync.Mutex

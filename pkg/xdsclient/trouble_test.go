@@ -58,7 +58,7 @@ func TestAFlappingServer(t *testing.T) {
 		p := startPlane(t, n, "one:1", kv)
 		a := startAgent(t, n, nil)
 		settleDown()
-		table, dials, sent := a.now(), len(n.dials), 0
+		table, dials, sent := a.now(), n.dialled(), 0
 		for range 600 {
 			p.stop()
 			time.Sleep(50 * time.Millisecond)
@@ -69,7 +69,7 @@ func TestAFlappingServer(t *testing.T) {
 		if sent != 0 || a.now() != table {
 			t.Errorf("%d resources were sent to an agent that had them, table replaced: %v", sent, a.now() != table)
 		}
-		if got := len(n.dials) - dials; got > 60*5 {
+		if got := n.dialled() - dials; got > 60*5 {
 			t.Errorf("dialled %d times in a minute", got)
 		}
 		putTimeout(t, kv, "payments", 700*time.Millisecond)
