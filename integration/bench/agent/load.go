@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ func (l *load) dial(address string, n int, work func(net.Conn) error) error {
 		l.wg.Go(func() {
 			if err := work(c); err != nil && !l.over.Load() {
 				l.mu.Lock()
-				l.err = errors.Join(l.err, err)
+				l.err = cmp.Or(l.err, err)
 				l.mu.Unlock()
 			}
 		})
@@ -192,16 +193,18 @@ func pace(ctx context.Context, address string, request []byte, rate int, d time.
 	return took, l.stop()
 }
 
-// hold opens n connections, sends request once on each and keeps them.
+// hold opens n connections, sends request once on each, one after the other, and keeps them.
 func hold(address string, request []byte, n int) (*load, error) {
 	l := new(load)
-	err := l.dial(address, n, func(c net.Conn) error {
-		defer l.done.Add(1)
-		return ask(c, bufio.NewReaderSize(c, 512), request)
-	})
-	if err != nil {
-		return l, err
+	for range n {
+		c, err := net.DialTimeout("tcp", address, answerTime)
+		if err != nil {
+			return l, err
+		}
+		l.conns = append(l.conns, c)
+		if err := ask(c, bufio.NewReaderSize(c, 512), request); err != nil {
+			return l, err
+		}
 	}
-	l.wg.Wait()
-	return l, l.err
+	return l, nil
 }
