@@ -137,7 +137,7 @@ func (r resources) routeConfig(s site) map[string]any {
 	}
 	host := merge(s.node(`{name: $NAME, domains: ["*"]}`), s.node(r.host))
 	host["routes"] = routes
-	config := s.node(`{name: $NAME}`)
+	config := s.node(`{name: $NAME, validate_clusters: false}`)
 	config["virtual_hosts"] = []any{host}
 	return merge(config, s.node(r.config))
 }
