@@ -61,7 +61,7 @@ func (s *side) observe() observation {
 }
 
 // slack is by how much two times may differ that should be equal, beside a fifth of them: other processes share the machine.
-const slack = 300 * time.Millisecond
+const slack = 450 * time.Millisecond
 
 // differences between Envoy and the agent, one line each. The order of concurrent requests counts for nothing.
 func differences(sc *scenario, envoy, agent observation) []string {

@@ -88,6 +88,11 @@ func rawWire() []*scenario {
 		&scenario{name: "raw-websocket-retried", raw: &resources{hcm: websocket, action: again(`num_retries: 1, retry_on: 5xx`)}, script: append([]behaviour{always503}, up...), traffic: talk("websocket")},
 		&scenario{name: "raw-websocket-timeout", raw: &resources{hcm: websocket, action: `{timeout: 0.3s}`}, script: []behaviour{hangs}, traffic: talk("websocket")},
 		&scenario{name: "raw-websocket-2", raw: &resources{hcm: websocket, options: http2}, script: up, traffic: talk("websocket")},
+		&scenario{name: "raw-early-passed", raw: &resources{hcm: `{proxy_100_continue: true}`}, script: []behaviour{{early: []int{103, 102}, body: "x"}}, traffic: mixed(request{}, request{http2: true}, expect),
+			mutants: []resources{{hcm: `{proxy_100_continue: false}`}}},
+		&scenario{name: "raw-trailers-passed", raw: &resources{hcm: `{http_protocol_options: {enable_trailers: true}}`, options: `{explicit_http_config: {http_protocol_options: {enable_trailers: true}}}`},
+			script: []behaviour{trailers}, traffic: mixed(request{}, with, with2), mutants: []resources{{hcm: `{http_protocol_options: {enable_trailers: false}}`},
+				{options: `{explicit_http_config: {http_protocol_options: {enable_trailers: false}}}`}}},
 		&scenario{name: "raw-trailers-1", raw: &resources{}, script: []behaviour{trailers}, traffic: mixed(request{}, with)},
 		&scenario{name: "raw-expect", raw: &resources{}, script: []behaviour{{echo: true}}, traffic: mixed(expect)},
 	)

@@ -70,7 +70,7 @@ func agentRecord(a proxy.Access) record {
 		"method": a.Method, "path": a.Path, "authority": a.Authority, "protocol": a.Protocol, "flags": a.Flags.String(), "details": a.Details,
 		"in": fmt.Sprint(a.In), "out": fmt.Sprint(a.Out), "cluster": a.Cluster, "route": a.Route, "grpc": a.GRPCStatus,
 	}
-	if a.Method != "" {
+	if a.Protocol != "" { // no TCP
 		r["status"], r["attempts"] = fmt.Sprint(a.Status), fmt.Sprint(a.Attempts)
 	}
 	if a.Host.IsValid() {

@@ -21,8 +21,8 @@ import (
 	"github.com/breakwater-mesh/breakwater/integration/harness"
 )
 
-// The callers: the one behind Envoy and the one behind the agent.
-const left, right = "left", "right"
+// The callers, and the sides: the one behind Envoy and the one behind the agent. They are of one length, as bytes are counted.
+const left, right = "envoy", "agent"
 
 // answer is one call as its sender saw it.
 type answer struct {
@@ -291,7 +291,7 @@ func (s *side) settled() map[string]int64 {
 	return last
 }
 
-var adminClient = &http.Client{Timeout: 5 * time.Second}
+var adminClient = &http.Client{Timeout: patience}
 
 func (p *place) stats(prefix string) (map[string]int64, error) {
 	resp, err := adminClient.Get("http://" + p.admin + "/stats?filter=" + url.QueryEscape("^"+regexp.QuoteMeta(prefix)))

@@ -212,6 +212,9 @@ func perform(b behaviour, w http.ResponseWriter, r *http.Request, release <-chan
 		b.body = b.body[half:]
 	}
 	_, _ = io.WriteString(w, b.body)
+	if len(b.trailer) > 0 {
+		_ = http.NewResponseController(w).Flush() // HTTP/1 has trailers after chunks only
+	}
 	for name, value := range b.trailer {
 		w.Header().Set(http.TrailerPrefix+name, value)
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
@@ -63,8 +64,9 @@ type Call struct {
 	outer    bool     // the answer is not the router's: it does not tell of tries
 	flags    Flags
 	details  string
-	attempts int      // that were made, or tried to be
-	cookies  []string // that the application is given
+	attempts int         // that were made, or tried to be
+	cookies  []string    // that the application is given
+	informed atomic.Bool // the host has sent an informational response
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc // nil where ctx needs none
@@ -122,8 +124,18 @@ func (c *Call) Exceed() {
 	}
 }
 
-// Commit says that the application has got something of the response: no other can follow.
-func (c *Call) Commit() { c.retry.stop() }
+// Informational says that the host has sent an informational response: no other attempt can follow. The first counts as an answer, and
+// only that is to be passed on.
+func (c *Call) Informational(status int) (first bool) {
+	c.retry.stop()
+	if first = !c.informed.Swap(true); first {
+		c.target.live.stats.completed(status)
+	}
+	return first
+}
+
+// Refuse answers without a host, for a reason that the engine does not know. It stands in place of Do.
+func (c *Call) Refuse(status int, details string) Answer { return c.say(status, "", 0, details) }
 
 // Complete says that the request has come completely: timeouts start.
 func (c *Call) Complete() { c.times.requestComplete() }
@@ -136,8 +148,12 @@ func (c *Call) ExpectedTimeout() time.Duration {
 	return c.times.left(c.hedges())
 }
 
-// ServiceTime is how long the host took, all attempts together; false: the application is not told.
-func (c *Call) ServiceTime() (time.Duration, bool) { return c.times.since(), !c.http.SuppressEnvoy }
+// ServiceTime is how long the host took, all attempts together; false: the application is not told, as it still sends or as it is so
+// configured.
+func (c *Call) ServiceTime() (time.Duration, bool) {
+	took, ok := c.times.since()
+	return took, ok && !c.http.SuppressEnvoy
+}
 
 // Progress says that something has moved: idle timeouts start again.
 func (c *Call) Progress() { c.times.progress() }
@@ -230,7 +246,7 @@ func (c *Call) refuse() (Answer, bool) {
 	case c.route == nil:
 		return c.fail(http.StatusNotFound, "", NR, "route_not_found"), true
 	case c.route.Direct != nil:
-		return c.fail(c.route.Direct.Status, c.route.Direct.Body, 0, "direct_response"), true
+		return c.direct(), true
 	case c.target == nil:
 		return c.fail(http.StatusServiceUnavailable, "", NC, "cluster_not_found"), true
 	}
@@ -247,6 +263,16 @@ func (c *Call) refuse() (Answer, bool) {
 		return c.fail(http.StatusServiceUnavailable, "drop overload", DO, "drop_overload"), true
 	}
 	return Answer{}, false
+}
+
+// direct answers as the route says. What is created or is elsewhere has a place, which is here.
+func (c *Call) direct() Answer {
+	d := c.route.Direct
+	r := &reply{status: d.Status, grpc: -1, body: d.Body, details: "direct_response"}
+	if d.Status == http.StatusCreated || d.Status/100 == 3 {
+		r.extra = append(r.extra, Field{"Location", c.req.Scheme + "://" + c.req.Authority + c.req.Path})
+	}
+	return c.local(r)
 }
 
 // fail is an answer of our own that counts as the cluster's. Details are Envoy's words for why.
@@ -452,8 +478,17 @@ func (c *Call) interrupted(cause error) Answer {
 
 // gone is the answer where nobody waits for one.
 func (c *Call) gone() Answer {
-	c.flags, c.details = c.flags|DC, "downstream_remote_disconnect"
+	c.noteGone()
 	return Answer{Local: &LocalReply{Status: http.StatusServiceUnavailable}, Gone: true, Flags: c.flags}
+}
+
+// noteGone notes that nobody waits for an answer any more. One HTTP/2 stream that ends is taken for reset, though all may have.
+func (c *Call) noteGone() {
+	if c.req.HTTP2 {
+		c.flags, c.details = c.flags|DR, "http2.remote_reset"
+	} else {
+		c.flags, c.details = c.flags|DC, "downstream_remote_disconnect"
+	}
 }
 
 // over is why the call has ended, nil while it goes on.
@@ -491,7 +526,8 @@ func (c *Call) finishResponse(end End, f Failure) {
 	}
 	switch end {
 	case Whole:
-		c.target.live.stats.rqTime.Add(c.times.since())
+		took, _ := c.times.since()
+		c.target.live.stats.rqTime.Add(took)
 	case broken:
 		if cause := c.last.cause(); cause != nil {
 			c.late(cause)
@@ -501,7 +537,7 @@ func (c *Call) finishResponse(end End, f Failure) {
 		c.last.countReset(f)
 		live.record(c.last.Host, resilience.Reset)
 	case AppGone:
-		c.flags, c.details = c.flags|DC, "downstream_remote_disconnect"
+		c.noteGone()
 		c.last.countReset(LocalReset)
 	}
 }
@@ -527,7 +563,7 @@ func (c *Call) late(cause error) {
 
 // countReset counts a stream that did not end by itself. Streams of HTTP/1 are their connections, which are counted elsewhere.
 func (a *Attempt) countReset(f Failure) {
-	if !a.Config.HTTP2 {
+	if !a.HTTP2 {
 		return
 	}
 	stats := &a.serving.live.stats
@@ -548,11 +584,20 @@ type Report struct {
 	Cluster, Route string         // "" where there is none
 	Host           netip.AddrPort // of the last attempt
 	Attempts       int
+	gRPC           bool
+}
+
+// GRPCStatus is what a gRPC answer without one comes to by its status code; "" for other answers.
+func (r *Report) GRPCStatus(status int) string {
+	if !r.gRPC || status == 0 {
+		return ""
+	}
+	return strconv.Itoa(grpcStatus(status))
 }
 
 // Report is good after Finish.
 func (c *Call) Report() Report {
-	r := Report{Flags: c.flags, Details: c.details, Attempts: c.attempts}
+	r := Report{Flags: c.flags, Details: c.details, Attempts: c.attempts, gRPC: c.grpc}
 	if c.route != nil {
 		r.Route = c.route.Name
 	}

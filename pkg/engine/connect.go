@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"net/netip"
-
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
 	"github.com/breakwater-mesh/breakwater/pkg/resilience"
 )
@@ -16,34 +14,35 @@ func (l *Lease) Release() {
 	l.host.CloseConnection(resilience.Default)
 }
 
-// Host is the host that the connection is to.
-func (l *Lease) Host() netip.AddrPort { return l.host.Address }
-
 // Connect picks a host of a cluster for a TCP stream and has dial connect to it as the cluster says. A host that can't be reached is
-// charged for it. Without a lease the flags say why.
-func (e *Engine) Connect(cluster string, dial func(h *Host, config *dataplane.Cluster) Failure) (*Lease, Flags) {
+// charged for it. Without a lease the report says why.
+func (e *Engine) Connect(cluster string, dial func(h *Host, config *dataplane.Cluster) Failure) (*Lease, Report) {
 	snap := e.now.Load()
 	c := &Call{engine: e, snap: snap, route: &dataplane.Route{}, target: snap.cluster(cluster)}
 	if c.target == nil {
-		return nil, NC
+		return nil, Report{Flags: NC}
 	}
 	serving, h := c.pick(1)
 	if h == nil {
 		c.target.live.stats.add(noneHealthy)
-		return nil, UH
+		return nil, Report{Flags: UH, Cluster: cluster}
 	}
 	if !h.OpenConnection(resilience.Default, false) {
-		return nil, UO
+		return nil, Report{Flags: UO, Cluster: cluster}
 	}
+	report := Report{Cluster: cluster, Host: h.Address}
 	h.State.Begin()
 	lease := &Lease{h}
 	if failure := dial(h, serving.config); failure != None {
 		h.ConnectFailed(failure == ConnectTimeout)
+		serving.live.stats.add(rqPendingFailureEject)
 		serving.live.record(h, resilience.ConnectFailed)
 		lease.Release()
-		return nil, flagOf(failure) | URX // there is one attempt
+		report.Flags = flagOf(failure) | URX // there is one attempt
+		return nil, report
 	}
+	serving.live.stats.add(rqTotal)
 	serving.live.record(h, resilience.Connected)
 	serving.live.record(h, resilience.Outcome(200)) // without the split, a connection is a success
-	return lease, 0
+	return lease, report
 }

@@ -33,10 +33,11 @@ const (
 	IH                      // a header that is not valid
 	NFCF                    // no filter configuration
 	DC                      // the application went away
+	DR                      // the application reset its stream
 )
 
 var flagNames = [...]string{"DI", "FI", "RL", "URX", "UO", "NR", "NC", "UH", "UF", "UC", "UR", "UT", "LR", "UPE", "SI", "UMSDR", "DO", "UDO", "DPE", "IH",
-	"NFCF", "DC"}
+	"NFCF", "DC", "DR"}
 
 // String joins the flags by commas; "-" is none.
 func (f Flags) String() string {

@@ -16,6 +16,7 @@ type Request struct {
 	Header            http.Header
 	Internal          bool   // its x-envoy-* headers are to be heeded
 	Remote            string // who sends it, as "ip:port"; "" not known
+	HTTP2             bool   // it can be reset without its connection
 
 	pseudo [1]string
 }

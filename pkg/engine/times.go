@@ -49,9 +49,9 @@ func (t *times) arrive(route *dataplane.Route, l *dataplane.HTTP, r *Request, gr
 	}
 	if route.MaxStreamDuration != nil {
 		t.duration = *route.MaxStreamDuration
-		if grpc {
-			t.grpcTimeout(r, route.GRPCTimeoutHeaderMax)
-		}
+	}
+	if grpc && (route.MaxStreamDuration != nil || route.GRPCTimeoutHeaderMax != nil) {
+		t.grpcTimeout(r, route.GRPCTimeoutHeaderMax)
 	}
 }
 
@@ -267,14 +267,14 @@ func (t *times) left(hedged bool) time.Duration {
 	return left
 }
 
-// since is how long ago the request was complete.
-func (t *times) since() time.Duration {
+// since is how long ago the request was complete; false: it is not.
+func (t *times) since() (time.Duration, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.completed.IsZero() {
-		return 0
+		return 0, false
 	}
-	return time.Since(t.completed)
+	return time.Since(t.completed), true
 }
 
 // stop ends all times of the call.

@@ -77,7 +77,8 @@ type Attempt struct {
 	Host     *Host
 	Config   *dataplane.Cluster
 	Priority resilience.Priority
-	Number   int // from 1
+	Number   int  // from 1
+	HTTP2    bool // set by an Upstream that sends it over HTTP/2
 
 	call     *Call
 	serving  *target // a member of the call's target, or itself

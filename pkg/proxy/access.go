@@ -39,12 +39,15 @@ func (l *listener) told(start time.Time, d time.Duration, fill func(*Access)) {
 	l.server.options.Access(a)
 }
 
-// refused tells of a request that no route was looked up for.
-func (l *listener) refused(start time.Time, r *http.Request, status int) {
+// refused tells of a request that could not be taken. Who could not be heard out has said nothing.
+func (l *listener) refused(start time.Time, r *http.Request, no refusal) {
 	l.told(start, time.Since(start), func(a *Access) {
-		a.request(r)
-		a.Status = status
-		a.Flags = engine.DPE
+		if no.details == "" {
+			a.request(r)
+		} else {
+			a.Protocol = protocolOf(r)
+		}
+		a.Status, a.Flags, a.Details, a.Out = no.status, engine.DPE, no.details, int64(len(no.body))
 	})
 }
 
@@ -58,15 +61,19 @@ func (f *flow) tell(start time.Time, d time.Duration) {
 			a.In += f.x.body.taken()
 		}
 		r := f.call.Report()
-		a.Flags, a.Details, a.Cluster, a.Route, a.Host, a.Attempts = r.Flags, r.Details, r.Cluster, r.Route, r.Host, r.Attempts
+		a.report(r)
+		if a.GRPCStatus == "" {
+			a.GRPCStatus = r.GRPCStatus(a.Status)
+		}
 	})
 }
 
+func (a *Access) report(r engine.Report) {
+	a.Flags, a.Details, a.Cluster, a.Route, a.Host, a.Attempts = r.Flags, r.Details, r.Cluster, r.Route, r.Host, r.Attempts
+}
+
 func (a *Access) request(r *http.Request) {
-	a.Method, a.Path, a.Authority, a.Protocol = r.Method, r.RequestURI, r.Host, protocols[min(r.ProtoMajor, 2)]
-	if r.ProtoMajor == 1 && r.ProtoMinor == 0 {
-		a.Protocol = "HTTP/1.0"
-	}
+	a.Method, a.Path, a.Authority, a.Protocol = r.Method, r.RequestURI, r.Host, protocolOf(r)
 	a.RequestID, a.UserAgent, a.ForwardedFor = first(r.Header["X-Request-Id"]), first(r.Header["User-Agent"]), first(r.Header["X-Forwarded-For"])
 }
 
@@ -77,4 +84,12 @@ func first(values []string) string {
 	return values[0]
 }
 
-var protocols = [...]string{"HTTP/1.0", "HTTP/1.1", "HTTP/2"}
+func protocolOf(r *http.Request) string {
+	switch {
+	case r.ProtoMajor == 2:
+		return "HTTP/2"
+	case r.ProtoMinor == 0:
+		return "HTTP/1.0"
+	}
+	return "HTTP/1.1"
+}

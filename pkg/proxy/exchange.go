@@ -77,6 +77,7 @@ func (x *exchange) Try(ctx context.Context, a *engine.Attempt) engine.Result {
 
 // try1 is Try over HTTP/1.1. Moved says that the attempt is still to be made, in the other protocol.
 func (x *exchange) try1(ctx context.Context, a *engine.Attempt, l *lane) (res engine.Result, moved bool) {
+	a.HTTP2 = false
 	pool := &l.h1[a.Priority]
 	c, failure := pool.get(ctx, a)
 	if c == nil {
@@ -207,7 +208,7 @@ func (x *exchange) broke(err error) engine.Failure {
 	case x.resp.ProtoMajor == 2:
 		return failureOf2(context.Background(), err)
 	}
-	return failureOf(context.Background(), err)
+	return engine.ProtocolError // an end in the middle is no HTTP
 }
 
 func (x *exchange) closeReader() {

@@ -275,6 +275,7 @@ func transport2(raw net.Conn, config *dataplane.Cluster) *http.Transport {
 
 // try2 is Try over HTTP/2. Moved says that the attempt is still to be made, in the other protocol.
 func (x *exchange) try2(ctx context.Context, a *engine.Attempt, l *lane) (res engine.Result, moved bool) {
+	a.HTTP2 = true
 	cc, failure := l.h2[a.Priority].take(ctx, a)
 	if cc == nil {
 		return engine.Result{Failure: failure}, failure == engine.None

@@ -19,20 +19,20 @@ import (
 func (l *listener) serve(w http.ResponseWriter, r *http.Request) {
 	config := l.config.Load()
 	begun := time.Now()
-	if status, body := refusal(r, config); status != 0 {
-		refuse(w, r, config, status, body)
-		l.refused(begun, r, status)
+	if no := refuse(r, config); no.status != 0 {
+		no.answer(w, r, config)
+		l.refused(begun, r, no)
 		return
 	}
 	arrive(r, config)
 	l.stats.Request(r.ProtoMajor)
 	call := l.server.engine.Begin(r.Context(), config, &engine.Request{
 		Method: r.Method, Authority: r.Host, Path: r.RequestURI, Header: r.Header,
-		Scheme: schemeOf(r), Internal: !config.StripEnvoyHeaders, Remote: r.RemoteAddr,
+		Scheme: schemeOf(r), Internal: !config.StripEnvoyHeaders, Remote: r.RemoteAddr, HTTP2: r.ProtoMajor == 2,
 	})
 	var before early
 	x := newExchange(w, r, config, call, &before)
-	answer := call.Do(r.Context(), x)
+	answer := l.ask(call, r, x)
 	before.end()
 	f := flow{l: l, w: w, r: r, call: call, x: x, config: config}
 	if winner, ok := answer.From.(*exchange); ok {
@@ -45,6 +45,14 @@ func (l *listener) serve(w http.ResponseWriter, r *http.Request) {
 	if f.broken {
 		panic(http.ErrAbortHandler) // the application must not take what it got for the whole
 	}
+}
+
+// ask takes the request to its answer. Upgrades that are not allowed get no further than their route.
+func (l *listener) ask(call *engine.Call, r *http.Request, x *exchange) engine.Answer {
+	if x.upgrade != "" && !(l.config.Load().Websocket && strings.EqualFold(x.upgrade, "websocket")) {
+		return call.Refuse(http.StatusForbidden, "upgrade_failed")
+	}
+	return call.Do(r.Context(), x)
 }
 
 // arrive makes the request what the listener says: absolute targets become paths, headers that it drops are gone.
@@ -113,11 +121,10 @@ func newExchange(w http.ResponseWriter, r *http.Request, config *dataplane.HTTP,
 		x.expect = false
 	}
 	x.informational = func(status int, h http.Header) {
-		if !config.Proxy100 {
-			return
-		}
 		before.send(func() {
-			call.Commit()
+			if !call.Informational(status) || !config.Proxy100 {
+				return
+			}
 			copyHeader(w.Header(), h)
 			w.WriteHeader(status)
 			clear(w.Header())
@@ -261,7 +268,7 @@ func (f *flow) respond(a engine.Answer) error {
 	if f.config.ServerHeader != "" {
 		h["Server"] = []string{f.config.ServerHeader}
 	}
-	if took, ok := f.call.ServiceTime(); ok {
+	if took, ok := f.call.ServiceTime(); ok && f.x.upgrade == "" {
 		h[serviceTime] = []string{strconv.FormatInt(took.Milliseconds(), 10)}
 	}
 	if _, ok := h["Content-Type"]; !ok {
@@ -301,7 +308,7 @@ func (f *flow) respond(a engine.Answer) error {
 // last reports whether the answer is the last one of its connection: as the agent goes (HTTP/2 then says GOAWAY), or as the rest of
 // the request could not be told from the next one.
 func (f *flow) last() bool {
-	return f.l.ends() || f.x.body != nil && f.r.ProtoMajor == 1 && !f.x.body.whole()
+	return f.l.ends() || f.x.upgrade != "" || f.x.body != nil && f.r.ProtoMajor == 1 && !f.x.body.whole()
 }
 
 // copy flushes whatever has come, unless the end of a body of known length comes with it.
@@ -405,9 +412,17 @@ func (f *flow) tunnel(a engine.Answer) {
 	_ = down.SetDeadline(time.Time{})
 	resp := *f.x.resp
 	resp.Body = nil
+	if f.config.ServerHeader != "" {
+		resp.Header["Server"] = []string{f.config.ServerHeader}
+	}
+	end := engine.Whole
 	if err := resp.Write(down); err == nil {
-		f.out, f.in = join(f.call.Progress, &buffered{rw.Reader, down}, up)
+		application := &buffered{rw.Reader, down}
+		var first ending
+		if f.out, f.in, first = join(f.call.Progress, application, up); first.from == application {
+			end = engine.AppGone
+		}
 	}
 	f.x.end(false)
-	f.call.Finish(engine.Whole)
+	f.call.Finish(end)
 }

@@ -341,8 +341,8 @@ func TestABrokenResponseBreaksForTheApplication(t *testing.T) {
 		if err == nil {
 			t.Errorf("%q: the application took half a response for a whole", half)
 		}
-		if a := <-told; a.Flags != engine.UC || a.Status != 200 || a.Out != 3 {
-			t.Errorf("%q: told of %d, %v after %d bytes, want 200, UC after 3", half, a.Status, a.Flags, a.Out)
+		if a := <-told; a.Flags != engine.UPE || a.Status != 200 || a.Out != 3 {
+			t.Errorf("%q: told of %d, %v after %d bytes, want 200, UPE after 3", half, a.Status, a.Flags, a.Out)
 		}
 	}
 }

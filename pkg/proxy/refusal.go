@@ -18,33 +18,53 @@ var malformed = &engine.LocalReply{Status: http.StatusBadRequest, Body: badReque
 	"Content-Length": {strconv.Itoa(len(badRequest))}, "Content-Type": {"text/plain"},
 }}
 
-// refusal is the answer to a request that no route is looked up for; status 0 where it is sound.
-func refusal(r *http.Request, config *dataplane.HTTP) (status int, body string) {
-	one := r.ProtoMajor == 1
-	upgrade := upgradeOf(r)
-	switch {
-	case one && (r.ProtoMinor > 1 || r.ProtoMinor == 0 && !config.AcceptHTTP10):
-		return http.StatusUpgradeRequired, "Upgrade Required"
-	case one && !knownMethod(r.Method), !soundTarget(r, one), strings.ContainsAny(r.Host, " \t\r\n/"):
-		return http.StatusBadRequest, badRequest
-	case config.MaxHeaders > 0 && headerLines(r) > int(config.MaxHeaders):
-		return http.StatusRequestHeaderFieldsTooLarge, "Request Header Fields Too Large"
-	case r.Host == "" && (!one || r.ProtoMinor == 0), strings.Contains(r.RequestURI, "#"):
-		return http.StatusBadRequest, ""
-	case r.Method == http.MethodConnect:
-		return http.StatusNotFound, "" // no route takes it
-	case upgrade != "" && !strings.EqualFold(upgrade, "h2c") && !(config.Websocket && strings.EqualFold(upgrade, "websocket")):
-		return http.StatusForbidden, ""
-	}
-	return 0, ""
+// refusal is why a request is not looked at any further, and what it gets; status 0 is not at all.
+type refusal struct {
+	status        int
+	body, details string
 }
 
-// refuse answers so, and ends the connection, as what follows can't be told.
-func refuse(w http.ResponseWriter, r *http.Request, config *dataplane.HTTP, status int, body string) {
+// refuse looks at what no route is looked up for.
+func refuse(r *http.Request, config *dataplane.HTTP) refusal {
+	one := r.ProtoMajor == 1
+	switch {
+	case one && (r.ProtoMinor > 1 || r.ProtoMinor == 0 && !config.AcceptHTTP10):
+		return refusal{status: http.StatusUpgradeRequired, body: "Upgrade Required"}
+	case one && !knownMethod(r.Method), !soundTarget(r, one), strings.ContainsAny(r.Host, " \t\r\n/"):
+		return refusal{status: http.StatusBadRequest, body: badRequest}
+	case config.MaxHeaders > 0 && headerLines(r) > int(config.MaxHeaders):
+		return tooLarge(r, "too_many_headers")
+	case config.MaxHeadersKiB > 0 && size(r) > int(config.MaxHeadersKiB)<<10:
+		return tooLarge(r, "headers_too_large")
+	case r.Host == "" && (!one || r.ProtoMinor == 0), strings.Contains(r.RequestURI, "#"):
+		return refusal{status: http.StatusBadRequest}
+	case r.Method == http.MethodConnect:
+		return refusal{status: http.StatusNotFound} // no route takes it
+	}
+	return refusal{}
+}
+
+func tooLarge(r *http.Request, why string) refusal {
+	return refusal{http.StatusRequestHeaderFieldsTooLarge, "Request Header Fields Too Large", "http" + strconv.Itoa(r.ProtoMajor) + "." + why}
+}
+
+// size is how long the headers of r are, without what separates them.
+func size(r *http.Request) int {
+	n := len(r.RequestURI) + len(r.Host)
+	for name, values := range r.Header {
+		for _, value := range values {
+			n += len(name) + len(value)
+		}
+	}
+	return n
+}
+
+// answer sends it, and ends the connection, as what follows can't be told.
+func (no refusal) answer(w http.ResponseWriter, r *http.Request, config *dataplane.HTTP) {
 	h := w.Header()
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	h["Content-Length"] = []string{strconv.Itoa(len(no.body))}
 	h["Content-Type"] = nil
-	if body != "" {
+	if no.body != "" {
 		h["Content-Type"] = []string{"text/plain"}
 	}
 	if config.ServerHeader != "" {
@@ -53,9 +73,9 @@ func refuse(w http.ResponseWriter, r *http.Request, config *dataplane.HTTP, stat
 	if r.ProtoMajor == 1 {
 		h["Connection"] = []string{"close"}
 	}
-	w.WriteHeader(status)
+	w.WriteHeader(no.status)
 	if r.Method != http.MethodHead {
-		_, _ = io.WriteString(w, body)
+		_, _ = io.WriteString(w, no.body)
 	}
 }
 

@@ -19,8 +19,8 @@ import (
 // headTime bounds how long an application takes for the head of a request.
 const headTime = time.Minute
 
-// headSlack is by how much net/http lets the head of a request be longer than it is told.
-const headSlack = 4 << 10
+// headSlack is room for what is no part of a head's names and values, whose size is looked at exactly.
+const headSlack = 16 << 10
 
 // Dial opens a connection to an "ip:port".
 type Dial func(ctx context.Context, address string) (net.Conn, error)
@@ -204,7 +204,7 @@ func (l *listener) newHTTP(config *dataplane.HTTP) *http.Server {
 		ConnState:                    l.stats.connection,
 	}
 	if config.MaxHeadersKiB > 0 {
-		server.MaxHeaderBytes = max(1, int(config.MaxHeadersKiB)<<10-headSlack)
+		server.MaxHeaderBytes = int(config.MaxHeadersKiB)<<10 + headSlack
 	}
 	streams := 1 << 20
 	if n := config.MaxConcurrentStreams; n > 0 && n < 1<<20 {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
@@ -85,12 +86,12 @@ func (l *listener) forward(c net.Conn) {
 	config := l.tcp.Load()
 	begun := time.Now()
 	var up net.Conn
-	lease, flags := l.server.engine.Connect(config.Cluster, func(h *engine.Host, cluster *dataplane.Cluster) (failure engine.Failure) {
+	lease, report := l.server.engine.Connect(config.Cluster, func(h *engine.Host, cluster *dataplane.Cluster) (failure engine.Failure) {
 		up, _, failure = h.Pool().(*pools).of(cluster, "").open(cluster, nil)
 		return failure
 	})
 	if lease == nil {
-		l.told(begun, time.Since(begun), func(a *Access) { a.Cluster, a.Flags = config.Cluster, flags })
+		l.told(begun, time.Since(begun), func(a *Access) { a.report(report) })
 		return
 	}
 	defer lease.Release()
@@ -103,12 +104,18 @@ func (l *listener) forward(c net.Conn) {
 		})
 		defer idle.Stop()
 	}
-	in, out := join(func() {
+	in, out, first := join(func() {
 		if idle != nil {
 			idle.Reset(config.IdleTimeout)
 		}
 	}, up, c)
-	l.told(begun, time.Since(begun), func(a *Access) { a.Cluster, a.Host, a.In, a.Out = config.Cluster, lease.Host(), in, out })
+	if first.from == up && errors.Is(first.err, syscall.ECONNRESET) {
+		report.Flags |= engine.UR
+	}
+	l.told(begun, time.Since(begun), func(a *Access) {
+		a.report(report)
+		a.In, a.Out = in, out
+	})
 }
 
 // drain lets streams finish until ctx ends. An idle stream does not end by itself.
@@ -126,18 +133,25 @@ func (s *streams) drain(ctx context.Context) {
 	}
 }
 
-// join copies both ways until both have ended, and returns how many bytes came to a and to b. An end of one side is passed on as an end
-// of writing.
-func join(progress func(), a, b io.ReadWriteCloser) (toA, toB int64) {
+// ending is how a stream came to its end: which side had no more to say, and why.
+type ending struct {
+	from io.ReadWriteCloser
+	err  error
+}
+
+// join copies both ways until both have ended, and returns how many bytes came to a and to b, and what ended first. An end of one side
+// is passed on as an end of writing.
+func join(progress func(), a, b io.ReadWriteCloser) (toA, toB int64, first ending) {
 	var both sync.WaitGroup
-	both.Go(func() { toA = pour(progress, a, b) })
-	both.Go(func() { toB = pour(progress, b, a) })
+	ended := make(chan ending, 2)
+	both.Go(func() { toA = pour(progress, a, b, ended) })
+	both.Go(func() { toB = pour(progress, b, a, ended) })
 	both.Wait()
-	return toA, toB
+	return toA, toB, <-ended
 }
 
 // pour copies from one side to the other, and counts. A failure ends both.
-func pour(progress func(), to, from io.ReadWriteCloser) (count int64) {
+func pour(progress func(), to, from io.ReadWriteCloser, ended chan<- ending) (count int64) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	for {
@@ -152,6 +166,7 @@ func pour(progress func(), to, from io.ReadWriteCloser) (count int64) {
 		if err == nil {
 			continue
 		}
+		ended <- ending{from, err}
 		if half, ok := to.(interface{ CloseWrite() error }); ok && err == io.EOF && half.CloseWrite() == nil {
 			return count
 		}
