@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
 	"github.com/breakwater-mesh/breakwater/pkg/resilience"
@@ -41,7 +40,7 @@ func (c *Call) denied(a *Attempt) bool {
 	if gate == nil {
 		return false
 	}
-	now := time.Now()
+	now := steady()
 	if gate.now.Refuse(now, c.engine.options.Rand) {
 		c.target.live.admissionStats.rejected.Add(1)
 		return true
@@ -103,7 +102,7 @@ func (c *Call) recordAdmission(a *Attempt, success bool) {
 	} else {
 		stats.failure.Add(1)
 	}
-	a.gate.now.Record(success, time.Now())
+	a.gate.now.Record(success, steady())
 	a.gate = nil
 }
 

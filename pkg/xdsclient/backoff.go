@@ -25,7 +25,7 @@ func (b *BackOff) Next(answered bool, lived time.Duration, random func(n int64) 
 		b.rounds = 0
 	}
 	if lived >= steadyAfter {
-		b.tried = 0
+		b.tried, b.rounds = 0, 0
 		return 0
 	}
 	if b.tried++; b.tried < b.servers {

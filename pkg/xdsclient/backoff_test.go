@@ -32,6 +32,14 @@ func TestBackOff(t *testing.T) {
 		t.Errorf("after a long stream it waits %v, want none", got)
 	}
 	one := &BackOff{servers: 1}
+	for range 5 {
+		one.Next(false, 0, most)
+	}
+	one.Next(false, steadyAfter, most)
+	if got := one.Next(false, 0, most); got != firstWait {
+		t.Errorf("after a long stream without an answer, as nothing had changed, the next wait is %v, want %v", got, firstWait)
+	}
+	one = &BackOff{servers: 1}
 	if got := one.Next(true, 0, least); got <= 0 {
 		t.Errorf("a lone server that hangs up at once is asked again after %v", got)
 	}
