@@ -308,7 +308,8 @@ http_filters:
 	return []*scenario{
 		{name: "admission-successes", raw: &resources{options: options("")}, script: hello, traffic: get(2), stats: stats,
 			mutants: []resources{{options: "http_filters: null"}}},
-		{name: "admission-unanswered", raw: &resources{options: options("")}, script: []behaviour{resets}, traffic: get(1), stats: stats},
+		{name: "admission-unanswered", raw: &resources{options: options(""), action: `{timeout: 0.3s}`}, script: []behaviour{resets, hangs}, traffic: get(2), stats: stats},
+		{name: "admission-unanswered-grpc", raw: &resources{options: options("")}, script: []behaviour{{header: map[string]string{"content-type": "application/grpc"}}}, traffic: mixed(grpcRequest), stats: stats, ignore: []string{"log 1"}}, // a status of gRPC where there is none
 		{name: "admission-counts", raw: &resources{options: options(`, rps_threshold: {default_value: 1000, runtime_key: none}`)}, stats: stats,
 			script:  []behaviour{{status: 500}, {status: 501}, {status: 429}, {header: map[string]string{"content-type": "application/grpc", "grpc-status": "5"}}, {header: map[string]string{"content-type": "application/grpc", "grpc-status": "14"}}, resets, {body: "late"}},
 			traffic: func(s *side) { s.get(3); s.send(grpcRequest); s.send(grpcRequest); s.get(2) },

@@ -40,13 +40,11 @@ func (c *Call) denied(a *Attempt) bool {
 	if gate == nil {
 		return false
 	}
-	now := steady()
-	if gate.now.Refuse(now, c.engine.options.Rand) {
+	if gate.now.Refuse(steady(), c.engine.options.Rand) {
 		c.target.live.admissionStats.rejected.Add(1)
 		return true
 	}
-	// Where Envoy does not look at the success rate yet, it books no failure for an attempt without an answer.
-	a.gate, a.spared = gate, !gate.now.Busy(now)
+	a.gate = gate
 	return false
 }
 
@@ -57,20 +55,21 @@ func (c *Call) deny() Answer {
 	return c.local(&reply{status: http.StatusServiceUnavailable, grpc: -1, details: "denied_by_admission_control"})
 }
 
-// judge records how an admitted attempt went. Without a status in its headers a gRPC response is judged at its end.
+// judge records how an admitted attempt was answered: one without an answer counts for nothing, as in Envoy. Without a status in its
+// headers a gRPC response is judged by its trailer.
 func (c *Call) judge(a *Attempt, res Result) {
 	if a.gate == nil {
 		return
 	}
 	if res.Failure != None {
-		c.unanswered(a)
+		a.gate = nil
 		return
 	}
-	if !isGRPC(res.Header) {
+	code, told := grpcCode(res.Header)
+	switch {
+	case !isGRPC(res.Header) || !told && res.Header.Get("Content-Length") == "0": // nor can a trailer tell
 		c.recordAdmission(a, succeeds(a.gate.config, res.Status))
-		return
-	}
-	if code, ok := grpcCode(res.Header); ok {
+	case told:
 		c.recordAdmission(a, succeedsGRPC(a.gate.config, code))
 	}
 }
@@ -83,15 +82,6 @@ func (c *Call) Trailer(h http.Header) {
 	if code, ok := grpcCode(h); ok {
 		c.recordAdmission(c.last, succeedsGRPC(c.last.gate.config, code))
 	}
-}
-
-// unanswered books an attempt that has told no status.
-func (c *Call) unanswered(a *Attempt) {
-	if a.spared {
-		a.gate = nil
-		return
-	}
-	c.recordAdmission(a, false)
 }
 
 // recordAdmission gives admission control what it is owed.

@@ -521,9 +521,6 @@ func (c *Call) finish(end End, f Failure) {
 
 func (c *Call) finishResponse(end End, f Failure) {
 	live := c.last.serving.live
-	if c.last.gate != nil { // its status came in no trailer, either
-		c.unanswered(c.last)
-	}
 	switch end {
 	case Whole:
 		took, _ := c.times.since()

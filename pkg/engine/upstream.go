@@ -85,8 +85,7 @@ type Attempt struct {
 	admitted bool
 	charged  atomic.Bool // for its per-try timeout, after which it goes on
 	retried  bool        // another was started beside it; of the goroutine of Do
-	gate     *admission  // that let it through and is owed its outcome; nil: none is
-	spared   bool        // gate is owed it only where there was an answer
+	gate     *admission  // that let it through and waits for its answer; nil: none does
 	started  time.Time   // where a budget asks for it
 	soft     func()      // in place of the end by per-try timeout, where the attempt is hedged
 	times    *tryTimes   // nil: no time can end the attempt alone

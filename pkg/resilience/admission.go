@@ -68,12 +68,6 @@ func (a *Admission) Refuse(now time.Time, rnd Rand) bool {
 	return accuracy*a.Probability(now) > float64(rnd()%accuracy)
 }
 
-// Busy reports whether there are as many calls as it takes for any to be refused.
-func (a *Admission) Busy(now time.Time) bool {
-	calls, _, age := a.sum(now)
-	return calls/max(1, age) >= a.limits.MinimumRate
-}
-
 // Probability is the share of calls that are refused at now.
 func (a *Admission) Probability(now time.Time) float64 {
 	calls, successes, age := a.sum(now)
