@@ -25,6 +25,7 @@ type scenario struct {
 	onlyHTTP1 bool     // the hosts speak no HTTP/2
 	script    []behaviour
 	byHost    [][]behaviour
+	frames    *framed       // in place of hosts that have a script
 	checks    [][]behaviour // of health checks at checkPath, by host: the first until traffic begins
 	traffic   func(*side)
 
@@ -57,7 +58,7 @@ type trial struct {
 func allTrials() []*trial {
 	var trials []*trial
 	for _, sc := range scenarios() {
-		if sc.hosts == 0 && sc.refusing == 0 {
+		if sc.hosts == 0 && sc.refusing == 0 && sc.frames == nil {
 			sc.hosts = 1
 		}
 		for n := range sc.mutations() + 1 {

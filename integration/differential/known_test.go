@@ -26,28 +26,14 @@ func knownDifferences() map[string][]difference {
 		"request-timeout-in-body": {brokenBody},
 		"raw-websocket-2":         {{"websocket-http2", []string{"answer 1: ", "requests ", "stat ", "log 1: "}}},
 	}
-	length := difference{"grpc-content-length", []string{"header content-length: envoy [], agent [\"0\"]"}}
+	length := difference{"length-of-nothing", []string{"header content-length: envoy [], agent [\"0\"]"}}
 	for _, name := range []string{
-		"raw-grpc-attempt-duration",
-		"raw-grpc-deadline",
-		"raw-grpc-deadline-max",
-		"raw-grpc-deadline-none-said",
-		"raw-grpc-deadline-nonsense",
-		"raw-grpc-deadline-unheard",
-		"raw-grpc-direct",
-		"raw-grpc-direct-200",
-		"raw-grpc-ejected",
-		"raw-grpc-idle",
-		"raw-grpc-maintenance",
-		"raw-grpc-matched",
-		"raw-grpc-max-duration",
-		"raw-grpc-max-requests",
-		"raw-grpc-no-cluster",
-		"raw-grpc-no-host",
-		"raw-grpc-no-route",
-		"raw-grpc-per-try",
-		"raw-grpc-reset",
-		"raw-grpc-timeout",
+		"raw-frame-drop-retried", "raw-frame-ending-reset", "raw-frame-goaway-reset", "raw-frame-goaway-retried", "raw-frame-junk-retried",
+		"raw-frame-none-retried", "raw-frame-plain", "raw-frame-refused-5xx", "raw-frame-refused-reset", "raw-frame-refused-retried",
+		"raw-grpc-attempt-duration", "raw-grpc-deadline", "raw-grpc-deadline-max", "raw-grpc-deadline-none-said", "raw-grpc-deadline-nonsense",
+		"raw-grpc-deadline-unheard", "raw-grpc-direct", "raw-grpc-direct-200", "raw-grpc-ejected", "raw-grpc-idle", "raw-grpc-maintenance",
+		"raw-grpc-matched", "raw-grpc-max-duration", "raw-grpc-max-requests", "raw-grpc-no-cluster", "raw-grpc-no-host", "raw-grpc-no-route",
+		"raw-grpc-per-try", "raw-grpc-reset", "raw-grpc-timeout",
 	} {
 		known[name] = append(known[name], length)
 	}

@@ -75,6 +75,13 @@ func (r *rig) prepare() error {
 		if err := t.up.start(t.hosts, t.refusing, !t.onlyHTTP1); err != nil {
 			return err
 		}
+		if t.frames != nil {
+			host, err := t.frames.listen()
+			if err != nil {
+				return err
+			}
+			t.up.hosts = append(t.up.hosts, host)
+		}
 		r.trials[t.service] = t
 		if t.raw != nil {
 			r.raw.trials = append(r.raw.trials, t)

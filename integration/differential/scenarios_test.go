@@ -28,7 +28,7 @@ func allScenarios() []*scenario {
 	return slices.Concat(
 		transparency(), timeouts(), retryConditions(), retryRules(), limits(), detectors(), ejections(),
 		rawRoutes(), rawTimeouts(), rawRetries(), rawHedges(), rawFilters(), rawBalance(), rawChecks(),
-		rawGRPC(), rawMatches(), rawTCP(), rawWire(),
+		rawGRPC(), rawMatches(), rawTCP(), rawWire(), rawOutliers(), rawFrames(),
 	)
 }
 

@@ -109,6 +109,9 @@ func (r *reader) protocolOptions(path string, o *httpv3.HttpProtocolOptions, c *
 	r.protocol(path, o, c)
 	c.AutoSNI, c.AutoSAN = o.GetUpstreamHttpProtocolOptions().GetAutoSni(), o.GetUpstreamHttpProtocolOptions().GetAutoSanValidation()
 	c.Admission = r.upstreamFilters(path+".http_filters", o.GetHttpFilters())
+	if m := o.GetOutlierDetection().GetErrorMatcher(); m != nil {
+		c.Errors = r.predicate(path+".outlier_detection.error_matcher", m)
+	}
 	if o.GetRetryPolicy() != nil {
 		c.Retry = r.retry(path+".retry_policy", o.GetRetryPolicy())
 		// Envoy takes neither from here: the route's hold.

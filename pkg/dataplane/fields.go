@@ -121,6 +121,7 @@ func clusterFields() fields {
 			"auto_config":                    {"http_protocol_options": http1Fields(), "http2_protocol_options": http2Tuning()},
 			"use_downstream_protocol_config": {"http_protocol_options": http1Fields(), "http2_protocol_options": http2Tuning()},
 			"upstream_http_protocol_options": {"auto_sni": nil, "auto_san_validation": nil},
+			"outlier_detection":              {"error_matcher": predicateFields(3)},
 			"retry_policy":                   retryFields(),
 			"http_filters": {"name": nil, "typed_config": {
 				"@envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec":       {},
@@ -416,6 +417,16 @@ func headerMatcherFields() fields {
 		"treat_missing_header_as_empty": nil,
 		"exact_match":                   nil, "prefix_match": nil, "suffix_match": nil, "contains_match": nil, "safe_regex_match": regexFields(),
 	}
+}
+
+// predicateFields are rules over response headers, within each other so many times.
+func predicateFields(depth int) fields {
+	f := fields{"any_match": nil, "http_response_headers_match": {"headers": headerMatcherFields()}}
+	if depth > 0 {
+		below := predicateFields(depth - 1)
+		f["not_match"], f["and_match"], f["or_match"] = below, fields{"rules": below}, fields{"rules": below}
+	}
+	return f
 }
 
 func stringMatcherFields() fields {

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 
+	commonv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/matcher/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
@@ -49,6 +50,31 @@ func (r *reader) headerMatch(path string, m *routev3.HeaderMatcher) resilience.H
 		r.notEnforced(path)
 	}
 	return out
+}
+
+// predicate is a rule over a response's headers.
+func (r *reader) predicate(path string, m *commonv3.MatchPredicate) *resilience.Predicate {
+	rules := func(path string, list []*commonv3.MatchPredicate) []*resilience.Predicate {
+		var out []*resilience.Predicate
+		for i, rule := range list {
+			out = append(out, r.predicate(fmt.Sprintf("%s.rules[%d]", path, i), rule))
+		}
+		return out
+	}
+	switch rule := m.GetRule().(type) {
+	case *commonv3.MatchPredicate_AnyMatch:
+		return &resilience.Predicate{Any: true}
+	case *commonv3.MatchPredicate_NotMatch:
+		return &resilience.Predicate{Not: r.predicate(path+".not_match", rule.NotMatch)}
+	case *commonv3.MatchPredicate_AndMatch:
+		return &resilience.Predicate{And: rules(path+".and_match", rule.AndMatch.GetRules())}
+	case *commonv3.MatchPredicate_OrMatch:
+		return &resilience.Predicate{Or: rules(path+".or_match", rule.OrMatch.GetRules())}
+	case *commonv3.MatchPredicate_HttpResponseHeadersMatch:
+		return &resilience.Predicate{Headers: r.headerMatches(path+".http_response_headers_match.headers", rule.HttpResponseHeadersMatch.GetHeaders())}
+	}
+	r.notEnforced(path)
+	return nil
 }
 
 func (r *reader) stringMatch(path string, m *matcherv3.StringMatcher, out *resilience.HeaderMatch) {

@@ -169,7 +169,8 @@ type Cluster struct {
 	MaxStream             time.Duration                                // of one attempt
 	Thresholds            [resilience.Priorities]resilience.Thresholds // runtime layers applied
 	PerHostMaxConnections uint32
-	Outlier               *resilience.Outlier // nil: off
+	Outlier               *resilience.Outlier   // nil: off
+	Errors                *resilience.Predicate // responses that outlier detection takes for errors; nil: of 5xx
 	Balancing             resilience.Balancing
 	Retry                 *resilience.Retry // replaces the route's
 	MaxHeadersKiB         uint32            // of a response's headers

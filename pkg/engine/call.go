@@ -59,7 +59,7 @@ type Call struct {
 	tried    resilience.Tried
 	attempt  Attempt  // the first; others are made as they are needed
 	last     *Attempt // nil before the first
-	crowded  bool     // a limit refused the last one
+	crowded  bool     // a limit kept the last one from any connection
 	response bool     // the last attempt's response is the answer
 	outer    bool     // the answer is not the router's: it does not tell of tries
 	flags    Flags
@@ -322,10 +322,10 @@ func (c *Call) charge(a *Attempt, res Result, cause error) {
 	switch res.Failure {
 	case None:
 		status := resilience.Outcome(res.Status)
-		if c.grpc {
-			if code, ok := grpcCode(res.Header); ok {
-				status = resilience.GRPCOutcome(code)
-			}
+		if code, ok := grpcCode(res.Header); ok && c.grpc {
+			status = resilience.GRPCOutcome(code)
+		} else if rule := c.target.config.Errors; rule != nil { // which a gRPC status goes before
+			status = resilience.MatchedOutcome(status, rule.Matches(headersOf(res)))
 		}
 		h.counts.result(status < 500)
 		live.record(h, status)
@@ -438,7 +438,7 @@ func (c *Call) give(res Result, cause error) Answer {
 		return c.say(http.StatusInsufficientStorage, "exceeded request buffer limit while retrying upstream", 0,
 			"request_payload_exceeded_retry_buffer_limit")
 	}
-	c.crowded = res.Failure == Overflow
+	c.crowded = res.Failure == Overflow && !c.last.met
 	again := ""
 	if c.attempts > 1 {
 		again = "retried and the latest "
@@ -630,6 +630,7 @@ func (a *Attempt) Unqueue() {
 func (a *Attempt) Admit() bool {
 	live := a.serving.live
 	thresholds := &live.config.Load().Thresholds[a.Priority]
+	a.met = true
 	if !live.counters[a.Priority].TryRequest(thresholds) {
 		live.stats.add(rqActiveOverflow)
 		return false

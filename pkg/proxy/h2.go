@@ -362,19 +362,24 @@ type streamError struct {
 
 func (e streamError) Error() string { return "stream error" }
 
-// refused is HTTP/2's REFUSED_STREAM.
-const refused = 7
+// HTTP/2's codes of streams that end badly.
+const (
+	protocolError = 1
+	refusedStream = 7
+)
 
 func failureOf2(ctx context.Context, err error) engine.Failure {
 	var stream streamError
 	switch {
 	case ctx.Err() != nil:
 		return engine.LocalReset
-	case errors.As(err, &stream) && stream.Code == refused, strings.Contains(err.Error(), "GOAWAY"):
+	case errors.As(err, &stream) && stream.Code == refusedStream, strings.Contains(err.Error(), "Transport received "): // a GOAWAY below the stream
 		return engine.RefusedStream
+	case errors.As(err, &stream) && stream.Code == protocolError:
+		return engine.ProtocolError
 	case errors.As(err, &stream):
 		return engine.RemoteReset
-	case strings.HasPrefix(err.Error(), "connection error: "), strings.Contains(err.Error(), "frame header looked like an HTTP/1.1 header"):
+	case strings.HasPrefix(err.Error(), "connection error: "), strings.Contains(err.Error(), "frame too large"), strings.Contains(err.Error(), "frame payload"):
 		return engine.ProtocolError
 	}
 	return engine.Termination

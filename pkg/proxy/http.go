@@ -97,6 +97,9 @@ func schemeOf(r *http.Request) string {
 	return "http"
 }
 
+// originalHost tells a host what it was called before a route gave it another name.
+const originalHost = "X-Envoy-Original-Host"
+
 // newExchange makes the upstream side of r.
 func newExchange(w http.ResponseWriter, r *http.Request, config *dataplane.HTTP, call *engine.Call, before *early) *exchange {
 	x := &exchange{outgoing: outgoing{method: r.Method, target: r.RequestURI, host: r.Host, length: r.ContentLength, trailer: r.Trailer}}
@@ -115,6 +118,9 @@ func newExchange(w http.ResponseWriter, r *http.Request, config *dataplane.HTTP,
 	x.header.Del("Content-Length")
 	if rewritten := call.HostRewrite(); rewritten != "" {
 		x.host = rewritten
+		if !config.SuppressEnvoy {
+			x.header[originalHost] = []string{r.Host}
+		}
 	}
 	if x.expect && !config.Proxy100 {
 		w.WriteHeader(http.StatusContinue)
