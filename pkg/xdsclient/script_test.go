@@ -368,9 +368,9 @@ func TestRejectsByField(t *testing.T) {
 		s, a, _ := talking(t, nil)
 		s.small()
 		bad := clusterOf("a", time.Second)
-		bad.message.(*clusterv3.Cluster).LbPolicy = clusterv3.Cluster_MAGLEV
+		bad.message.(*clusterv3.Cluster).LbPolicy = clusterv3.Cluster_LOAD_BALANCING_POLICY_CONFIG
 		text := s.say(view.CDS, nil, bad, clusterOf("b", 9*time.Second))
-		if want := "CDS a: cluster.lb_policy: MAGLEV is not enforced by this agent"; text != want {
+		if want := "CDS a: cluster.lb_policy: LOAD_BALANCING_POLICY_CONFIG is not enforced by this agent"; text != want {
 			t.Errorf("rejected with %q, want %q", text, want)
 		}
 		if a.now().Clusters["a"].ConnectTimeout != time.Second || a.now().Clusters["b"].ConnectTimeout != 9*time.Second {
