@@ -131,12 +131,19 @@ func Build(dir, pkg string) (string, error) {
 	return out, nil
 }
 
-// FreePorts are n free TCP ports. They are below those that systems take for connections, so that nobody takes one before it is used.
+// given are the ports that FreePorts has returned: whoever asked may not have taken them yet.
+var given sync.Map
+
+// FreePorts are n free TCP ports, none of which it has returned before. They are below those that systems take for connections, so
+// that nobody takes one before it is used.
 func FreePorts(n int) ([]int, error) {
 	const first, last = 10_000, 32_000
 	ports := make([]int, 0, n)
 	for tries := 0; len(ports) < n; tries++ {
 		port := first + rand.IntN(last-first)
+		if _, again := given.LoadOrStore(port, true); again && tries <= last-first {
+			continue
+		}
 		l, err := net.Listen("tcp", Loopback(port))
 		if err == nil {
 			defer l.Close()
