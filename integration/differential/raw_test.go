@@ -171,7 +171,7 @@ scope_key_builder: {fragments: [{header_value_extractor: {name: ":authority", el
 const (
 	tcpLog = `{flags: "%RESPONSE_FLAGS%", in: "%BYTES_RECEIVED%", out: "%BYTES_SENT%", cluster: "%UPSTREAM_CLUSTER%", host: "%UPSTREAM_HOST%", details: "%CONNECTION_TERMINATION_DETAILS%"}`
 
-	httpLog = `{method: "%REQ(:METHOD)%", path: "%REQ(:PATH)%", authority: "%REQ(:AUTHORITY)%", protocol: "%PROTOCOL%", status: "%RESPONSE_CODE%", ` +
+	httpLog = `{method: "%REQ(:METHOD)%", path: "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%", authority: "%REQ(X-ENVOY-ORIGINAL-HOST?:AUTHORITY)%", protocol: "%PROTOCOL%", status: "%RESPONSE_CODE%", ` +
 		`flags: "%RESPONSE_FLAGS%", details: "%RESPONSE_CODE_DETAILS%", in: "%BYTES_RECEIVED%", out: "%BYTES_SENT%", cluster: "%UPSTREAM_CLUSTER%", ` +
 		`host: "%UPSTREAM_HOST%", route: "%ROUTE_NAME%", attempts: "%UPSTREAM_REQUEST_ATTEMPT_COUNT%", grpc: "%GRPC_STATUS_NUMBER%"}`
 )

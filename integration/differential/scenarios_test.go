@@ -27,7 +27,7 @@ func scenarios() []*scenario {
 func allScenarios() []*scenario {
 	return slices.Concat(
 		transparency(), timeouts(), retryConditions(), retryRules(), limits(), detectors(), ejections(),
-		rawRoutes(), rawTimeouts(), rawRetries(), rawHedges(), rawFilters(), rawBalance(), rawChecks(),
+		rawRoutes(), rawPaths(), rawOrigins(), rawTimeouts(), rawRetries(), rawHedges(), rawFilters(), rawBalance(), rawChecks(),
 		rawGRPC(), rawMatches(), rawTCP(), rawWire(), rawOutliers(), rawFrames(),
 	)
 }

@@ -162,11 +162,10 @@ func TestRefusedByField(t *testing.T) {
 			`cluster_load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address: "a.example" is no IP address`},
 		{view.EDS, `{"cluster_name": "x", "policy": {"endpoint_stale_after": "5s"}}`, "cluster_load_assignment.policy.endpoint_stale_after" + no},
 
-		{view.LDS, managerWith(`"use_remote_address": true`), hcm + ".use_remote_address" + no},
 		{view.LDS, managerWith(`"normalize_path": true`), hcm + ".normalize_path" + no},
 		{view.LDS, managerWith(`"access_log": [{"name": "log"}]`), hcm + ".access_log" + no},
 		{view.LDS, managerWith(`"upgrade_configs": [{"upgrade_type": "CONNECT"}]`), hcm + `.upgrade_configs[0].upgrade_type: "CONNECT" is not enforced by this agent`},
-		{view.LDS, managerWith(`"internal_address_config": {}`), hcm + ".internal_address_config: an empty one, which stands for the private networks, is not enforced by this agent"},
+		{view.LDS, managerWith(`"internal_address_config": {"cidr_ranges": [{"address_prefix": "ten", "prefix_len": 8}]}`), hcm + ".internal_address_config.cidr_ranges[0]: ten/8 is no range"},
 		{view.LDS, managerWith(`"early_header_mutation_extensions": [{"name": "e", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
 			"mutations": [{"append": {"header": {"key": "a", "value": "b"}}}]}}]`), hcm + ".early_header_mutation_extensions[0].typed_config.mutations[0]" + no},
 		{view.LDS, strings.Replace(managerWith(""), "filters.http.router.v3.Router", "filters.http.fault.v3.HTTPFault", 1),
@@ -182,7 +181,6 @@ func TestRefusedByField(t *testing.T) {
 		{view.SRDS, `{"name": "x", "route_configuration_name": "r", "key": {"fragments": [{"string_key": "k"}, {"string_key": "l"}]}}`,
 			"scoped_route_configuration.key.fragments: more than one is not enforced by this agent"},
 
-		{view.RDS, actionWith(`"prefix_rewrite": "/x"`), route + ".route.prefix_rewrite" + no},
 		{view.RDS, actionWith(`"hash_policy": [{"filter_state": {"key": "k"}}]`), route + ".route.hash_policy[0].filter_state" + no},
 		{view.RDS, actionWith(`"request_mirror_policies": [{"cluster": "m"}]`), route + ".route.request_mirror_policies" + no},
 		{view.RDS, actionWith(`"timeout": "-1s"`), route + ".route.timeout: is negative"},
@@ -191,15 +189,12 @@ func TestRefusedByField(t *testing.T) {
 		{view.RDS, actionWith(`"retry_policy": {"retry_host_predicate": [{"name": "canary", "typed_config": {"@type": "type.googleapis.com/google.protobuf.Empty"}}]}`),
 			route + ".route.retry_policy.retry_host_predicate[0].typed_config: google.protobuf.Empty is not enforced by this agent"},
 		{view.RDS, actionWith(`"retry_policy": {"retry_priority": {"name": "p"}}`), route + ".route.retry_policy.retry_priority.typed_config: is missing"},
-		{view.RDS, routeWith(`{"match": {"prefix": "/"}, "redirect": {}}`), route + ".redirect" + no},
-		{view.RDS, routeWith(`{"match": {"prefix": "/", "case_sensitive": false}, "route": {"cluster": "c"}}`), route + ".match.case_sensitive: false is not enforced by this agent"},
 		{view.RDS, routeWith(`{"match": {"safe_regex": {"regex": "("}}, "route": {"cluster": "c"}}`), route + `.match.safe_regex.regex: "(" is no regular expression`},
 		{view.RDS, routeWith(`{"match": {"prefix": "/", "headers": [{"name": "h", "range_match": {"start": 1, "end": 2}}]}, "route": {"cluster": "c"}}`),
 			route + ".match.headers[0].range_match" + no},
 		{view.RDS, routeWith(`{"match": {"prefix": "/"}, "route": {"cluster_header": "h"}}`), route + ".route.cluster_header" + no},
 		{view.RDS, routeWith(`{"match": {"prefix": "/"}, "route": {"weighted_clusters": {"clusters": [{"name": "a", "weight": 0}]}}}`),
 			route + ".route.weighted_clusters.clusters: their weights make 0"},
-		{view.RDS, routeWith(`{"match": {"prefix": "/"}, "route": {"cluster": "c"}, "request_headers_to_remove": ["h"]}`), route + ".request_headers_to_remove" + no},
 		{view.RDS, `{"name": "x", "virtual_hosts": [{"name": "a", "domains": ["A.x"]}, {"name": "b", "domains": ["a.x"]}]}`,
 			`route_configuration.virtual_hosts[1].domains[0]: "a.x" is there twice`},
 		{view.RDS, `{"name": "x", "vhds": {"config_source": {"ads": {}}}}`, "route_configuration.vhds" + no},
@@ -245,7 +240,7 @@ func TestPlainEnvoyResources(t *testing.T) {
 	)
 	table := compile(t, in)
 	http := table.Listeners["x"].HTTP
-	if http.ServerHeader != "envoy" || !http.AddRequestID || !http.AddForwardedProto || !http.StripEnvoyHeaders || http.StreamIdleTimeout != 5*time.Minute {
+	if http.ServerHeader != "envoy" || !http.AddRequestID || !http.AddForwardedProto || http.StreamIdleTimeout != 5*time.Minute {
 		t.Errorf("defaults of a listener: %+v", http)
 	}
 	routes := http.Routes.Hosts[0].Routes

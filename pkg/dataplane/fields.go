@@ -328,8 +328,9 @@ func connectionManagerFields() fields {
 		"early_header_mutation_extensions": {"name": nil, "typed_config": {
 			"@envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation": {"mutations": early},
 		}},
-		"use_remote_address": nil, "internal_address_config": {"cidr_ranges": nil},
-		"generate_request_id": nil, "forward_client_cert_details": nil,
+		"use_remote_address": nil, "internal_address_config": {"cidr_ranges": nil}, "skip_xff_append": nil, "xff_num_trusted_hops": nil,
+		"scheme_header_transformation": {"scheme_to_overwrite": nil},
+		"generate_request_id":          nil, "preserve_external_request_id": nil, "forward_client_cert_details": nil,
 		"server_name": nil, "server_header_transformation": nil,
 		"normalize_path": nil, "merge_slashes": nil, "path_with_escaped_slashes_action": nil,
 		"stream_idle_timeout": nil, "request_timeout": nil,
@@ -341,10 +342,8 @@ func connectionManagerFields() fields {
 		"codec_type":                   nil,
 		"proxy_100_continue":           nil,
 	}.and(
-		"delayed_close_timeout",        // of half-closed connections
-		"drain_timeout",                // the agent has one of its own
-		"skip_xff_append",              // nothing is appended without use_remote_address, which is refused
-		"preserve_external_request_id", // likewise
+		"delayed_close_timeout", // of half-closed connections
+		"drain_timeout",         // the agent has one of its own
 	)
 }
 
@@ -358,33 +357,47 @@ func routeConfigurationFields() fields {
 	route := fields{
 		"name": nil,
 		"match": {
-			"prefix": nil, "path": nil, "safe_regex": regexFields(), "case_sensitive": nil, "headers": headerMatcherFields(), "grpc": {},
+			"prefix": nil, "path": nil, "safe_regex": regexFields(), "path_separated_prefix": nil, "case_sensitive": nil, "grpc": {},
+			"headers": headerMatcherFields(), "query_parameters": {"name": nil, "string_match": stringMatcherFields(), "present_match": nil},
 		},
-		"route":                          routeActionFields(),
+		"route": routeActionFields(),
+		"redirect": {
+			"https_redirect": nil, "scheme_redirect": nil, "host_redirect": nil, "port_redirect": nil, "path_redirect": nil, "prefix_rewrite": nil,
+			"regex_rewrite": rewriteFields(), "response_code": nil, "strip_query": nil,
+		},
 		"direct_response":                {"status": nil, "body": {"inline_string": nil, "inline_bytes": nil}},
 		"request_body_buffer_limit":      nil,
 		"per_request_buffer_limit_bytes": nil,
 		"typed_per_filter_config":        routeFilterFields(),
-		"request_headers_to_add":         headerOptionFields(), "response_headers_to_add": headerOptionFields(),
-	}.and("metadata", "stat_prefix", "decorator") // nothing is traced
+	}.edited().and("metadata", "stat_prefix", "decorator") // nothing is traced
 	return fields{
-		"name": nil, "ignore_port_in_host_matching": nil, "typed_per_filter_config": routeFilterFields(),
-		"request_headers_to_add": headerOptionFields(), "response_headers_to_add": headerOptionFields(),
+		"name": nil, "ignore_port_in_host_matching": nil, "typed_per_filter_config": routeFilterFields(), "most_specific_header_mutations_wins": nil,
 		"virtual_hosts": fields{
 			"name": nil, "domains": nil, "routes": route, "retry_policy": retryFields(), "hedge_policy": hedgeFields(),
 			"request_body_buffer_limit": nil, "per_request_buffer_limit_bytes": nil,
-			"typed_per_filter_config": routeFilterFields(), "request_headers_to_add": headerOptionFields(), "response_headers_to_add": headerOptionFields(),
+			"typed_per_filter_config":       routeFilterFields(),
 			"include_request_attempt_count": nil, "include_attempt_count_in_response": nil,
-		}.and("metadata"),
-	}.and("metadata", "validate_clusters", "max_direct_response_body_size_bytes", "most_specific_header_mutations_wins")
+		}.edited().and("metadata"),
+	}.edited().and("metadata", "validate_clusters", "max_direct_response_body_size_bytes")
 }
+
+// edited is f with the edits of headers that every level of routes may have.
+func (f fields) edited() fields {
+	f["request_headers_to_add"], f["response_headers_to_add"] = headerOptionFields(), headerOptionFields()
+	f["request_headers_to_remove"], f["response_headers_to_remove"] = nil, nil
+	return f
+}
+
+func rewriteFields() fields { return fields{"pattern": regexFields(), "substitution": nil} }
 
 func routeActionFields() fields {
 	return fields{
-		"cluster": nil, "weighted_clusters": {"clusters": {"name": nil, "weight": nil}, "total_weight": nil},
+		"cluster": nil, "weighted_clusters": fields{"clusters": {"name": nil, "weight": nil}, "total_weight": nil}.and("runtime_key_prefix"),
 		"timeout": nil, "idle_timeout": nil,
 		"max_stream_duration": {"max_stream_duration": nil, "grpc_timeout_header_max": nil},
-		"retry_policy":        retryFields(), "hedge_policy": hedgeFields(), "priority": nil, "host_rewrite_literal": nil,
+		"retry_policy":        retryFields(), "hedge_policy": hedgeFields(), "priority": nil,
+		"host_rewrite_literal": nil, "host_rewrite_header": nil, "host_rewrite_path_regex": rewriteFields(), "auto_host_rewrite": nil,
+		"append_x_forwarded_host": nil, "prefix_rewrite": nil, "regex_rewrite": rewriteFields(),
 		"hash_policy": {
 			"header": {"header_name": nil}, "connection_properties": {"source_ip": nil}, "query_parameter": {"name": nil}, "terminal": nil,
 			"cookie": {"name": nil, "ttl": nil, "path": nil, "attributes": {"name": nil, "value": nil}},

@@ -134,6 +134,15 @@ func (r *reader) headerEdits(path string, list []*corev3.HeaderValueOption) []He
 	return out
 }
 
+// levelEdits are the edits of one level of routes: what is removed, and then what is added. Path lacks its end.
+func (r *reader) levelEdits(path string, remove []string, add []*corev3.HeaderValueOption) []HeaderEdit {
+	var out []HeaderEdit
+	for i, name := range remove {
+		out = append(out, HeaderEdit{Name: r.headerName(indexed(path+"_to_remove", i), name), Action: RemoveHeader})
+	}
+	return append(out, r.headerEdits(path+"_to_add", add)...)
+}
+
 func (r *reader) headerEdit(path string, o *corev3.HeaderValueOption) HeaderEdit {
 	e := HeaderEdit{
 		Name:  r.headerName(path+".header.key", o.GetHeader().GetKey()),

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -88,13 +89,11 @@ func (r *reader) tcp(path string, t *tcpv3.TcpProxy) *TCP {
 func (r *reader) connectionManager(path string, m *hcmv3.HttpConnectionManager, p *listenerPiece) *HTTP {
 	common := m.GetCommonHttpProtocolOptions()
 	h := &HTTP{
-		StatPrefix:        m.GetStatPrefix(),
-		StreamIdleTimeout: orDuration(m.GetStreamIdleTimeout(), defaultStreamIdle),
-		RequestTimeout:    m.GetRequestTimeout().AsDuration(),
-		MaxStreamDuration: common.GetMaxStreamDuration().AsDuration(),
-		IdleTimeout:       orDuration(common.GetIdleTimeout(), time.Hour),
-		// Whoever calls is external to Envoy where no range is internal.
-		StripEnvoyHeaders:    true,
+		StatPrefix:           m.GetStatPrefix(),
+		StreamIdleTimeout:    orDuration(m.GetStreamIdleTimeout(), defaultStreamIdle),
+		RequestTimeout:       m.GetRequestTimeout().AsDuration(),
+		MaxStreamDuration:    common.GetMaxStreamDuration().AsDuration(),
+		IdleTimeout:          orDuration(common.GetIdleTimeout(), time.Hour),
 		AddForwardedProto:    true,
 		AddRequestID:         m.GetGenerateRequestId() == nil || m.GetGenerateRequestId().GetValue(),
 		MaxHeaders:           orValue(common.GetMaxHeadersCount(), defaultMaxHeaders),
@@ -103,6 +102,8 @@ func (r *reader) connectionManager(path string, m *hcmv3.HttpConnectionManager, 
 		Trailers:             m.GetHttpProtocolOptions().GetEnableTrailers(),
 		Proxy100:             m.GetProxy_100Continue(),
 		MaxConcurrentStreams: orValue(m.GetHttp2ProtocolOptions().GetMaxConcurrentStreams(), defaultStreams),
+		Scheme:               m.GetSchemeHeaderTransformation().GetSchemeToOverwrite(),
+		Trust:                r.trust(path, m),
 	}
 	r.routing(path, m, h, p)
 	r.refuse(path, m)
@@ -175,7 +176,6 @@ func (r *reader) refuse(path string, m *hcmv3.HttpConnectionManager) {
 		field   string
 		refused bool
 	}{
-		{"use_remote_address", m.GetUseRemoteAddress().GetValue()},
 		{"normalize_path", m.GetNormalizePath().GetValue()},
 		{"merge_slashes", m.GetMergeSlashes()},
 		{"codec_type", m.GetCodecType() > hcmv3.HttpConnectionManager_HTTP2 || m.GetCodecType() < 0},
@@ -186,22 +186,32 @@ func (r *reader) refuse(path string, m *hcmv3.HttpConnectionManager) {
 			r.notEnforced(path + "." + f.field)
 		}
 	}
-	for i, c := range m.GetInternalAddressConfig().GetCidrRanges() {
-		if c.GetAddressPrefix() != "255.255.255.255" || c.GetPrefixLen().GetValue() != 32 {
-			r.fault(fmt.Sprintf("%s.internal_address_config.cidr_ranges[%d]", path, i), "an internal range is not enforced by this agent")
+}
+
+func (r *reader) trust(path string, m *hcmv3.HttpConnectionManager) Trust {
+	internal := m.GetInternalAddressConfig()
+	t := Trust{
+		RemoteAddress: m.GetUseRemoteAddress().GetValue(), Hops: m.GetXffNumTrustedHops(), KeepForwarded: m.GetSkipXffAppend(),
+		KeepRequestID: m.GetPreserveExternalRequestId(), Private: internal != nil && len(internal.GetCidrRanges()) == 0,
+	}
+	for i, c := range internal.GetCidrRanges() {
+		address, err := netip.ParseAddr(c.GetAddressPrefix())
+		prefix := netip.PrefixFrom(address, int(c.GetPrefixLen().GetValue()))
+		if err != nil || !prefix.IsValid() {
+			r.fault(fmt.Sprintf("%s.internal_address_config.cidr_ranges[%d]", path, i), "%s/%d is no range", c.GetAddressPrefix(), c.GetPrefixLen().GetValue())
 		}
+		t.InternalRanges = append(t.InternalRanges, prefix.Masked())
 	}
-	if c := m.GetInternalAddressConfig(); c != nil && len(c.GetCidrRanges()) == 0 {
-		r.fault(path+".internal_address_config", "an empty one, which stands for the private networks, is not enforced by this agent")
-	}
+	return t
 }
 
 func (r *reader) serverHeader(path string, m *hcmv3.HttpConnectionManager, h *HTTP) {
 	switch m.GetServerHeaderTransformation() {
-	case hcmv3.HttpConnectionManager_OVERWRITE:
+	case hcmv3.HttpConnectionManager_OVERWRITE, hcmv3.HttpConnectionManager_APPEND_IF_ABSENT:
 		if h.ServerHeader = m.GetServerName(); h.ServerHeader == "" {
 			h.ServerHeader = defaultServer
 		}
+		h.KeepServer = m.GetServerHeaderTransformation() == hcmv3.HttpConnectionManager_APPEND_IF_ABSENT
 	case hcmv3.HttpConnectionManager_PASS_THROUGH:
 	default:
 		r.fault(path+".server_header_transformation", "%v is not enforced by this agent", m.GetServerHeaderTransformation())

@@ -77,6 +77,27 @@ func (r *reader) predicate(path string, m *commonv3.MatchPredicate) *resilience.
 	return nil
 }
 
+// queryMatches: without a specifier the parameter must be there.
+func (r *reader) queryMatches(path string, list []*routev3.QueryParameterMatcher) []resilience.HeaderMatch {
+	var out []resilience.HeaderMatch
+	for i, m := range list {
+		match := resilience.HeaderMatch{Name: m.GetName(), Kind: resilience.Present}
+		switch s := m.GetQueryParameterMatchSpecifier().(type) {
+		case nil:
+		case *routev3.QueryParameterMatcher_StringMatch:
+			r.stringMatch(indexed(path, i)+".string_match", s.StringMatch, &match)
+		case *routev3.QueryParameterMatcher_PresentMatch:
+			if !s.PresentMatch {
+				match.Kind = resilience.Absent
+			}
+		default:
+			r.notEnforced(indexed(path, i))
+		}
+		out = append(out, match)
+	}
+	return out
+}
+
 func (r *reader) stringMatch(path string, m *matcherv3.StringMatcher, out *resilience.HeaderMatch) {
 	out.IgnoreCase = m.GetIgnoreCase()
 	switch p := m.GetMatchPattern().(type) {

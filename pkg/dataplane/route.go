@@ -8,6 +8,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -38,21 +39,14 @@ func (r *reader) routeConfiguration(path string, c *routev3.RouteConfiguration) 
 	out := &RouteConfig{Name: c.GetName(), IgnorePort: c.GetIgnorePortInHostMatching()}
 	r.limits = nil
 	domains := make(map[string]bool)
-	around := surroundings{
-		filters: r.routeFilters(path, c.GetTypedPerFilterConfig(), nil),
-		request: r.headerEdits(path+".request_headers_to_add", c.GetRequestHeadersToAdd()), response: r.headerEdits(path+".response_headers_to_add", c.GetResponseHeadersToAdd()),
-	}
+	around := surroundings{outermost: c.GetMostSpecificHeaderMutationsWins()}.within(r, path, c)
 	for i, h := range c.GetVirtualHosts() {
 		at := fmt.Sprintf("%s.virtual_hosts[%d]", path, i)
 		host := &VirtualHost{
 			Name: h.GetName(), Retry: r.retry(at+".retry_policy", h.GetRetryPolicy()),
 			AttemptCount: h.GetIncludeRequestAttemptCount(), AttemptCountResponse: h.GetIncludeAttemptCountInResponse(),
 		}
-		inner := surroundings{
-			filters:  r.routeFilters(at, h.GetTypedPerFilterConfig(), around.filters),
-			request:  slices.Concat(r.headerEdits(at+".request_headers_to_add", h.GetRequestHeadersToAdd()), around.request),
-			response: slices.Concat(r.headerEdits(at+".response_headers_to_add", h.GetResponseHeadersToAdd()), around.response),
-		}
+		inner := around.within(r, at, h)
 		for j, d := range h.GetDomains() {
 			d = strings.ToLower(d)
 			if domains[d] {
@@ -81,23 +75,53 @@ func validDomain(d string) bool {
 // surroundings are what a route has from its virtual host and its configuration.
 type surroundings struct {
 	filters           map[string]RouteFilter
-	request, response []HeaderEdit // the innermost first, as Envoy does them
+	request, response [][]HeaderEdit // in the order of their doing
+	outermost         bool           // first; else the innermost
+}
+
+// edited is what has header edits and filters of its own.
+type edited interface {
+	GetTypedPerFilterConfig() map[string]*anypb.Any
+	GetRequestHeadersToAdd() []*corev3.HeaderValueOption
+	GetRequestHeadersToRemove() []string
+	GetResponseHeadersToAdd() []*corev3.HeaderValueOption
+	GetResponseHeadersToRemove() []string
+}
+
+// within are the surroundings of what is in m, which is itself in s.
+func (s surroundings) within(r *reader, path string, m edited) surroundings {
+	s.filters = r.routeFilters(path, m.GetTypedPerFilterConfig(), s.filters)
+	s.request = s.with(s.request, r.levelEdits(path+".request_headers", m.GetRequestHeadersToRemove(), m.GetRequestHeadersToAdd()))
+	s.response = s.with(s.response, r.levelEdits(path+".response_headers", m.GetResponseHeadersToRemove(), m.GetResponseHeadersToAdd()))
+	return s
+}
+
+func (s surroundings) with(levels [][]HeaderEdit, level []HeaderEdit) [][]HeaderEdit {
+	switch {
+	case len(level) == 0:
+		return levels
+	case s.outermost:
+		return slices.Concat(levels, [][]HeaderEdit{level})
+	}
+	return slices.Concat([][]HeaderEdit{level}, levels)
 }
 
 func (r *reader) route(path string, route *routev3.Route, host *routev3.VirtualHost, around surroundings) *Route {
+	around = around.within(r, path, route)
 	out := &Route{
-		Name: route.GetName(), Filters: r.routeFilters(path, route.GetTypedPerFilterConfig(), around.filters),
-		Request:  slices.Concat(r.headerEdits(path+".request_headers_to_add", route.GetRequestHeadersToAdd()), around.request),
-		Response: slices.Concat(r.headerEdits(path+".response_headers_to_add", route.GetResponseHeadersToAdd()), around.response),
-		Metadata: stringsOf(route.GetMetadata()),
+		Name: route.GetName(), Filters: around.filters, Request: around.request, Response: around.response, Metadata: stringsOf(route.GetMetadata()),
 	}
 	r.match(path+".match", route.GetMatch(), out)
 	out.BufferLimit = r.bufferLimit(path, host, route)
 	switch a := route.GetAction().(type) {
 	case *routev3.Route_Route:
 		r.action(path+".route", a.Route, host, out)
+		out.Rewrite = r.pathRewrite(path+".route", a.Route, route.GetMatch())
+		out.HostRewrite = r.hostRewrite(path+".route", a.Route)
 	case *routev3.Route_DirectResponse:
 		out.Direct = direct(a.DirectResponse)
+	case *routev3.Route_Redirect:
+		out.Direct = r.redirect(path+".redirect", a.Redirect, route.GetMatch())
 	default:
 		r.fault(path, "has no action that this agent enforces")
 	}
@@ -132,12 +156,13 @@ func (r *reader) match(path string, m *routev3.RouteMatch, out *Route) {
 		}
 	case *routev3.RouteMatch_SafeRegex:
 		out.Path.Regex = r.regex(path+".safe_regex", p.SafeRegex)
+	case *routev3.RouteMatch_PathSeparatedPrefix:
+		out.Path.Segments = p.PathSeparatedPrefix
 	default:
 		r.fault(path, "has no path that this agent matches")
 	}
-	if c := m.GetCaseSensitive(); c != nil && !c.GetValue() {
-		r.fault(path+".case_sensitive", "false is not enforced by this agent")
-	}
+	out.Path.IgnoreCase = m.GetCaseSensitive() != nil && !m.GetCaseSensitive().GetValue()
+	out.Query = r.queryMatches(path+".query_parameters", m.GetQueryParameters())
 	out.Headers = r.headerMatches(path+".headers", m.GetHeaders())
 	out.GRPC = m.GetGrpc() != nil
 }
@@ -182,7 +207,6 @@ func (r *reader) action(path string, a *routev3.RouteAction, host *routev3.Virtu
 		hedge = host.GetHedgePolicy()
 	}
 	out.HedgeOnPerTryTimeout = hedge.GetHedgeOnPerTryTimeout()
-	out.HostRewrite = a.GetHostRewriteLiteral()
 	out.Hash = r.hashPolicies(path+".hash_policy", a.GetHashPolicy())
 	var ok bool
 	if out.Priority, ok = priority(a.GetPriority()); !ok {

@@ -39,7 +39,10 @@ type HTTP struct {
 	Websocket         bool
 	SuppressEnvoy     bool   // no x-envoy-* headers are added
 	ServerHeader      string // "" passes the upstream's through
-	StripEnvoyHeaders bool   // the application's x-envoy-* request headers are dropped
+	KeepServer        bool   // the upstream's wins over ServerHeader
+	StripEnvoyHeaders bool   // all x-envoy-* request headers of the application are dropped, whoever it is
+	Trust             Trust
+	Scheme            string // that requests are said to have come by; "": they came by
 
 	KeepCertOfMutual     bool          // x-forwarded-client-cert of a caller with a certificate is passed on, whatever DropHeaders says
 	DropHeaders          []string      // request headers that are dropped on arrival, lower case
@@ -57,6 +60,16 @@ type HTTP struct {
 	Filters     []HTTPFilter  // before the router, in their order
 	Replies     []ReplyMapper // of answers of the agent's own; the first that matches
 	ReplyFormat *BodyFormat   // where no mapper has one; nil: the text itself
+}
+
+// Trust says who a request is from, and so whether it is internal: what it says in x-envoy-* is heeded then.
+type Trust struct {
+	RemoteAddress  bool   // it is from who connects, unless hops are trusted; else from whom the last of x-forwarded-for says
+	Hops           uint32 // that many at the end of x-forwarded-for are trusted
+	KeepForwarded  bool   // x-forwarded-for is not added to
+	KeepRequestID  bool   // the x-request-id of external requests, where it is from who connects
+	Private        bool   // private addresses are internal
+	InternalRanges []netip.Prefix
 }
 
 // TCP is a TCP proxy to one cluster.
@@ -90,7 +103,8 @@ type Route struct {
 	Name    string
 	Path    PathMatch
 	Headers []resilience.HeaderMatch
-	GRPC    bool // matches gRPC requests only
+	Query   []resilience.HeaderMatch // of its parameters, of which the first of a name counts, as it was sent
+	GRPC    bool                     // matches gRPC requests only
 
 	Cluster  string // "" where Direct or Weighted is set
 	Weighted []WeightedCluster
@@ -104,12 +118,13 @@ type Route struct {
 	HedgeOnPerTryTimeout bool
 	Priority             resilience.Priority
 	BufferLimit          uint32 // of a request's body kept for retries; 0: the default
-	HostRewrite          string
+	HostRewrite          HostRewrite
+	Rewrite              *PathRewrite // nil: the path goes on as it is
 	Hash                 []HashPolicy // what clusters that balance by hash go by
 
 	Filters  map[string]RouteFilter // by name; what its virtual host and its configuration say is in it. nil: nothing is said
-	Request  []HeaderEdit           // before the host is asked, with those of what is around the route
-	Response []HeaderEdit           // of every answer, likewise
+	Request  [][]HeaderEdit         // before the host is asked: the route's, its virtual host's and its configuration's, in the order of their doing
+	Response [][]HeaderEdit         // of every answer, likewise
 	Metadata map[MetadataKey]string // the strings of its metadata
 }
 
@@ -133,10 +148,28 @@ type CookieAttribute struct{ Name, Value string }
 // MetadataKey finds a value in the metadata of a route.
 type MetadataKey struct{ Filter, Key string }
 
-// PathMatch matches a path. Exactly one field is set; Prefix "/" matches every path.
+// PathMatch matches a path without its query. Exactly one field beside IgnoreCase is set; Prefix "/" matches every path.
 type PathMatch struct {
 	Prefix, Exact string
-	Regex         func(string) bool // of the path without its query, anchored
+	Segments      string            // a prefix after which the path ends or has a slash
+	Regex         func(string) bool // anchored
+	IgnoreCase    bool              // of all but Regex
+}
+
+// PathRewrite changes a path, and not its query. Exactly one of With and Change is set.
+type PathRewrite struct {
+	With   string              // what the path that was matched is replaced by
+	Cut    int                 // the length of what was matched; -1: all
+	Change func(string) string // of the path without its query
+}
+
+// HostRewrite is the host that is asked for in place of the request's. At most one of Literal, Header, Path and Auto is set.
+type HostRewrite struct {
+	Literal string
+	Header  string              // its value, unless it has none; canonical
+	Path    func(string) string // made of the path without its query
+	Auto    bool                // the hostname of the endpoint, where it has one
+	Tell    bool                // x-forwarded-host says what it was
 }
 
 // WeightedCluster takes Weight of the sum of all weights.
@@ -147,8 +180,17 @@ type WeightedCluster struct {
 
 // DirectResponse answers without an upstream.
 type DirectResponse struct {
-	Status int
-	Body   string
+	Status   int
+	Body     string
+	Redirect *Redirect // nil: to where the request was for, where the status has a location
+}
+
+// Redirect says how a location differs from the request's URL; what is "" does not.
+type Redirect struct {
+	Scheme, Host, Port string
+	Path               string       // with or without a query, which then replaces the request's
+	Rewrite            *PathRewrite // where there is no Path; nil: none
+	StripQuery         bool
 }
 
 // Cluster is an upstream service.

@@ -49,6 +49,7 @@ type Call struct {
 	cluster string                 // of the route, whether there is one or not
 	target  *target                // nil where no host is asked
 	grpc    bool
+	hedged  bool // an attempt whose per-try timeout has passed goes on
 
 	steps    []step  // filters that have a part in it
 	early    *Answer // of one of them; nil: the router is asked
@@ -88,9 +89,30 @@ func (e *Engine) Begin(ctx context.Context, l *dataplane.HTTP, r *Request) *Call
 	}
 	c.retry.choose(c.target.config, c.route, c.host)
 	c.times.configure(c.route, l, c.retry.policy, r)
-	c.edit(r.Header, c.route.Request, nil)
+	c.hedged = c.route.HedgeOnPerTryTimeout
+	if r.Internal {
+		c.consume()
+	}
+	c.depart()
 	c.retry.begin(r)
+	if r.Internal && c.ExpectedTimeout() > 0 {
+		delete(r.Header, "X-Envoy-Expected-Rq-Timeout-Ms") // it gets its own
+	}
 	return c
+}
+
+// consume takes the application's headers for the router. Those of timeouts are taken already, and those of retries are taken later.
+func (c *Call) consume() {
+	h := c.req.Header
+	switch h.Get("X-Envoy-Hedge-On-Per-Try-Timeout") {
+	case "true":
+		c.hedged = true
+	case "false":
+		c.hedged = false
+	}
+	for _, name := range [...]string{"X-Envoy-Hedge-On-Per-Try-Timeout", "X-Envoy-Upstream-Rq-Timeout-Alt-Response", "X-Envoy-Upstream-Alt-Stat-Name"} {
+		delete(h, name)
+	}
 }
 
 // BufferLimit is how much of the body to keep for retries, in bytes; without retries nothing.
@@ -104,14 +126,6 @@ func (c *Call) BufferLimit() int {
 		return int(c.http.BufferLimit)
 	}
 	return defaultBuffer
-}
-
-// HostRewrite is the host that the upstream sees; "" leaves it.
-func (c *Call) HostRewrite() string {
-	if c.route == nil {
-		return ""
-	}
-	return c.route.HostRewrite
 }
 
 // CountsAttempts reports whether hosts are told which attempt they get.
@@ -265,16 +279,6 @@ func (c *Call) refuse() (Answer, bool) {
 	return Answer{}, false
 }
 
-// direct answers as the route says. What is created or is elsewhere has a place, which is here.
-func (c *Call) direct() Answer {
-	d := c.route.Direct
-	r := &reply{status: d.Status, grpc: -1, body: d.Body, details: "direct_response"}
-	if d.Status == http.StatusCreated || d.Status/100 == 3 {
-		r.extra = append(r.extra, Field{"Location", c.req.Scheme + "://" + c.req.Authority + c.req.Path})
-	}
-	return c.local(r)
-}
-
 // fail is an answer of our own that counts as the cluster's. Details are Envoy's words for why.
 func (c *Call) fail(status int, body string, flags Flags, details string) Answer {
 	if c.target != nil {
@@ -421,7 +425,7 @@ func (c *Call) accept(up Upstream, res Result) Answer {
 // dress adds to the header of a host's response what its route and the filters say. A reply takes its place.
 func (c *Call) dress(res Result) *reply {
 	if len(c.route.Response) > 0 {
-		c.edit(res.Header, c.route.Response, &reply{status: res.Status, details: c.details})
+		c.editLevels(res.Header, c.route.Response, &reply{status: res.Status, details: c.details})
 	}
 	if c.host.AttemptCountResponse {
 		res.Header[attemptCount] = []string{strconv.Itoa(c.last.Number)}

@@ -257,7 +257,7 @@ func TestResponsesAndRepliesPassTheFilters(t *testing.T) {
 			{Name: "first", Filter: &dataplane.HeaderMutation{Response: []dataplane.HeaderEdit{add("first")}}},
 			{Name: "second", Filter: &dataplane.HeaderMutation{Response: []dataplane.HeaderEdit{add("second")}}},
 		}
-		w.route.Response = []dataplane.HeaderEdit{add("route")}
+		w.route.Response = [][]dataplane.HeaderEdit{{add("route")}}
 	})
 	h := http.Header{}
 	up := &hosts{act: func(context.Context, *engine.Attempt) engine.Result {

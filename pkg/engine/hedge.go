@@ -8,7 +8,7 @@ import (
 )
 
 // hedges reports whether an attempt whose per-try timeout has passed goes on beside the next.
-func (c *Call) hedges() bool { return c.route.HedgeOnPerTryTimeout && c.times.perTry > 0 }
+func (c *Call) hedges() bool { return c.hedged && c.times.perTry > 0 }
 
 // race is a call whose attempts run beside each other. Its fields belong to the goroutine of Do.
 type race struct {

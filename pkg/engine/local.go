@@ -19,6 +19,8 @@ type reply struct {
 	extra   []Field
 	edits   []dataplane.HeaderEdit
 	direct  bool // no filter sees it
+
+	location string // "" none
 }
 
 // local makes a reply the call's answer.
@@ -26,8 +28,13 @@ func (c *Call) local(r *reply) Answer {
 	c.flags |= r.flags
 	c.details = r.details
 	h := http.Header{}
+	if r.location != "" {
+		h["Location"] = []string{r.location}
+	}
 	if c.route != nil {
-		c.edit(h, c.route.Response, r)
+		early := *r
+		early.status = 0 // it is not known yet
+		c.editLevels(h, c.route.Response, &early)
 	}
 	if c.attempts > 0 && !c.outer && c.host.AttemptCountResponse {
 		h[attemptCount] = []string{strconv.Itoa(c.attempts)}
@@ -69,7 +76,9 @@ func (c *Call) form(r *reply, h http.Header) *LocalReply {
 		} else if now := h.Get("Content-Type"); now == "" || r.body != said && now == before {
 			h["Content-Type"] = []string{kind}
 		}
-		h["Content-Length"] = []string{strconv.Itoa(len(r.body))}
+		if r.body != "" || c.req.Method != http.MethodHead {
+			h["Content-Length"] = []string{strconv.Itoa(len(r.body))}
+		}
 		return &LocalReply{Status: r.status, Header: h, Body: r.body}
 	}
 	h["Content-Type"] = []string{"application/grpc"}

@@ -14,8 +14,8 @@ type Request struct {
 	Scheme            string // "http" or "https"
 	Path              string // with its query
 	Header            http.Header
-	Internal          bool   // its x-envoy-* headers are to be heeded
-	Remote            string // who sends it, as "ip:port"; "" not known
+	Internal          bool   // it may have x-envoy-* headers, which are to be heeded
+	Remote            string // who it is from, as "ip:port"; "" not known
 	HTTP2             bool   // it can be reset without its connection
 
 	pseudo [1]string
@@ -34,6 +34,15 @@ func (r *Request) Get(name string) []string {
 		r.pseudo[0] = r.Scheme
 	default:
 		return r.Header[http.CanonicalHeaderKey(name)]
+	}
+	return r.pseudo[:]
+}
+
+// parameter returns the first value of a parameter of the query. The slice is good until the next call.
+func (r *Request) parameter(name string) []string {
+	var ok bool
+	if r.pseudo[0], ok = queryValue(r.Path, name); !ok {
+		return nil
 	}
 	return r.pseudo[:]
 }
@@ -121,16 +130,7 @@ func domainRank(domain, host string) int {
 }
 
 func matches(route *dataplane.Route, r *Request) bool {
-	path, _, _ := strings.Cut(r.Path, "?")
-	switch p := &route.Path; {
-	case p.Regex != nil && !p.Regex(path):
-		return false
-	case p.Exact != "" && p.Exact != path:
-		return false
-	case p.Prefix != "" && !strings.HasPrefix(r.Path, p.Prefix):
-		return false
-	}
-	if route.GRPC && !r.grpc() {
+	if !matchesPath(&route.Path, pathOf(r.Path)) || route.GRPC && !r.grpc() {
 		return false
 	}
 	for i := range route.Headers {
@@ -138,7 +138,38 @@ func matches(route *dataplane.Route, r *Request) bool {
 			return false
 		}
 	}
+	for i := range route.Query {
+		if !route.Query[i].Matches(r.parameter) {
+			return false
+		}
+	}
 	return true
+}
+
+// pathOf is a path without its query.
+func pathOf(path string) string {
+	path, _, _ = strings.Cut(path, "?")
+	return path
+}
+
+func matchesPath(m *dataplane.PathMatch, path string) bool {
+	switch {
+	case m.Regex != nil:
+		return m.Regex(path)
+	case m.Exact != "":
+		return m.Exact == path || m.IgnoreCase && strings.EqualFold(m.Exact, path)
+	case m.Segments != "":
+		n := len(m.Segments)
+		return begins(path, m.Segments, m.IgnoreCase) && (len(path) == n || path[n] == '/')
+	}
+	return begins(path, m.Prefix, m.IgnoreCase)
+}
+
+func begins(s, prefix string, ignoreCase bool) bool {
+	if !ignoreCase {
+		return strings.HasPrefix(s, prefix)
+	}
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
 // choose is the cluster of a request by the weights of its route.

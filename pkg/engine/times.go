@@ -64,10 +64,12 @@ func (t *times) configure(route *dataplane.Route, l *dataplane.HTTP, policy *res
 	if r.Internal {
 		t.global = milliseconds(r, "x-envoy-upstream-rq-timeout-ms", t.global)
 	}
-	if t.untimed = !t.any(); policy == nil {
+	if t.untimed = !t.any(); policy == nil && !r.Internal {
 		return
 	}
-	t.perTry, t.perTryIdle = policy.PerTryTimeout, policy.PerTryIdleTimeout
+	if policy != nil {
+		t.perTry, t.perTryIdle = policy.PerTryTimeout, policy.PerTryIdleTimeout
+	}
 	if r.Internal {
 		t.perTry = milliseconds(r, "x-envoy-upstream-rq-per-try-timeout-ms", t.perTry)
 	}

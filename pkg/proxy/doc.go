@@ -7,7 +7,7 @@
 //
 //   - refusal and arrive make the request what the listener's configuration says: what is refused before any route is looked up, which
 //     headers are dropped, added and trusted.
-//   - engine.Begin finds the route. The call's BufferLimit, HostRewrite and ExpectedTimeout say what of the request is kept and sent.
+//   - engine.Begin finds the route. The request is then what hosts see; the call's BufferLimit and ExpectedTimeout say what of the request is kept and sent.
 //   - An engine.Upstream of its own makes the attempts. Its Try takes a connection from the lane of the attempt's host (pools.of, then
 //     lane.h1 or lane.h2), which asks the attempt's Queue, Unqueue and Admit; it gives it back with pool.put or pool.discard.
 //   - call.Complete says that the request has come as a whole, call.Progress that something has moved, call.Commit that the application

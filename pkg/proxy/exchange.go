@@ -34,7 +34,7 @@ type exchange struct {
 	release func(reuse bool)
 }
 
-// outgoing is what is sent. It does not change while attempts are made.
+// outgoing is what is sent. Of it only host and header change, where each attempt has the name of its host.
 type outgoing struct {
 	method, target, host string
 	authority            string      // that the application asked for; host may be another
@@ -62,6 +62,7 @@ func (x *exchange) Try(ctx context.Context, a *engine.Attempt) engine.Result {
 		x.body.start() // also while the attempt waits for a connection
 	}
 	x.number = a.Number
+	x.host, x.header = a.AutoHost(x.host, x.header) // it stays so for the attempts after this one, as with Envoy
 	l := a.Host.Pool().(*pools).of(a.Config, serverName(a.Config, x.authority))
 	for range 3 { // a host that goes on changing its mind can't be spoken to
 		try := x.try1

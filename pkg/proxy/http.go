@@ -24,14 +24,11 @@ func (l *listener) serve(w http.ResponseWriter, r *http.Request) {
 		l.refused(begun, r, no)
 		return
 	}
-	arrive(r, config)
+	req := arrive(r, config)
 	l.stats.Request(r.ProtoMajor)
-	call := l.server.engine.Begin(r.Context(), config, &engine.Request{
-		Method: r.Method, Authority: r.Host, Path: r.RequestURI, Header: r.Header,
-		Scheme: schemeOf(r), Internal: !config.StripEnvoyHeaders, Remote: r.RemoteAddr, HTTP2: r.ProtoMajor == 2,
-	})
+	call := l.server.engine.Begin(r.Context(), config, req)
 	var before early
-	x := newExchange(w, r, config, call, &before)
+	x := newExchange(w, r, req, config, call, &before)
 	answer := l.ask(call, r, x)
 	before.end()
 	f := flow{l: l, w: w, r: r, call: call, x: x, config: config}
@@ -55,8 +52,8 @@ func (l *listener) ask(call *engine.Call, r *http.Request, x *exchange) engine.A
 	return call.Do(r.Context(), x)
 }
 
-// arrive makes the request what the listener says: absolute targets become paths, headers that it drops are gone.
-func arrive(r *http.Request, config *dataplane.HTTP) {
+// arrive makes the request what the listener says, and what the engine looks at: absolute targets become paths, headers that it drops are gone.
+func arrive(r *http.Request, config *dataplane.HTTP) *engine.Request {
 	if !strings.HasPrefix(r.RequestURI, "/") && r.RequestURI != "*" {
 		target := r.URL.RequestURI()
 		if !strings.HasPrefix(target, "/") {
@@ -73,20 +70,36 @@ func arrive(r *http.Request, config *dataplane.HTTP) {
 			r.Header.Del(name)
 		}
 	}
-	if config.AddForwardedProto && r.Header["X-Forwarded-Proto"] == nil {
-		r.Header["X-Forwarded-Proto"] = []string{schemeOf(r)}
-	}
-	if config.AddRequestID && r.Header["X-Request-Id"] == nil {
-		r.Header["X-Request-Id"] = []string{rand.Text()}
-	}
-	if !config.StripEnvoyHeaders {
-		return
-	}
-	for name := range r.Header {
-		if strings.HasPrefix(name, "X-Envoy-") {
-			delete(r.Header, name)
+	if config.StripEnvoyHeaders {
+		for name := range r.Header {
+			if strings.HasPrefix(name, envoyPrefix) {
+				delete(r.Header, name)
+			}
 		}
 	}
+	from := originOf(r, &config.Trust)
+	from.forward(r, config)
+	heeded := from.tell(r.Header)
+	if config.AddRequestID && (r.Header["X-Request-Id"] == nil || from.edge && !config.Trust.KeepRequestID) {
+		r.Header["X-Request-Id"] = []string{rand.Text()}
+	}
+	return &engine.Request{
+		Method: r.Method, Authority: r.Host, Path: r.RequestURI, Header: r.Header,
+		Scheme: schemeSaid(r, config), Internal: heeded, Remote: from.remote, HTTP2: r.ProtoMajor == 2,
+	}
+}
+
+// schemeSaid is the scheme that r is said to have.
+func schemeSaid(r *http.Request, config *dataplane.HTTP) string {
+	if config.Scheme != "" {
+		return config.Scheme
+	}
+	if r.ProtoMajor == 1 && config.AddForwardedProto {
+		if said := r.Header.Get("X-Forwarded-Proto"); strings.EqualFold(said, "http") || strings.EqualFold(said, "https") {
+			return said
+		}
+	}
+	return schemeOf(r)
 }
 
 // schemeOf is how r came.
@@ -97,13 +110,10 @@ func schemeOf(r *http.Request) string {
 	return "http"
 }
 
-// originalHost tells a host what it was called before a route gave it another name.
-const originalHost = "X-Envoy-Original-Host"
-
-// newExchange makes the upstream side of r.
-func newExchange(w http.ResponseWriter, r *http.Request, config *dataplane.HTTP, call *engine.Call, before *early) *exchange {
-	x := &exchange{outgoing: outgoing{method: r.Method, target: r.RequestURI, host: r.Host, length: r.ContentLength, trailer: r.Trailer}}
-	x.authority, x.scheme, x.http2 = r.Host, schemeOf(r), r.ProtoMajor == 2
+// newExchange makes the upstream side of r, which is req on its way.
+func newExchange(w http.ResponseWriter, r *http.Request, req *engine.Request, config *dataplane.HTTP, call *engine.Call, before *early) *exchange {
+	x := &exchange{outgoing: outgoing{method: r.Method, target: req.Path, host: req.Authority, length: r.ContentLength, trailer: r.Trailer}}
+	x.authority, x.scheme, x.http2 = r.Host, req.Scheme, r.ProtoMajor == 2
 	x.expected = call.ExpectedTimeout
 	x.announced = slices.Collect(maps.Keys(r.Trailer))
 	x.trailers = r.ProtoMajor == 2 || config.Trailers
@@ -116,12 +126,6 @@ func newExchange(w http.ResponseWriter, r *http.Request, config *dataplane.HTTP,
 	}
 	x.header.Del("Expect")
 	x.header.Del("Content-Length")
-	if rewritten := call.HostRewrite(); rewritten != "" {
-		x.host = rewritten
-		if !config.SuppressEnvoy {
-			x.header[originalHost] = []string{r.Host}
-		}
-	}
 	if x.expect && !config.Proxy100 {
 		w.WriteHeader(http.StatusContinue)
 		x.expect = false
@@ -271,9 +275,10 @@ func (f *flow) respond(a engine.Answer) error {
 		delete(resp.Header, name)
 	}
 	copyHeader(h, resp.Header)
-	if f.config.ServerHeader != "" {
+	if f.config.ServerHeader != "" && !(f.config.KeepServer && h["Server"] != nil) {
 		h["Server"] = []string{f.config.ServerHeader}
 	}
+	f.identify(h)
 	if took, ok := f.call.ServiceTime(); ok && f.x.upgrade == "" {
 		h[serviceTime] = []string{strconv.FormatInt(took.Milliseconds(), 10)}
 	}
@@ -309,6 +314,13 @@ func (f *flow) respond(a engine.Answer) error {
 		}
 	}
 	return nil
+}
+
+// identify tells a caller that may ask for it what the request is called.
+func (f *flow) identify(h http.Header) {
+	if id := f.r.Header["X-Request-Id"]; id != nil && f.r.Header["X-Envoy-Force-Trace"] != nil {
+		h["X-Request-Id"] = id
+	}
 }
 
 // last reports whether the answer is the last one of its connection: as the agent goes (HTTP/2 then says GOAWAY), or as the rest of
@@ -358,6 +370,7 @@ func (f *flow) local(reply *engine.LocalReply) {
 	h := f.w.Header()
 	clear(h)
 	copyHeader(h, reply.Header)
+	f.identify(h)
 	if f.config.ServerHeader != "" {
 		h["Server"] = []string{f.config.ServerHeader}
 	}
