@@ -189,6 +189,8 @@ func TestRefusedByField(t *testing.T) {
 		{view.RDS, actionWith(`"retry_policy": {"retry_host_predicate": [{"name": "canary", "typed_config": {"@type": "type.googleapis.com/google.protobuf.Empty"}}]}`),
 			route + ".route.retry_policy.retry_host_predicate[0].typed_config: google.protobuf.Empty is not enforced by this agent"},
 		{view.RDS, actionWith(`"retry_policy": {"retry_priority": {"name": "p"}}`), route + ".route.retry_policy.retry_priority.typed_config: is missing"},
+		{view.RDS, actionWith(`"regex_rewrite": {"pattern": {"regex": "a"}, "substitution": "\\1"}`), route + `.route.regex_rewrite.substitution: "\\1" is none for its pattern`},
+		{view.RDS, routeWith(`{"match": {"prefix": "/", "runtime_fraction": {"default_value": {"numerator": 1}}}, "route": {"cluster": "c"}}`), route + ".match.runtime_fraction" + no},
 		{view.RDS, routeWith(`{"match": {"safe_regex": {"regex": "("}}, "route": {"cluster": "c"}}`), route + `.match.safe_regex.regex: "(" is no regular expression`},
 		{view.RDS, routeWith(`{"match": {"prefix": "/", "headers": [{"name": "h", "range_match": {"start": 1, "end": 2}}]}, "route": {"cluster": "c"}}`),
 			route + ".match.headers[0].range_match" + no},
