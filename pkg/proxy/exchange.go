@@ -31,6 +31,7 @@ type exchange struct {
 	trailed bool           // trailers of resp are passed on
 	reader  *bodyReader    // of the last Try; nil without a body
 	resp    *http.Response // of the last Try
+	in      *bufio.Reader  // that resp's body comes from; nil over HTTP/2
 	release func(reuse bool)
 }
 
@@ -104,7 +105,7 @@ func (x *exchange) try1(ctx context.Context, a *engine.Attempt, l *lane) (res en
 		finish(false)
 		return engine.Result{Failure: x.failure(failureOf(ctx, err))}, false
 	}
-	x.resp = resp
+	x.resp, x.in = resp, c.in
 	x.release = func(reuse bool) { finish(reuse && !resp.Close && resp.StatusCode != http.StatusSwitchingProtocols) }
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		resp.Body = &tunnel{c: c, stop: stop}
@@ -149,11 +150,16 @@ func (x *exchange) Drop() {
 		return
 	}
 	whole := false
-	if n := x.resp.ContentLength; n >= 0 && n <= 4<<10 && x.resp.ProtoMajor == 1 {
+	if n := x.resp.ContentLength; n >= 0 && x.in != nil && n <= int64(x.in.Buffered()) {
 		_, err := io.CopyN(io.Discard, x.resp.Body, n)
 		whole = err == nil
 	}
 	x.end(whole)
+}
+
+// headAlone reports whether the response's head has come, and nothing of the body that follows.
+func (x *exchange) headAlone() bool {
+	return x.resp.Body != http.NoBody && (x.in == nil || x.in.Buffered() == 0)
 }
 
 // end gives the connection back, or ends it where the response was not read to its end.

@@ -297,7 +297,7 @@ func (x *exchange) try2(ctx context.Context, a *engine.Attempt, l *lane) (res en
 		return engine.Result{Failure: engine.ProtocolError}, false
 	}
 	x.trailed = true
-	x.resp, x.release = resp, func(bool) { x.closeReader() }
+	x.resp, x.in, x.release = resp, nil, func(bool) { x.closeReader() }
 	return engine.Result{Status: resp.StatusCode, Header: resp.Header}, false
 }
 

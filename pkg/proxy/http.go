@@ -329,12 +329,12 @@ func (f *flow) last() bool {
 	return f.l.ends() || f.x.upgrade != "" || f.x.body != nil && f.r.ProtoMajor == 1 && !f.x.body.whole()
 }
 
-// copy flushes whatever has come, unless the end of a body of known length comes with it.
+// copy flushes whatever has come, the head before a body that has not, unless the end of a body of known length comes with it.
 func (f *flow) copy(resp *http.Response) error {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	flusher := http.NewResponseController(f.w)
-	if resp.ContentLength < 0 {
+	if resp.ContentLength < 0 || f.x.headAlone() {
 		if err := flusher.Flush(); err != nil {
 			return err
 		}
