@@ -18,11 +18,12 @@ import (
 // scenario is one policy, how the hosts behave, and what is sent. Its name is that of the service under test.
 type scenario struct {
 	name      string
-	protocol  string   // of the service; "" is http
-	policy    []string // sections
-	hosts     int      // that answer; 0 is one, unless some refuse
-	refusing  int      // further hosts that refuse connections
-	onlyHTTP1 bool     // the hosts speak no HTTP/2
+	protocol  string      // of the service; "" is http
+	policy    []string    // sections
+	hosts     int         // that answer; 0 is one, unless some refuse
+	refusing  int         // further hosts that refuse connections
+	onlyHTTP1 bool        // the hosts speak no HTTP/2
+	framed    *framedHost // they speak HTTP/2 frame by frame
 	script    []behaviour
 	byHost    [][]behaviour
 	frames    *framed       // in place of hosts that have a script
@@ -62,7 +63,7 @@ func allTrials() []*trial {
 			sc.hosts = 1
 		}
 		for n := range sc.mutations() + 1 {
-			trials = append(trials, &trial{scenario: sc, service: sc.nameOf(n), mutant: n, up: &upstream{script: sc.script, byHost: sc.byHost, checks: sc.checks}})
+			trials = append(trials, &trial{scenario: sc, service: sc.nameOf(n), mutant: n, up: &upstream{script: sc.script, byHost: sc.byHost, checks: sc.checks, framed: sc.framed}})
 		}
 	}
 	return trials

@@ -28,7 +28,7 @@ func allScenarios() []*scenario {
 	return slices.Concat(
 		transparency(), timeouts(), retryConditions(), retryRules(), limits(), detectors(), ejections(),
 		rawRoutes(), rawPaths(), rawOrigins(), rawTimeouts(), rawRetries(), rawHedges(), rawFilters(), rawBalance(), rawChecks(),
-		rawGRPC(), rawMatches(), rawTCP(), rawWire(), rawOutliers(), rawFrames(),
+		rawGRPC(), rawMatches(), rawTCP(), rawWire(), rawOutliers(), rawFrames(), rawPeers(),
 	)
 }
 

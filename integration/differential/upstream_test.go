@@ -24,6 +24,7 @@ type behaviour struct {
 	stall   bool          // the head and half of the body, and then nothing
 	slow    time.Duration // before the second half of the body
 	early   []int         // informational responses before it
+	frames  frames        // of a host that speaks frame by frame; nil: 200
 	trailer map[string]string
 	echo    bool // the body is the request's, after that of the answer
 }
@@ -49,7 +50,8 @@ type upstream struct {
 	byHost  [][]behaviour // the same by host; wins over script
 	checks  [][]behaviour // of health checks, by host: first of all until the first request, then one after the other
 	hosts   []string      // addresses
-	servers []*http.Server
+	servers []io.Closer
+	framed  *framedHost // how hosts behave that speak frame by frame; nil: they don't
 
 	mu    sync.Mutex
 	sides map[string]*arrivals
@@ -62,6 +64,7 @@ type arrivals struct {
 	warm    []int
 	checked [][]time.Time // when each host was, since the first request
 	active  int
+	conns   int           // of hosts that speak frame by frame
 	release chan struct{} // closed when held requests are to be answered
 }
 
@@ -79,10 +82,15 @@ func (u *upstream) start(n, m int, http2 bool) error {
 		if err != nil {
 			return err
 		}
+		u.hosts = append(u.hosts, l.Addr().String())
+		if u.framed != nil {
+			u.servers = append(u.servers, l)
+			go u.acceptFramed(l) // ends with stop
+			continue
+		}
 		server := &http.Server{Protocols: protocols, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { u.serve(i, w, r) })}
 		go func() { _ = server.Serve(l) }() // ends with stop
 		u.servers = append(u.servers, server)
-		u.hosts = append(u.hosts, l.Addr().String())
 	}
 	for range m {
 		address, err := refusing()

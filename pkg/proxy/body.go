@@ -64,6 +64,21 @@ func (b *body) start() {
 	}
 }
 
+// lead starts the body, and has it taken beside its readers from the beginning. A reader that waits for the application itself can't be
+// closed, and net/http waits for those of HTTP/2.
+func (b *body) lead() {
+	b.start()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err != nil || b.stopped || b.pumped {
+		return
+	}
+	b.pumped = true
+	if b.late.Stop() {
+		go b.pump()
+	}
+}
+
 // pump takes the rest of the body, in place of the readers. It ends when the body does, or after stop once its read returns.
 func (b *body) pump() {
 	b.mu.Lock()

@@ -291,7 +291,7 @@ func (x *exchange) try2(ctx context.Context, a *engine.Attempt, l *lane) (res en
 		x.closeReader()
 		return engine.Result{Failure: x.failure(failureOf2(ctx, err))}, false
 	}
-	if !a.Config.TakesHeaders(lines(resp.Header)) {
+	if !a.Config.TakesHeaders(lines(resp.Header)) || ofOneConnection(resp.Header) {
 		_ = resp.Body.Close()
 		x.closeReader()
 		return engine.Result{Failure: engine.ProtocolError}, false
@@ -299,6 +299,16 @@ func (x *exchange) try2(ctx context.Context, a *engine.Attempt, l *lane) (res en
 	x.trailed = true
 	x.resp, x.in, x.release = resp, nil, func(bool) { x.closeReader() }
 	return engine.Result{Status: resp.StatusCode, Header: resp.Header}, false
+}
+
+// ofOneConnection reports whether h has what HTTP/2 forbids.
+func ofOneConnection(h http.Header) bool {
+	for _, name := range hopByHop {
+		if name != "Trailer" && name != "Te" && h[name] != nil {
+			return true
+		}
+	}
+	return false
 }
 
 func (x *exchange) request2(ctx context.Context) *http.Request {
@@ -332,7 +342,7 @@ func (x *exchange) request2(ctx context.Context) *http.Request {
 		}
 		x.reader = x.body.open()
 		req.Body = &trailing{x.reader, req.Trailer, x.trailer}
-		x.body.start()
+		x.body.lead()
 	}
 	return req
 }
@@ -368,6 +378,8 @@ const (
 	refusedStream = 7
 )
 
+// failureOf2 says what an error of an exchange means. net/http has no more than words for some. A host that says GOAWAY refuses the
+// streams that it doesn't count; one that closes its connection after that may have seen the others.
 func failureOf2(ctx context.Context, err error) engine.Failure {
 	var stream streamError
 	switch {
@@ -377,7 +389,7 @@ func failureOf2(ctx context.Context, err error) engine.Failure {
 		return engine.RefusedStream
 	case errors.As(err, &stream) && stream.Code == protocolError:
 		return engine.ProtocolError
-	case errors.As(err, &stream):
+	case errors.As(err, &stream), strings.Contains(err.Error(), "header list larger than"):
 		return engine.RemoteReset
 	case strings.HasPrefix(err.Error(), "connection error: "), strings.Contains(err.Error(), "frame too large"), strings.Contains(err.Error(), "frame payload"):
 		return engine.ProtocolError

@@ -65,7 +65,7 @@ func newFixture(t testing.TB, change func(*fixture), hosts ...string) *fixture {
 		Clusters:  map[string]*dataplane.Cluster{f.cluster.Name: f.cluster},
 		Listeners: map[string]*dataplane.Listener{"outbound": {Name: "outbound", Address: netip.MustParseAddrPort("127.0.0.1:0"), HTTP: f.http}},
 	}
-	f.engine = engine.New(engine.Options{NewPool: proxy.Pools(proxy.TCP), Rand: rand.Uint64})
+	f.engine = engine.New(engine.Options{NewPool: proxy.Pools(proxy.TCP), NewProber: proxy.Probers(proxy.TCP), Rand: rand.Uint64})
 	f.server = proxy.NewServer(proxy.Options{
 		Engine: f.engine, Log: io.Discard, Access: f.access,
 		Listen: func(address string) (net.Listener, error) { return net.Listen("tcp", address) },

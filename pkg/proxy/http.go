@@ -285,6 +285,9 @@ func (f *flow) respond(a engine.Answer) error {
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // not to be guessed
 	}
+	if _, ok := h["Content-Length"]; !ok && f.r.ProtoMajor == 2 {
+		h["Content-Length"] = nil // nor is 0 to be said where the host has not
+	}
 	if f.last() {
 		h["Connection"] = []string{"close"}
 	}
@@ -376,6 +379,9 @@ func (f *flow) local(reply *engine.LocalReply) {
 	}
 	if reply.Body == "" && h["Content-Type"] == nil {
 		h["Content-Type"] = nil
+	}
+	if reply.Body == "" && f.r.ProtoMajor == 2 {
+		h["Content-Length"] = nil // as Envoy's codec
 	}
 	if f.last() {
 		h["Connection"] = []string{"close"}

@@ -34,16 +34,20 @@ func Probers(dial Dial) func(*engine.Host, *dataplane.Cluster, *dataplane.Health
 			}
 			return h.Pool().(*pools).of(cluster, "").secure(ctx, c, cluster, nil)
 		}
+		scheme := "http"
+		if cluster.TLS != nil {
+			scheme = "https"
+		}
 		switch {
 		case check.TCP != nil:
 			return &tcpProber{connect: connect, check: check}
 		case check.GRPC != nil:
 			p := &grpcProber{check: check.GRPC, timeout: strconv.FormatInt(check.Timeout.Milliseconds(), 10) + "m"}
-			p.client = client{connect: connect, http2: true, reuse: check.Reuse, host: cmp.Or(called, check.GRPC.Authority, cluster.Name)}
+			p.client = client{connect: connect, scheme: scheme, http2: true, reuse: check.Reuse, host: cmp.Or(called, check.GRPC.Authority, cluster.Name)}
 			return p
 		}
 		return &httpProber{check: check.HTTP, client: client{
-			connect: connect, http2: check.HTTP.HTTP2, reuse: check.Reuse, host: cmp.Or(called, check.HTTP.Host, cluster.Name),
+			connect: connect, scheme: scheme, http2: check.HTTP.HTTP2, reuse: check.Reuse, host: cmp.Or(called, check.HTTP.Host, cluster.Name),
 		}}
 	}
 }
@@ -51,7 +55,7 @@ func Probers(dial Dial) func(*engine.Host, *dataplane.Cluster, *dataplane.Health
 // client sends one request at a time over one connection, and opens another where that has ended.
 type client struct {
 	connect      func(context.Context) (net.Conn, error)
-	host         string
+	scheme, host string
 	http2, reuse bool
 	conn         *http.ClientConn // nil: none is open
 }
@@ -78,7 +82,7 @@ func (c *client) exchange(ctx context.Context, method, path string, header http.
 	if err != nil {
 		return nil, nil, err
 	}
-	req.URL.Opaque, req.URL.Host, req.Host, req.Header = path, c.host, c.host, header
+	req.URL.Scheme, req.URL.Opaque, req.URL.Host, req.Host, req.Header = c.scheme, path, c.host, c.host, header
 	switch {
 	case c.http2 && len(body) > 0:
 		req.ContentLength = -1 // Envoy says none

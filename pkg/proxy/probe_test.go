@@ -2,6 +2,8 @@ package proxy_test
 
 import (
 	"context"
+	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -15,6 +17,7 @@ import (
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/breakwater-mesh/breakwater/internal/testkit/pki"
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
 	"github.com/breakwater-mesh/breakwater/pkg/engine"
 	"github.com/breakwater-mesh/breakwater/pkg/proxy"
@@ -184,5 +187,44 @@ func TestTCPChecks(t *testing.T) {
 	p, _ := checker(t, "127.0.0.1:1", &dataplane.HealthCheck{TCP: &dataplane.TCPCheck{}})
 	if got := probe(t, p); got.Result != resilience.CheckNetwork {
 		t.Errorf("a host that refuses: %+v", got)
+	}
+}
+
+// TestChecksOfATLSClusterAreMadeOverTLS and say so: a host of HTTP/2 goes by what :scheme says.
+func TestChecksOfATLSClusterAreMadeOverTLS(t *testing.T) {
+	authority := pki.NewAuthority(t)
+	for _, http2 := range []bool{false, true} {
+		saw := make(chan string, 1)
+		s := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			select {
+			case saw <- fmt.Sprint(r.Method, " ", r.Host, " ", r.RequestURI, " ", r.Proto, " secure: ", r.TLS != nil):
+			default: // nobody looks any more
+			}
+		}))
+		s.TLS, s.EnableHTTP2 = &tls.Config{Certificates: []tls.Certificate{authority.Issue(t, "x").TLS(t)}}, true
+		s.StartTLS()
+		t.Cleanup(s.Close)
+		f := newFixture(t, func(f *fixture) {
+			f.cluster.TLS = trusting(authority)
+			f.cluster.TLS.ALPN = []string{"http/1.1"}
+			if http2 {
+				f.cluster.TLS.ALPN = []string{"h2"}
+			}
+			f.cluster.Checks = []*dataplane.HealthCheck{{
+				Check: resilience.Check{Timeout: patience, Interval: time.Minute, HealthyEdge: time.Minute, Unhealthy: time.Minute, UnhealthyEdge: time.Minute,
+					NoTraffic: time.Minute, NoTrafficHealthy: time.Minute, UnhealthyThreshold: 1, HealthyThreshold: 1},
+				HTTP: &dataplane.HTTPCheck{Method: "GET", Path: "/up", Host: "checked", HTTP2: http2, Expected: []dataplane.StatusRange{{Start: 200, End: 201}}},
+			}}
+		}, s.Listener.Addr().String())
+		want := map[bool]string{false: "GET checked /up HTTP/1.1 secure: true", true: "GET checked /up HTTP/2.0 secure: true"}[http2]
+		select {
+		case got := <-saw:
+			if got != want {
+				t.Errorf("the host saw %q, want %q", got, want)
+			}
+		case <-time.After(patience):
+			t.Error("no check came")
+		}
+		eventually(t, "the host passes", func() bool { return f.stat("health_check.success") > 0 })
 	}
 }

@@ -70,8 +70,11 @@ func (no refusal) answer(w http.ResponseWriter, r *http.Request, config *datapla
 	if config.ServerHeader != "" {
 		h["Server"] = []string{config.ServerHeader}
 	}
-	if r.ProtoMajor == 1 {
+	switch {
+	case r.ProtoMajor == 1:
 		h["Connection"] = []string{"close"}
+	case no.body == "":
+		h["Content-Length"] = nil
 	}
 	w.WriteHeader(no.status)
 	if r.Method != http.MethodHead {
