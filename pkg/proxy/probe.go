@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -43,13 +44,23 @@ func Probers(dial Dial) func(*engine.Host, *dataplane.Cluster, *dataplane.Health
 			return &tcpProber{connect: connect, check: check}
 		case check.GRPC != nil:
 			p := &grpcProber{check: check.GRPC, timeout: strconv.FormatInt(check.Timeout.Milliseconds(), 10) + "m"}
-			p.client = client{connect: connect, scheme: scheme, http2: true, reuse: check.Reuse, host: cmp.Or(called, check.GRPC.Authority, cluster.Name)}
+			p.client = client{connect: connect, scheme: scheme, http2: true, reuse: check.Reuse, host: cmp.Or(called, check.GRPC.Authority, hostOf(cluster.Name))}
 			return p
 		}
 		return &httpProber{check: check.HTTP, client: client{
-			connect: connect, scheme: scheme, http2: check.HTTP.HTTP2, reuse: check.Reuse, host: cmp.Or(called, check.HTTP.Host, cluster.Name),
+			connect: connect, scheme: scheme, http2: check.HTTP.HTTP2, reuse: check.Reuse, host: cmp.Or(called, check.HTTP.Host, hostOf(cluster.Name)),
 		}}
 	}
+}
+
+// hostOf is a cluster's name as a host: net/http sends none that has other letters, such as the "/" of "shop/payments".
+func hostOf(cluster string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '.' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+			return r
+		}
+		return '-'
+	}, cluster)
 }
 
 // client sends one request at a time over one connection, and opens another where that has ended.

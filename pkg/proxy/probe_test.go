@@ -32,7 +32,7 @@ func checker(t *testing.T, address string, check *dataplane.HealthCheck) (engine
 		dials.Add(1)
 		return proxy.TCP(ctx, address)
 	}
-	p := proxy.Probers(dial)(&engine.Host{CheckAddress: netip.MustParseAddrPort(address)}, &dataplane.Cluster{Name: "payments"}, check)
+	p := proxy.Probers(dial)(&engine.Host{CheckAddress: netip.MustParseAddrPort(address)}, &dataplane.Cluster{Name: "shop/payments|v2"}, check)
 	t.Cleanup(func() { _ = p.Close() })
 	return p, &dials
 }
@@ -97,7 +97,7 @@ func TestHTTPChecks(t *testing.T) {
 				t.Errorf("%s, HTTP/2 %v: %d connections for two checks, want 1", tt.path, http2, n)
 			}
 			seen := last.Load()
-			if seen.Method != "OPTIONS" || seen.Host != "payments" || seen.RequestURI != tt.path+"?a=%41" || seen.UserAgent() != "Envoy/HC" || seen.Header.Get("X-A") != "b" || len(seen.Header)-len(seen.Header["Content-Length"]) != 2 {
+			if seen.Method != "OPTIONS" || seen.Host != "shop-payments-v2" || seen.RequestURI != tt.path+"?a=%41" || seen.UserAgent() != "Envoy/HC" || seen.Header.Get("X-A") != "b" || len(seen.Header)-len(seen.Header["Content-Length"]) != 2 {
 				t.Errorf("the host saw %s %s %s %v", seen.Method, seen.Host, seen.RequestURI, seen.Header)
 			}
 		}
