@@ -3,8 +3,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -18,10 +16,6 @@ func main() {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	if err := agent.Command(os.Stderr).ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "breakwater-agent:", err)
-		if errors.As(err, new(settings.UsageError)) {
-			os.Exit(2)
-		}
-		os.Exit(1)
+		os.Exit(settings.Fail(os.Stderr, "breakwater-agent", err))
 	}
 }

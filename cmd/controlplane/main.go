@@ -3,8 +3,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -17,10 +15,6 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := controlplane.Command(os.Stderr).ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "breakwater:", err)
-		if errors.As(err, new(settings.UsageError)) {
-			os.Exit(2)
-		}
-		os.Exit(1)
+		os.Exit(settings.Fail(os.Stderr, "breakwater", err))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -16,33 +17,53 @@ import (
 type page struct {
 	path, what string
 	serve      http.HandlerFunc
+	formats    []string // that ?format= may ask for; nil: the page has one, and takes none
 }
 
 // pages are what the admin port answers beside what every program's does. Those of Envoy's names have Envoy's shape.
 func (a *agent) pages() []page {
 	return []page{
-		{"/readyz", "whether requests are served as configured, else 503 with the reason; where the configuration is from", a.serveReady},
-		{"/ready", "the same in Envoy's words: LIVE", a.serveLive},
-		{"/status", "our own account: configuration (source, age), control plane, last rejection, listeners", a.serveStatus},
-		{"/outliers", "ejected hosts: since when, until when, why; how full the limits are (format=json)", a.serveOutliers},
-		{"/registration", "the leased endpoint of --advertise", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, a.registered()) }},
-		{"/stats", "statistics by Envoy's names (filter=REGEX, usedonly, format=text|json|prometheus)", a.serveStats},
-		{"/stats/prometheus", "the same as format=prometheus", a.serveStats},
-		{"/clusters", "hosts of each cluster (format=json, filter=REGEX)", a.serveClusters},
-		{"/config_dump", "what is in force (include_eds, name_regex=REGEX)", a.serveConfig},
-		{"/listeners", "where requests are accepted (format=json)", a.serveListeners},
-		{"/runtime", "the runtime layers", a.serveRuntime},
-		{"/server_info", "version, state, uptime, node", a.serveInfo},
-		{"/memory", "what the process holds, in bytes", a.serveMemory},
+		{"/readyz", "whether requests are served as configured, else 503 with the reason; where the configuration is from", a.serveReady, nil},
+		{"/ready", "the same in Envoy's words: LIVE", a.serveLive, nil},
+		{"/status", "our own account: configuration (source, age), control plane, last rejection, listeners", a.serveStatus, nil},
+		{"/outliers", "ejected hosts: since when, until when, why; how full the limits are (format=json)", a.serveOutliers, []string{"json", "text"}},
+		{"/registration", "the leased endpoint of --advertise", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, a.registered()) }, nil},
+		{"/stats", "statistics by Envoy's names (filter=REGEX, usedonly, format=text|json|prometheus)", a.serveStats, []string{"json", "prometheus", "text"}},
+		{"/stats/prometheus", "the same as format=prometheus", a.serveStats, nil},
+		{"/clusters", "hosts of each cluster (format=json, filter=REGEX)", a.serveClusters, []string{"json", "text"}},
+		{"/config_dump", "what is in force (include_eds, name_regex=REGEX)", a.serveConfig, nil},
+		{"/listeners", "where requests are accepted (format=json)", a.serveListeners, []string{"json", "text"}},
+		{"/runtime", "the runtime layers", a.serveRuntime, nil},
+		{"/server_info", "version, state, uptime, node", a.serveInfo, nil},
+		{"/memory", "what the process holds, in bytes", a.serveMemory, nil},
 	}
+}
+
+// answer serves the page to who only reads, with a query that it understands.
+func (p page) answer(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "this page is only read: use GET", http.StatusMethodNotAllowed)
+		return
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		http.Error(w, "the query can't be read: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	if format := query.Get("format"); format != "" && p.formats != nil && !slices.Contains(p.formats, format) {
+		http.Error(w, fmt.Sprintf("usage: %s?format=(%s)\n", p.path, strings.Join(p.formats, "|")), http.StatusBadRequest)
+		return
+	}
+	p.serve(w, r)
 }
 
 // basics are the pages that every program has.
 var basics = []page{
-	{"/healthz", "200 as long as the process answers", nil},
-	{"/version", "the version", nil},
-	{"/debug/pprof/", "profiles", nil},
-	{"/help", "this list", nil},
+	{"/healthz", "200 as long as the process answers", nil, nil},
+	{"/version", "the version", nil, nil},
+	{"/debug/pprof/", "profiles", nil, nil},
+	{"/help", "this list", nil, nil},
 }
 
 // admin answers as Envoy's admin port does, as far as tools look.
@@ -50,9 +71,9 @@ func (a *agent) admin() http.Handler {
 	mux := http.NewServeMux()
 	admin.Basics(mux)
 	for _, p := range a.pages() {
-		mux.HandleFunc("GET "+p.path, p.serve)
+		mux.HandleFunc(p.path, p.answer)
 	}
-	mux.HandleFunc("GET /help", a.serveHelp)
+	mux.HandleFunc("/help", page{path: "/help", serve: a.serveHelp}.answer)
 	mux.HandleFunc("GET /{$}", a.serveHelp)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotFound)

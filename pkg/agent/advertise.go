@@ -2,11 +2,11 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -62,10 +62,7 @@ var fieldFlags = []struct{ field, flag string }{
 // validate is everything that is wrong, by flag, for an agent of that id.
 func (c *Advertise) validate(nodeID string, xds []string) (faults []error) {
 	if c.Address == "" {
-		if c.Check != "" || len(c.API) > 0 {
-			faults = append(faults, errors.New("--api, --advertise-check: mean nothing without --advertise"))
-		}
-		return faults
+		return c.alone()
 	}
 	spec, err := c.spec()
 	if err != nil {
@@ -89,15 +86,49 @@ func (c *Advertise) validate(nodeID string, xds []string) (faults []error) {
 	if c.Interval < 100*time.Millisecond || c.Interval > c.Lease {
 		faults = append(faults, fmt.Errorf("--advertise-interval %v: must lie between 100ms and --advertise-lease", c.Interval))
 	}
+	if faults := append(faults, c.checkAPI()...); len(faults) > 0 {
+		return faults
+	}
 	servers, err := c.servers(xds)
 	if err != nil {
-		faults = append(faults, err)
+		return []error{err}
 	}
 	for _, server := range servers {
 		if cl, err := client.New(server); err != nil {
 			faults = append(faults, fmt.Errorf("--api: %w", err))
 		} else {
 			cl.Close()
+		}
+	}
+	return faults
+}
+
+// alone names the settings that say how to advertise where nothing is advertised.
+func (c *Advertise) alone() (faults []error) {
+	is := defaultAdvertise()
+	for _, set := range []struct {
+		flag  string
+		given bool
+	}{
+		{"--api", len(c.API) > 0}, {"--advertise-check", c.Check != ""}, {"--advertise-interval", c.Interval != is.Interval}, {"--advertise-lease", c.Lease != is.Lease},
+		{"--advertise-locality", c.Locality != ""}, {"--advertise-weight", c.Weight != 0}, {"--advertise-labels", len(c.Labels) > 0},
+	} {
+		if set.given {
+			faults = append(faults, fmt.Errorf("%s: means nothing without --advertise", set.flag))
+		}
+	}
+	return faults
+}
+
+// checkAPI takes URLs with a host, and the sockets of servers on this host.
+func (c *Advertise) checkAPI() (faults []error) {
+	for _, server := range c.API {
+		u, err := url.Parse(server)
+		switch {
+		case err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && (u.Port() == "" || isPort(u.Port(), 1)):
+		case strings.HasPrefix(server, "unix:/"):
+		default:
+			faults = append(faults, fmt.Errorf("--api %q: want http://HOST:PORT, https://HOST:PORT or unix:/PATH", server))
 		}
 	}
 	return faults
@@ -111,7 +142,7 @@ func (c *Advertise) servers(xds []string) ([]string, error) {
 	var list []string
 	for _, address := range xds {
 		host, _, err := net.SplitHostPort(address)
-		if err != nil || strings.HasPrefix(address, "unix:") {
+		if err != nil {
 			return nil, fmt.Errorf("--api: must be given, as --xds %s has no host", address)
 		}
 		list = append(list, "http://"+net.JoinHostPort(host, apiPort))
@@ -177,12 +208,14 @@ func (a *agent) advertise(ctx context.Context) {
 	if a.registrar == nil {
 		return
 	}
-	if err := a.registrar.Run(ctx); err != nil {
+	left, err := a.registrar.Run(ctx)
+	switch {
+	case err != nil:
 		a.log.Warn("the endpoint could not be taken out: callers use it until its lease has run out", "error", err)
-		return
+	case left:
+		a.log.Info("the endpoint is taken out; waiting for callers to hear of it", "for", propagation)
+		time.Sleep(propagation)
 	}
-	a.log.Info("the endpoint is taken out; waiting for callers to hear of it", "for", propagation)
-	time.Sleep(propagation)
 }
 
 // registered is how the application's registration stands; nil where it is not advertised.

@@ -86,6 +86,8 @@ func TestWithoutAControlPlane(t *testing.T) {
 		"/clusters?filter=(": "400 filter", "/config_dump": "200 {\n \"configs\": [", "/config_dump?mask=x": "400 mask is not supported",
 		"/config_dump?name_regex=(": "400 name_regex", "/stats/prometheus?filter=live": "200 # TYPE envoy_server_live gauge\nenvoy_server_live{} 1\n",
 		"/stats?usedonly&filter=(server.live|update)": "200 server.live: 1\n", "/listeners": "200 ", "/listeners?format=json": "200 {",
+		"/stats?format=json&a=%zz": "400 the query can't be read", "/clusters?format=x": "400 usage: /clusters?format=(json|text)", "/outliers?format=x": "400 usage",
+		"/listeners?format=x": "400 usage", "/clusters?format=text": "200 ", "/stats?filter=save_failures": "200 config.save_failures: 0\n",
 		"/runtime": "200 {", "/server_info": "200 {\n \"node\"", "/memory": "200 {\n \"allocated\": \"", "/status": "200 {\n \"version\"",
 		"/outliers": "200 CLUSTER", "/outliers?format=json": "200 {\n \"ejected\": []", "/help": "200 admin commands are:", "/": "200 admin commands",
 		"/nothing": "404 invalid path. admin commands are:", "/version": "200 ", "/debug/pprof/cmdline": "200 ",
@@ -93,6 +95,13 @@ func TestWithoutAControlPlane(t *testing.T) {
 		status, body := get(path)
 		if got := fmt.Sprint(status, " ", body); !strings.HasPrefix(got, want) {
 			t.Errorf("%s: %d %s, want %s", path, status, body, want)
+		}
+	}
+	for _, path := range []string{"/stats", "/readyz", "/config_dump", "/help"} {
+		if resp, err := client.Post("http://"+c.ListenAdmin+path, "", nil); err != nil || resp.StatusCode != http.StatusMethodNotAllowed {
+			t.Errorf("POST %s: %v %v, want 405", path, resp, err)
+		} else {
+			resp.Body.Close()
 		}
 	}
 	request, err := http.NewRequest("GET", "http://"+c.ListenAdmin+"/stats", nil)

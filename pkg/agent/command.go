@@ -33,7 +33,7 @@ SIGTERM lets requests under way finish and ends the agent, a second one ends it 
 		Example: `  breakwater-agent --xds 127.0.0.1:18000 --namespace shop --service orders --node-id orders-1
   bwctl bootstrap agent --xds 127.0.0.1:18000 -n shop --service orders --node-id orders-1 > agent.yaml
   breakwater-agent --config agent.yaml --check && breakwater-agent --config agent.yaml`,
-		Args:          cobra.NoArgs,
+		Args:          func(_ *cobra.Command, args []string) error { return settings.NoArguments(args) },
 		Version:       telemetry.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -26,7 +26,7 @@ func command(t *testing.T, args ...string) (string, error) {
 
 func TestTheBootstrapIsASettingsFile(t *testing.T) {
 	text, err := bootstrap.Agent(bootstrap.Options{
-		XDS: []string{"127.0.0.1:18000", "[::1]:18000"}, Namespace: "shop", Service: "orders", NodeID: `orders "1"`, StateDir: t.TempDir(),
+		XDS: []string{"127.0.0.1:18000", "[::1]:18000"}, Namespace: "shop", Service: "orders", NodeID: `orders-"1"`, StateDir: t.TempDir(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -48,6 +48,7 @@ func TestUsageErrors(t *testing.T) {
 	for want, args := range map[string][]string{
 		"--xds: must be given\n--service: must be given": nil,
 		"--log-level":                                 {"--xds", "127.0.0.1:1", "--service", "orders", "--log-level", "loud"},
+		`unknown argument "now"`:                      {"--xds", "127.0.0.1:1", "--service", "orders", "now"},
 		"unknown flag: --nonsense":                    {"--nonsense"},
 		"agent.yaml:2: xdss: unknown setting":         {"--config", file},
 		"--drain-timeout 0s: must be more than 0":     {"--xds", "127.0.0.1:1", "--service", "orders", "--drain-timeout", "0s"},

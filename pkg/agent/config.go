@@ -1,9 +1,6 @@
 package agent
 
 import (
-	"errors"
-	"fmt"
-	"net/netip"
 	"os"
 	"time"
 
@@ -27,6 +24,7 @@ type Config struct {
 	Service, Namespace string // of the application beside the agent
 	ListenAdmin        string
 	ListenOutbound     string        // where applications call; an ip:port, or "none"
+	InsecureListen     bool          // allows ListenOutbound beyond loopback, where nothing guards it
 	Relay              string        // where local xDS clients are served; "": nowhere
 	StateDir           string        // of the last known good configuration; "": none is kept
 	DrainDelay         time.Duration // from "not ready" to no more new connections
@@ -67,8 +65,9 @@ func (c *Config) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.Namespace, "namespace", c.Namespace, "namespace of the service")
 	fs.StringVar(&c.ListenAdmin, "listen-admin", c.ListenAdmin, "address for statistics and health")
 	fs.StringVar(&c.ListenOutbound, "listen-outbound", c.ListenOutbound, "address that applications call, as IP:PORT; none beside a proxy that uses --relay")
+	fs.BoolVar(&c.InsecureListen, "insecure-listen", c.InsecureListen, "allow --listen-outbound beyond loopback though there is neither TLS nor authentication")
 	fs.StringVar(&c.Relay, "relay", c.Relay, "address where a local Envoy or gRPC program gets its xDS, as HOST:PORT on loopback or unix:PATH")
-	fs.StringVar(&c.StateDir, "state-dir", c.StateDir, "directory of the last known good configuration")
+	fs.StringVar(&c.StateDir, "state-dir", c.StateDir, "directory of the last known good configuration; '' keeps none")
 	fs.DurationVar(&c.DrainDelay, "drain-delay", c.DrainDelay, "how long at an orderly stop new connections are still accepted, for those who watch /readyz to go elsewhere")
 	fs.DurationVar(&c.DrainTimeout, "drain-timeout", c.DrainTimeout, "how long requests under way may take at an orderly stop")
 	fs.StringVar(&c.AccessLog, "access-log", c.AccessLog, "write a JSON line for every request to this file, or to the standard output for - or stdout")
@@ -79,29 +78,3 @@ func (c *Config) Flags(fs *pflag.FlagSet) {
 
 // nodeCluster is the caller, as the control plane reads it from the node's cluster.
 func (c *Config) nodeCluster() string { return c.Service + "." + c.Namespace }
-
-// Validate checks what can be checked before anything opens. Its error names every flag that is wrong.
-func (c *Config) Validate() error {
-	var faults []error
-	if len(c.XDS) == 0 {
-		faults = append(faults, errors.New("--xds: must be given"))
-	}
-	for _, required := range []struct{ flag, value string }{{"--service", c.Service}, {"--namespace", c.Namespace}, {"--node-id", c.NodeID}} {
-		if required.value == "" && (!c.relayOnly() || c.Advertise.Address != "") {
-			faults = append(faults, fmt.Errorf("%s: must be given", required.flag))
-		}
-	}
-	if address, err := netip.ParseAddrPort(c.ListenOutbound); (err != nil || address.Port() == 0) && !c.relayOnly() {
-		faults = append(faults, fmt.Errorf("--listen-outbound %s: want IP:PORT, or none with --relay", c.ListenOutbound))
-	}
-	faults = append(faults, onLoopback("--listen-admin", c.ListenAdmin), c.checkRelay())
-	faults = append(faults, c.validateTLS()...)
-	if c.DrainDelay < 0 {
-		faults = append(faults, fmt.Errorf("--drain-delay %v: must be 0 or more", c.DrainDelay))
-	}
-	if c.DrainTimeout <= 0 {
-		faults = append(faults, fmt.Errorf("--drain-timeout %v: must be more than 0", c.DrainTimeout))
-	}
-	faults = append(faults, c.Advertise.validate(c.NodeID, c.XDS)...)
-	return errors.Join(faults...)
-}

@@ -40,9 +40,9 @@ func (c *Config) checkRelay() error {
 
 // onLoopback checks the address of a port that nothing guards.
 func onLoopback(flag, address string) error {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Errorf("%s %s: want HOST:PORT", flag, address)
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || !isPort(port, 0) {
+		return fmt.Errorf("%s %s: want HOST:PORT with a port up to 65535", flag, address)
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return fmt.Errorf("%s %s: only loopback, as nothing guards it", flag, address)

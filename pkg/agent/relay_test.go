@@ -73,7 +73,7 @@ func TestRelayAlone(t *testing.T) {
 	c := valid(t)
 	c.ListenOutbound, c.Service, c.Relay = "none", "", "unix:"+socket
 	get, stop := started(t, c)
-	if got := get("/readyz"); !strings.HasPrefix(got, "200") {
+	if got := get("/readyz"); got != "200 OK ready: relaying\n" {
 		t.Errorf("readyz: %s", got)
 	}
 	if got := get("/stats?filter=relay"); !strings.Contains(got, "relay.streams: 0") {

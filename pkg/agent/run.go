@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -53,7 +55,7 @@ type agent struct {
 	resources dataplane.Resources // of table
 	table     *dataplane.Table    // in force; nil before the first
 	stamps    map[view.ID]stamp   // of resources; replaced, never changed
-	missing   bool                // a listener of table is not open
+	closed    error               // which listeners of table are not open, and why; nil: all are
 }
 
 // Run serves until ctx ends, then lets requests under way finish. Where it returns nil, nothing of it runs any more.
@@ -155,7 +157,7 @@ func (a *agent) run(ctx context.Context, port, relayPort net.Listener) error {
 	}
 	does(func() { a.reopen(ctx) })
 	does(func() { a.onSignals(ctx) })
-	does(func() { a.notify(ctx, port.Addr().String()) })
+	does(func() { a.notify(ctx, drained, port.Addr().String()) })
 	context.AfterFunc(ctx, func() { // at once, whatever else takes its time
 		a.draining.Store(true)
 		a.server.Drain()
@@ -168,7 +170,9 @@ func (a *agent) run(ctx context.Context, port, relayPort net.Listener) error {
 		return admin.Close()
 	})
 	a.log.Info("started", "admin", port.Addr().String(), "control plane", a.config.XDS, "service", a.config.Service, "namespace", a.config.Namespace)
-	return group.Wait()
+	err := group.Wait()
+	a.log.Info("stopped")
+	return err
 }
 
 // onSignals reopens the access log as its rotation asks. Without a log the signals do nothing.
@@ -192,9 +196,24 @@ func (a *agent) onSignals(ctx context.Context) {
 func (a *agent) drain() {
 	a.log.Info("draining", "delay", a.config.DrainDelay, "at most", a.config.DrainTimeout)
 	time.Sleep(a.config.DrainDelay)
-	ctx, cancel := context.WithTimeout(context.Background(), a.config.DrainTimeout)
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	end := time.AfterFunc(a.config.DrainTimeout, func() {
+		a.log.Warn("what is still under way is cut off", "requests", a.underWay(), "--drain-timeout", a.config.DrainTimeout)
+		cancel()
+	})
+	defer end.Stop()
 	a.server.Close(ctx)
+}
+
+// underWay is how many requests hosts work on.
+func (a *agent) underWay() (n int64) {
+	for _, c := range a.engine.Clusters() {
+		for _, h := range c.Hosts {
+			n += h.RqActive
+		}
+	}
+	return n
 }
 
 // apply puts resources in force, or says what of them can't be.
@@ -208,19 +227,46 @@ func (a *agent) apply(r dataplane.Resources) []dataplane.Fault {
 	if len(faults) > 0 {
 		return faults
 	}
+	first := a.table == nil
 	a.table, a.resources = table, r
 	a.stampAll(r, time.Now())
 	a.install()
+	if first && len(table.Listeners) > 0 {
+		a.log.Info("serving", "listeners", a.listeners())
+	}
 	return nil
 }
 
 // install makes the listeners those of the table. One that can't be opened, as its port is taken, is tried again: the rest serves.
 func (a *agent) install() {
 	err := a.server.SetTable(a.table)
-	a.missing = err != nil && !errors.Is(err, net.ErrClosed)
-	if a.missing {
-		a.log.Error("can't listen", "error", err)
+	if errors.Is(err, net.ErrClosed) {
+		err = nil // the agent ends
 	}
+	before := a.closed
+	a.closed = err
+	switch {
+	case err == nil && before != nil:
+		a.log.Info("what was not open is open now", "listeners", a.listeners())
+	case err != nil && (before == nil || !sameLines(err.Error(), before.Error())):
+		a.log.Error("can't listen; trying again", "error", err)
+	}
+}
+
+// sameLines reports whether a and b have the same lines in whatever order.
+func sameLines(a, b string) bool {
+	sorted := func(s string) []string { return slices.Sorted(strings.SplitSeq(s, "\n")) }
+	return slices.Equal(sorted(a), sorted(b))
+}
+
+// listeners are those that are open, each as NAME=ADDRESS, sorted.
+func (a *agent) listeners() []string {
+	list := []string{}
+	for name, address := range a.server.Addresses() {
+		list = append(list, name+"="+address)
+	}
+	slices.Sort(list)
+	return list
 }
 
 func (a *agent) reopen(ctx context.Context) {
@@ -233,7 +279,7 @@ func (a *agent) reopen(ctx context.Context) {
 		case <-tick.C:
 		}
 		a.mu.Lock()
-		if a.missing {
+		if a.closed != nil {
 			a.install()
 		}
 		a.mu.Unlock()
@@ -253,8 +299,8 @@ func (a *agent) ready() error {
 		return errors.New("no configuration yet")
 	case len(a.table.Listeners) == 0:
 		return errors.New("no listener yet")
-	case a.missing:
-		return errors.New("a listener is not open")
+	case a.closed != nil:
+		return fmt.Errorf("not open: %w", a.closed)
 	}
 	return nil
 }

@@ -112,6 +112,7 @@ func (a *agent) configStats(s *statistics) {
 	}
 	s.add("config.resources", int64(status.Resources))
 	s.add("config.waiting", int64(status.Waiting))
+	s.add("config.save_failures", status.SaveFails)
 	if age, ok := configAge(status, time.Now()); ok {
 		s.add("config.age_seconds", int64(age.Seconds()))
 	}
@@ -149,9 +150,6 @@ var gauge = regexp.MustCompile(`(_active|_open|_state|_msecs|_size|_allocated|_s
 // quantiles are those that Envoy gives, in percent.
 var quantiles = [...]float64{0, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 100}
 
-// statsUsage is Envoy's answer to a format that it does not know, as far as ours are.
-const statsUsage = "usage: /stats?format=(json|prometheus|text)\n\n"
-
 // serveStats knows Envoy's filter, format and usedonly.
 func (a *agent) serveStats(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
@@ -175,10 +173,8 @@ func (a *agent) serveStats(w http.ResponseWriter, r *http.Request) {
 	case "prometheus":
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		s.prometheus(w)
-	case "", "text":
-		s.text(w)
 	default:
-		http.Error(w, statsUsage, http.StatusBadRequest)
+		s.text(w)
 	}
 }
 

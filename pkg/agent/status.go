@@ -43,6 +43,10 @@ func (a *agent) serveReady(w http.ResponseWriter, r *http.Request) {
 	if !a.answerUnready(w) {
 		return
 	}
+	if a.client == nil {
+		fmt.Fprintln(w, "ready: relaying")
+		return
+	}
 	status := a.status()
 	fmt.Fprintf(w, "ready: configuration from %s", source(status))
 	if age, ok := configAge(status, time.Now()); ok && age > 0 {

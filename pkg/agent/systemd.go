@@ -45,13 +45,12 @@ const (
 	pingsPerDog = 3         // within the time after which the service manager would act
 )
 
-// notify tells the service manager when the agent serves and when it goes, and that it is alive as often as it wants to hear. Without
-// a service manager it does nothing.
-func (a *agent) notify(ctx context.Context, adminAddress string) {
+// notify tells the service manager when the agent serves and, as ctx ends, that it goes; and until drained is closed that it is alive, as
+// often as it wants to hear. Without a service manager it does nothing.
+func (a *agent) notify(ctx context.Context, drained <-chan struct{}, adminAddress string) {
 	if os.Getenv("NOTIFY_SOCKET") == "" {
 		return
 	}
-	defer a.say(daemon.SdNotifyStopping)
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		a.log.Error("the watchdog's interval can't be read", "error", err)
@@ -62,21 +61,30 @@ func (a *agent) notify(ctx context.Context, adminAddress string) {
 	ready, dog := time.NewTicker(readyPoll), time.NewTicker(interval)
 	defer ready.Stop()
 	defer dog.Stop()
+	stop := ctx.Done()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-drained:
+			if stop != nil {
+				a.say(daemon.SdNotifyStopping)
+			}
 			return
+		case <-stop:
+			a.say(daemon.SdNotifyStopping)
+			ready.Stop()
+			stop = nil
 		case <-ready.C:
 			if a.ready() == nil {
 				a.say(daemon.SdNotifyReady)
 				ready.Stop()
 			}
 		case <-dog.C:
-			if err := a.probe(ctx, adminAddress, min(interval, probeLimit)); err != nil {
+			err := a.probe(context.WithoutCancel(ctx), adminAddress, min(interval, probeLimit))
+			if err == nil {
+				a.say(daemon.SdNotifyWatchdog)
+			} else if ctx.Err() == nil { // at the end the admin port goes too
 				a.log.Error("the watchdog is not told that all is well", "error", err)
-				continue
 			}
-			a.say(daemon.SdNotifyWatchdog)
 		}
 	}
 }

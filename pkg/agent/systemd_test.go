@@ -49,9 +49,14 @@ func TestTheUnitFits(t *testing.T) {
 	if drain := Defaults().DrainDelay + Defaults().DrainTimeout; err != nil || stop <= drain+propagation {
 		t.Errorf("TimeoutStopSec=%v %v, want more than a drain's %v", stop, err, drain)
 	}
-	for name, want := range map[string]string{"Type": "notify", "WatchdogSec": "30", "Restart": "on-failure", "DynamicUser": "yes"} {
+	for name, want := range map[string]string{"Type": "notify", "WatchdogSec": "30", "Restart": "on-failure", "RestartPreventExitStatus": "2", "DynamicUser": "yes"} {
 		if got := o["Service."+name]; got != want {
 			t.Errorf("%s=%s, want %s", name, got, want)
+		}
+	}
+	for _, unit := range []string{"breakwater-agent.service", "breakwater.service"} {
+		if o := options(t, unit); o["Unit.StartLimitIntervalSec"] != "0" || o["Service.RestartPreventExitStatus"] != "2" {
+			t.Errorf("%s may give up, or begins again where the settings are wrong: %v", unit, o)
 		}
 	}
 	if got := options(t, "breakwater-agent.socket")["Socket.ListenStream"]; got != Defaults().ListenOutbound {

@@ -18,6 +18,13 @@ func Command(log io.Writer) *cobra.Command {
 		Short:         "Breakwater pushes resilience policies to every caller of a fleet",
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return settings.UsageError{Err: fmt.Errorf("unknown command %q: want serve or version", args[0])}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return settings.UsageError{Err: err} })
 	root.AddCommand(serveCommand(log), versionCommand())
@@ -34,7 +41,7 @@ func serveCommand(log io.Writer) *cobra.Command {
 
 Every flag can also be set by environment (BREAKWATER_LISTEN_XDS for --listen-xds) or in the YAML file of --config, by the flag's
 name. A flag wins over the environment, and the environment over the file.`,
-		Args: cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error { return settings.NoArguments(args) },
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := settings.Complete(cmd.Flags(), EnvPrefix, file, os.Getenv); err != nil {
 				return settings.UsageError{Err: err}

@@ -87,9 +87,10 @@ func (r *Registrar) Status() Status {
 	return r.status
 }
 
-// Run checks the application and keeps its endpoint registered until ctx ends. Then it takes the endpoint out, and returns nil, or why
-// that failed: proxies may call the endpoint until its lease has run out. What goes wrong before is retried for ever.
-func (r *Registrar) Run(ctx context.Context) error {
+// Run checks the application and keeps its endpoint registered until ctx ends. Then it takes the endpoint out: left says that it was in use
+// until then, the error why that failed: proxies may call the endpoint until its lease has run out. What goes wrong before is retried
+// for ever.
+func (r *Registrar) Run(ctx context.Context) (left bool, err error) {
 	defer func() {
 		for _, c := range r.clients {
 			c.Close()
@@ -99,7 +100,8 @@ func (r *Registrar) Run(ctx context.Context) error {
 	group.Go(func() error { r.watch(ctx); return nil })
 	group.Go(func() error { r.talk(ctx); return nil })
 	_ = group.Wait()
-	return r.leave(context.WithoutCancel(ctx))
+	left = r.Status().Registered
+	return left, r.leave(context.WithoutCancel(ctx))
 }
 
 // watch checks the application at every interval.
@@ -124,6 +126,7 @@ func (r *Registrar) watch(ctx context.Context) {
 
 func (r *Registrar) saw(err error) {
 	r.mu.Lock()
+	before := r.health
 	changed := r.health.saw(err)
 	up := r.health.up
 	r.status.Check = "passing"
@@ -134,9 +137,12 @@ func (r *Registrar) saw(err error) {
 	if !changed {
 		return
 	}
-	if up {
+	switch {
+	case up:
 		r.config.Log.Info("the application answers", "endpoint", r.config.ID)
-	} else {
+	case !before.up:
+		r.config.Log.Warn("the application does not answer yet: it is not registered", "endpoint", r.config.ID, "checks failed", fall, "error", err)
+	default:
 		r.config.Log.Warn("the application does not answer: its endpoint is taken out", "endpoint", r.config.ID, "checks failed", fall, "error", err)
 	}
 	select {

@@ -1,6 +1,7 @@
 package registration_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -116,7 +117,10 @@ func start(t *testing.T, servers ...string) *subject {
 	s.Registrar = r
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx) }()
+	go func() {
+		_, err := r.Run(ctx)
+		done <- err
+	}()
 	s.stop = sync.OnceValue(func() error { cancel(); return <-done })
 	t.Cleanup(func() { _ = s.stop() })
 	return s
@@ -252,5 +256,34 @@ func TestParseCheck(t *testing.T) {
 		if _, err := registration.ParseCheck(text); err == nil {
 			t.Errorf("ParseCheck(%q) succeeded, want an error", text)
 		}
+	}
+}
+
+// TestAnApplicationThatNeverAnswered was not in use, so nothing of it is taken out.
+func TestAnApplicationThatNeverAnswered(t *testing.T) {
+	p := newPlane(t)
+	var log bytes.Buffer
+	port := uint32(9000)
+	r, err := registration.New(registration.Config{
+		Servers: []string{p.URL}, Namespace: "shop", Service: "payments", ID: "p1",
+		Spec: catalog.EndpointSpec{Address: "10.0.0.1", Port: &port}, Lease: time.Minute,
+		Check:    func(context.Context) error { return errors.New("down") },
+		Interval: time.Millisecond, Rand: rand.Uint64, Log: hclog.New(&hclog.LoggerOptions{Output: &log}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	var left bool
+	go func() {
+		left, err = r.Run(ctx)
+		close(done)
+	}()
+	eventually(t, "what an earlier agent left is removed", func() bool { return len(p.requests()) > 0 })
+	cancel()
+	<-done
+	if left || err != nil || !strings.Contains(log.String(), "does not answer yet") || strings.Contains(log.String(), "taken out") {
+		t.Errorf("left %v, %v; logged %s", left, err, log.String())
 	}
 }

@@ -3,6 +3,7 @@ package settings
 
 import (
 	"bytes"
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,25 @@ func (e UsageError) Error() string { return e.Err.Error() }
 
 // Unwrap is what was wrong.
 func (e UsageError) Unwrap() error { return e.Err }
+
+// NoArguments is the UsageError of a program that takes flags only and was given args; nil where there are none.
+func NoArguments(args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return UsageError{fmt.Errorf("unknown argument %q: only flags are taken; --help lists them", args[0])}
+}
+
+// Fail tells w why program ends, each line with its name in front, and returns its exit code: 2 for a UsageError, else 1.
+func Fail(w io.Writer, program string, err error) int {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(w, "%s: %s\n", program, line)
+	}
+	if errors.As(err, new(UsageError)) {
+		return 2
+	}
+	return 1
+}
 
 // Env is the environment variable of a flag, such as BREAKWATER_LISTEN_XDS for the prefix BREAKWATER_ and the flag listen-xds.
 func Env(prefix, flag string) string {
@@ -88,7 +108,7 @@ func readFile(fs *pflag.FlagSet, path string) (map[string]fileValue, error) {
 		values[key.Value] = fileValue{text, key.Line}
 	}
 	if len(faults) > 0 {
-		return nil, fmt.Errorf("--config %s", strings.Join(faults, "; "))
+		return nil, fmt.Errorf("--config %s", strings.Join(faults, "\n--config "))
 	}
 	return values, nil
 }
@@ -123,8 +143,36 @@ func setting(fs *pflag.FlagSet, key, value *yaml.Node) (text string, line int, e
 	if value.Kind == yaml.SequenceNode && flag.Value.Type() != "stringSlice" {
 		return "", value.Line, errors.New("want a plain value, not a list")
 	}
+	if flag.Value.Type() == "stringToString" {
+		text, err = scalarOrMap(value)
+		return text, value.Line, err
+	}
 	text, err = scalarOrList(value)
 	return text, value.Line, err
+}
+
+// scalarOrMap is a mapping as a flag takes it: NAME=VALUE[,NAME=VALUE], an item with a comma in quotes.
+func scalarOrMap(n *yaml.Node) (string, error) {
+	if n.Kind == yaml.ScalarNode {
+		return n.Value, nil
+	}
+	var items []string
+	for i := 0; n.Kind == yaml.MappingNode && i < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		if key.Kind != yaml.ScalarNode || value.Kind != yaml.ScalarNode {
+			items = nil
+			break
+		}
+		items = append(items, key.Value+"="+value.Value)
+	}
+	if len(items) == 0 {
+		return "", errors.New("want NAME=VALUE[,NAME=VALUE], or a mapping from names to plain values")
+	}
+	var text strings.Builder
+	w := csv.NewWriter(&text)
+	_ = w.Write(items) // into memory
+	w.Flush()
+	return strings.TrimSuffix(text.String(), "\n"), nil
 }
 
 func scalarOrList(n *yaml.Node) (string, error) {

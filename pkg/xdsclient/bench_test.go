@@ -37,7 +37,7 @@ func thousand(b *testing.B) dataplane.Resources {
 
 // BenchmarkLoad is a start from disk: read, check, compile to a table.
 func BenchmarkLoad(b *testing.B) {
-	c := NewCache(b.TempDir(), "orders-1")
+	c := NewCache(b.TempDir(), orders1)
 	if err := c.Save(thousand(b), time.Now()); err != nil {
 		b.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func BenchmarkLoad(b *testing.B) {
 }
 
 func BenchmarkSave(b *testing.B) {
-	c, r := NewCache(b.TempDir(), "orders-1"), thousand(b)
+	c, r := NewCache(b.TempDir(), orders1), thousand(b)
 	for b.Loop() {
 		if err := c.Save(r, time.Now()); err != nil {
 			b.Fatal(err)

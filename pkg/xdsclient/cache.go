@@ -10,8 +10,11 @@ import (
 // Cache keeps the last known good configuration in files, for a start without a control plane.
 type Cache struct{ files *Files }
 
-// NewCache is the cache of one node in dir, which need not exist yet.
-func NewCache(dir, node string) *Cache { return &Cache{NewFiles(dir, node)} }
+// NewCache is the cache of one node in dir, which need not exist yet. What was saved for another node id or another cluster (the calling
+// service and its namespace) is not loaded: it holds other routes.
+func NewCache(dir string, node Node) *Cache {
+	return &Cache{NewFiles(dir, "node "+node.ID+" of "+node.Cluster)}
+}
 
 // Saved is what a cache had.
 type Saved struct {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -18,6 +19,9 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
 	"github.com/breakwater-mesh/breakwater/pkg/view"
 )
+
+// orders1 is whose configuration is saved.
+var orders1 = Node{ID: "orders-1", Cluster: "orders.shop"}
 
 // numbered is a small configuration that tells itself apart by n.
 func numbered(t *testing.T, n int) dataplane.Resources {
@@ -50,7 +54,7 @@ func number(s *Saved) int {
 
 func savedCache(t *testing.T, numbers ...int) *Cache {
 	t.Helper()
-	c := NewCache(filepath.Join(t.TempDir(), "state"), "orders-1")
+	c := NewCache(filepath.Join(t.TempDir(), "state"), orders1)
 	for _, n := range numbers {
 		if err := c.Save(numbered(t, n), time.Unix(int64(n), 0)); err != nil {
 			t.Fatal(err)
@@ -65,7 +69,7 @@ func (c *Cache) file(n int) (*Saved, error) {
 	if err != nil {
 		return nil, err
 	}
-	only := NewCache(c.files.dir+"-alone", c.files.node)
+	only := &Cache{NewFiles(c.files.dir+"-alone", c.files.owner)}
 	if err := os.MkdirAll(only.files.dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -124,16 +128,16 @@ func TestDamageFallsBack(t *testing.T) {
 }
 
 func TestNothingToLoad(t *testing.T) {
-	c := NewCache(filepath.Join(t.TempDir(), "none"), "orders-1")
+	c := NewCache(filepath.Join(t.TempDir(), "none"), orders1)
 	if saved, err := c.Load(); saved != nil || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v, %v", saved, err)
 	}
 	c = savedCache(t, 1)
-	c.files.node = "orders-2"
-	if saved, err := c.Load(); saved != nil || err == nil || errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("another node's file: %v, %v", saved, err)
+	for _, other := range []Node{{ID: "orders-2", Cluster: "orders.shop"}, {ID: "orders-1", Cluster: "orders.test"}, {ID: "orders-1", Cluster: "billing.shop"}} {
+		if saved, err := NewCache(c.files.dir, other).Load(); saved != nil || err == nil || !strings.Contains(err.Error(), `it is of "node orders-1 of orders.shop", not of`) {
+			t.Errorf("the file of %+v, asked for by %+v: %v, %v", orders1, other, saved, err)
+		}
 	}
-	c.files.node = "orders-1"
 	if err := os.Rename(c.files.path(0), c.files.path(2)); err != nil { // as after a crash between two renames
 		t.Fatal(err)
 	}

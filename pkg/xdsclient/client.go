@@ -66,6 +66,7 @@ type Status struct {
 	LastError string    // of the last stream that ended
 	SaveError string    // what is in force is not on disk, and why; "": it is, or will be in a moment
 	Resources int       // in force
+	SaveFails int64     // attempts to save that failed
 
 	Accepted, Rejected [view.NumTypes]int64 // responses, by type
 }
@@ -109,7 +110,7 @@ func New(cfg Config) (*Client, error) {
 	servers.dial = cfg.dial
 	c := &Client{cfg: cfg, log: cfg.Logger, servers: servers, state: newState(cfg.Layers), saves: make(chan dataplane.Resources, 1)}
 	if cfg.StateDir != "" {
-		c.cache = NewCache(cfg.StateDir, cfg.Node.ID)
+		c.cache = NewCache(cfg.StateDir, cfg.Node)
 	}
 	return c, nil
 }
@@ -136,6 +137,7 @@ func (c *Client) Run(ctx context.Context) error {
 	defer close(c.saves)
 
 	back := NewBackOff(len(c.cfg.Servers))
+	heard := false // a server has answered
 	for i := 0; ; i++ {
 		server := c.cfg.Servers[i%len(c.cfg.Servers)]
 		begun := time.Now()
@@ -151,11 +153,24 @@ func (c *Client) Run(ctx context.Context) error {
 			}
 			s.LastError = err.Error()
 		})
-		c.log.Warn("control plane lost; what it last said stays in force", "server", server, "error", err, "retry", wait)
+		heard = heard || answered
+		c.log.Warn(c.standing(heard), "server", server, "error", err, "retry", wait)
 		if err := c.pause(ctx, wait); err != nil {
 			return err
 		}
 	}
+}
+
+// standing is what is in force now that no server can be reached.
+func (c *Client) standing(heard bool) string {
+	s := c.Status()
+	switch {
+	case heard:
+		return "control plane lost; what it last said stays in force"
+	case s.Saved.IsZero():
+		return "no control plane can be reached; nothing is in force yet"
+	}
+	return fmt.Sprintf("no control plane can be reached; what was saved %v ago is in force", time.Since(s.Saved).Round(time.Second))
 }
 
 // pause waits, and puts into force what has waited long enough meanwhile.
@@ -249,7 +264,7 @@ func (c *Client) save() {
 		}
 		if err := c.cache.Save(due, time.Now()); err != nil {
 			c.log.Error("configuration not saved; the file before stays", "error", err, "retry", saveRetry)
-			c.note(func(s *Status) { s.SaveError = err.Error() })
+			c.note(func(s *Status) { s.SaveError, s.SaveFails = err.Error(), s.SaveFails+1 })
 			waiting = true
 			timer.Reset(saveRetry)
 			continue

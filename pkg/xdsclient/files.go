@@ -27,12 +27,12 @@ type Record struct {
 	Body               []byte
 }
 
-// Files keep the last known good records of one node in a directory, the newest and three before. A file holds a header with the
-// schema, the node id and the time, then the records, each field with its length before it, then the SHA-256 of it all. Only one
+// Files keep the last known good records of one owner in a directory, the newest and three before. A file holds a header with the
+// schema, the owner and the time, then the records, each field with its length before it, then the SHA-256 of it all. Only one
 // process may use a directory: see Lock.
 type Files struct {
-	dir  string
-	node string
+	dir   string
+	owner string
 
 	create func(path string) (writable, error) // for tests of a disk that is full
 }
@@ -42,9 +42,9 @@ type writable interface {
 	Sync() error
 }
 
-// NewFiles are those of one node in dir, which need not exist yet.
-func NewFiles(dir, node string) *Files {
-	return &Files{dir: dir, node: node, create: func(path string) (writable, error) {
+// NewFiles are those of one owner, such as a node id, in dir, which need not exist yet. Files of any other owner are not read.
+func NewFiles(dir, owner string) *Files {
+	return &Files{dir: dir, owner: owner, create: func(path string) (writable, error) {
 		return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	}}
 }
@@ -88,7 +88,7 @@ func (f *Files) read(path string) ([]Record, time.Time, error) {
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	return decodeFile(data, f.node)
+	return decodeFile(data, f.owner)
 }
 
 // Save writes records as the newest file and keeps the three before. On an error, such as a disk that is full, those stay as they were.
@@ -97,7 +97,7 @@ func (f *Files) Save(records []Record, now time.Time) error {
 		return err
 	}
 	tmp := f.path(0) + ".tmp"
-	if err := f.write(tmp, encodeFile(records, f.node, now)); err != nil {
+	if err := f.write(tmp, encodeFile(records, f.owner, now)); err != nil {
 		return errors.Join(fmt.Errorf("write %s: %w", tmp, err), os.Remove(tmp))
 	}
 	for n := filesPrevious; n > 0; n-- { // a crash between two of these leaves a gap, over which Load steps
@@ -131,7 +131,7 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func encodeFile(records []Record, node string, now time.Time) []byte {
+func encodeFile(records []Record, owner string, now time.Time) []byte {
 	var b []byte
 	field := func(s string) {
 		b = binary.AppendUvarint(b, uint64(len(s)))
@@ -139,7 +139,7 @@ func encodeFile(records []Record, node string, now time.Time) []byte {
 	}
 	b = append(b, filesMagic...)
 	b = binary.BigEndian.AppendUint32(b, filesSchema)
-	field(node)
+	field(owner)
 	b = binary.BigEndian.AppendUint64(b, uint64(now.UnixNano()))
 	b = binary.AppendUvarint(b, uint64(len(records)))
 	for _, r := range records {
@@ -159,7 +159,7 @@ var (
 	errSchema  = errors.New("it was written by a version with another format")
 )
 
-func decodeFile(data []byte, node string) ([]Record, time.Time, error) {
+func decodeFile(data []byte, owner string) ([]Record, time.Time, error) {
 	end := len(data) - sha256.Size
 	if end < len(filesMagic) || !bytes.HasPrefix(data, []byte(filesMagic)) {
 		return nil, time.Time{}, errDamaged
@@ -171,8 +171,8 @@ func decodeFile(data []byte, node string) ([]Record, time.Time, error) {
 	if schema := s.fixed(4); !s.bad && binary.BigEndian.Uint32(schema) != filesSchema {
 		return nil, time.Time{}, errSchema
 	}
-	if owner := s.field(); !s.bad && string(owner) != node {
-		return nil, time.Time{}, fmt.Errorf("it is of the node %q, not of %q", owner, node)
+	if other := s.field(); !s.bad && string(other) != owner {
+		return nil, time.Time{}, fmt.Errorf("it is of %q, not of %q", other, owner)
 	}
 	at := s.fixed(8)
 	if s.bad {

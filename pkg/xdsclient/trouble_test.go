@@ -44,7 +44,7 @@ func TestAFullDiskIsTriedAgain(t *testing.T) {
 		}
 		time.Sleep(saveRetry)
 		synctest.Wait()
-		if saved, err := NewCache(dir, "orders-1").Load(); err != nil || saved.Resources.Len() != 6 || a.Status().SaveError != "" {
+		if saved, err := NewCache(dir, orders1).Load(); err != nil || saved.Resources.Len() != 6 || a.Status().SaveError != "" {
 			t.Errorf("once there is room: %v, %v, status %+v", saved, err, a.Status())
 		}
 	})
@@ -308,4 +308,20 @@ func withMetadata(m proto.Message, padding *structpb.Struct) proto.Message {
 	a := proto.CloneOf(m.(*endpointv3.ClusterLoadAssignment))
 	a.Endpoints[0].LbEndpoints[0].Metadata = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{"padding": padding}}
 	return a
+}
+
+func TestWhatIsInForceIsSaidAsItIs(t *testing.T) {
+	for want, test := range map[string]struct {
+		heard  bool
+		status Status
+	}{
+		"control plane lost; what it last said stays in force":                    {heard: true, status: Status{Applied: time.Now()}},
+		"no control plane can be reached; nothing is in force yet":                {},
+		"no control plane can be reached; what was saved 1h30m0s ago is in force": {status: Status{Applied: time.Now(), Saved: time.Now().Add(-90 * time.Minute)}},
+	} {
+		c := &Client{status: test.status}
+		if got := c.standing(test.heard); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
 }
