@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -145,4 +146,27 @@ func TestTheServiceManagerIsTold(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// TestTheWatchdogIsFedWhileDraining is told of the stop first, and then goes on.
+func TestTheWatchdogIsFedWhileDraining(t *testing.T) {
+	told := manager(t)
+	t.Setenv("WATCHDOG_USEC", "60000")
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	a, drained, done := &agent{log: hclog.NewNullLogger()}, make(chan struct{}), make(chan struct{})
+	a.draining.Store(true)
+	go func() {
+		a.notify(ctx, drained, server.Listener.Addr().String())
+		close(done)
+	}()
+	for _, want := range []string{"STOPPING=1", "WATCHDOG=1", "WATCHDOG=1"} {
+		if got := told(); got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	}
+	close(drained)
+	<-done
 }
