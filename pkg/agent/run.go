@@ -55,6 +55,7 @@ type agent struct {
 	resources dataplane.Resources // of table
 	table     *dataplane.Table    // in force; nil before the first
 	stamps    map[view.ID]stamp   // of resources; replaced, never changed
+	served    bool                // some listener has been open
 	closed    error               // which listeners of table are not open, and why; nil: all are
 }
 
@@ -227,12 +228,12 @@ func (a *agent) apply(r dataplane.Resources) []dataplane.Fault {
 	if len(faults) > 0 {
 		return faults
 	}
-	first := a.table == nil
 	a.table, a.resources = table, r
 	a.stampAll(r, time.Now())
 	a.install()
-	if first && len(table.Listeners) > 0 {
-		a.log.Info("serving", "listeners", a.listeners())
+	if open := a.listeners(); !a.served && len(open) > 0 {
+		a.served = true
+		a.log.Info("serving", "listeners", open)
 	}
 	return nil
 }
