@@ -19,7 +19,7 @@ var compared = []string{
 	"upstream_rq_timeout", "upstream_rq_per_try_timeout", "upstream_rq_per_try_idle_timeout", "upstream_rq_max_duration_reached",
 	"upstream_rq_active_overflow", "upstream_rq_pending_overflow", "upstream_rq_active", "upstream_rq_pending_active",
 	"upstream_rq_rx_reset", "upstream_rq_tx_reset", "upstream_rq_pending_failure_eject", "upstream_rq_maintenance_mode",
-	"upstream_cx_connect_fail", "upstream_cx_connect_timeout", "upstream_cx_overflow", "upstream_cx_none_healthy",
+	"upstream_cx_connect_fail", "upstream_cx_connect_timeout", "upstream_cx_overflow", "upstream_cx_pool_overflow", "upstream_cx_none_healthy",
 	"lb_healthy_panic", "membership_total", "membership_healthy", "membership_degraded", "membership_excluded",
 	"health_check.attempt", "health_check.success", "health_check.failure", "health_check.passive_failure", "health_check.network_failure",
 	"health_check.name.one.success", "health_check.name.two.success", "health_check.name.one.healthy", "health_check.name.two.healthy",

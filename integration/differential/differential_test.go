@@ -26,6 +26,7 @@ type scenario struct {
 	framed    *framedHost // they speak HTTP/2 frame by frame
 	script    []behaviour
 	byHost    [][]behaviour
+	silent    int           // further hosts that answer nobody who connects
 	frames    *framed       // in place of hosts that have a script
 	checks    [][]behaviour // of health checks at checkPath, by host: the first until traffic begins
 	traffic   func(*side)
@@ -43,6 +44,8 @@ type scenario struct {
 	coarse            []string      // response headers of which a difference of 1 counts for nothing, as they tell of time
 	mutant            string        // sections for the agent's caller alone that the comparison must see
 
+	variants []string // further ones
+
 	raw     *resources  // in place of a policy: what a third-party xDS server serves
 	mutants []resources // each in addition for the agent alone, which the comparison must see
 }
@@ -59,7 +62,7 @@ type trial struct {
 func allTrials() []*trial {
 	var trials []*trial
 	for _, sc := range scenarios() {
-		if sc.hosts == 0 && sc.refusing == 0 && sc.frames == nil {
+		if sc.hosts == 0 && sc.refusing == 0 && sc.silent == 0 && sc.frames == nil {
 			sc.hosts = 1
 		}
 		for n := range sc.mutations() + 1 {
@@ -71,10 +74,18 @@ func allTrials() []*trial {
 
 // mutations are how many mutants there are.
 func (sc *scenario) mutations() int {
-	if sc.raw == nil && sc.mutant != "" {
-		return 1
+	if sc.raw == nil {
+		return len(sc.policyMutants())
 	}
 	return len(sc.mutants)
+}
+
+// policyMutants are the sections of each mutant of a policy.
+func (sc *scenario) policyMutants() []string {
+	if sc.mutant == "" {
+		return sc.variants
+	}
+	return append([]string{sc.mutant}, sc.variants...)
 }
 
 // nameOf is the name of a mutant, or of the scenario itself.
@@ -100,7 +111,7 @@ func (t *trial) documents() []string {
 		documents = append(documents, policy(t.service, "", t.policy...))
 	}
 	if t.mutant > 0 {
-		documents = append(documents, policy(t.service, right, t.scenario.mutant))
+		documents = append(documents, policy(t.service, right, t.policyMutants()[t.mutant-1]))
 	}
 	return documents
 }
@@ -182,7 +193,7 @@ func TestMutantsAreSeen(t *testing.T) {
 // mutation is what mutant n has that the scenario has not.
 func (sc *scenario) mutation(n int) string {
 	if sc.raw == nil {
-		return sc.mutant
+		return sc.policyMutants()[n-1]
 	}
 	return fmt.Sprintf("%+v", sc.mutants[n-1])
 }

@@ -75,6 +75,13 @@ func (r *rig) prepare() error {
 		if err := t.up.start(t.hosts, t.refusing, !t.onlyHTTP1); err != nil {
 			return err
 		}
+		for range t.silent {
+			host, err := silent()
+			if err != nil {
+				return err
+			}
+			t.up.hosts = append(t.up.hosts, host)
+		}
 		if t.frames != nil {
 			host, err := t.frames.listen()
 			if err != nil {

@@ -40,8 +40,8 @@ func rawMatches() []*scenario {
 			}
 		}
 	}
-	domains := func(name, config string, traffic func(*side)) *scenario {
-		return &scenario{name: "raw-domains-" + name, traffic: traffic, raw: &resources{config: config + "\n---\n" + `{virtual_hosts: [
+	domains := func(name, config string, traffic func(*side), mutants ...resources) *scenario {
+		return &scenario{name: "raw-domains-" + name, traffic: traffic, mutants: mutants, raw: &resources{config: config + "\n---\n" + `{virtual_hosts: [
   {name: exact, domains: [a.b.c, "a.b.d:80"], routes: [{match: {prefix: "/"}, direct_response: {status: 201}}]},
   {name: suffix, domains: ["*.b.c"], routes: [{match: {prefix: "/"}, direct_response: {status: 202}}]},
   {name: longer, domains: ["*.x.b.c", "*-x.b.c"], routes: [{match: {prefix: "/"}, direct_response: {status: 203}}]},
@@ -56,6 +56,7 @@ func rawMatches() []*scenario {
 		first("prefix", `{prefix: /a}`, paths("/a", "/ab", "/a/b?c", "/b", "/A"), `{prefix: /ab}`),
 		first("path", `{path: /a/b}`, paths("/a/b", "/a/b?c", "/a/b/", "/a"), `{path: /a}`),
 		first("regex", `{safe_regex: {regex: "/a[0-9]+"}}`, paths("/a1", "/a12?x", "/a", "/a1/b", "/xa1"), `{safe_regex: {regex: "/a.*"}}`),
+		{name: "raw-route-name", raw: &resources{route: `{name: a}`}, traffic: get(1), mutants: []resources{{route: `{name: b}`}}},
 		first("long-path", `{prefix: "/a//b"}`, paths("/a//b", "/a/b", "/a%2F/b", "/a/./b")),
 		header("exact", `string_match: {exact: one}`, `string_match: {exact: two}`, `string_match: {exact: one, ignore_case: true}`),
 		header("prefix", `string_match: {prefix: one}`, `string_match: {prefix: two}`), header("suffix", `string_match: {suffix: two}`, `string_match: {suffix: one}`),
@@ -71,7 +72,7 @@ func rawMatches() []*scenario {
 		first("authority", `{prefix: "/", headers: [{name: ":authority", string_match: {prefix: raw}}]}`, mixed(request{}, request{host: "other"})),
 		first("two-headers", `{prefix: "/", headers: [{name: x-a, present_match: true}, {name: x-b, present_match: true}]}`,
 			mixed(request{header: map[string]string{"X-A": "1"}}, request{header: map[string]string{"X-A": "1", "X-B": "2"}})),
-		domains("plain", `{}`, all), domains("without-port", `{ignore_port_in_host_matching: true}`, all),
+		domains("plain", `{}`, all), domains("without-port", `{ignore_port_in_host_matching: true}`, all, resources{config: `{ignore_port_in_host_matching: false}`}),
 		{name: "raw-weights", raw: &resources{routes: weigh(1, 0)}, traffic: get(4), mutants: []resources{{routes: weigh(0, 1)}}},
 		{name: "raw-weights-other", raw: &resources{routes: weigh(0, 1)}, traffic: get(4)},
 		{name: "raw-host-rewrite", raw: &resources{action: `{host_rewrite_literal: other.example}`}, traffic: get(1), mutants: []resources{{action: `{host_rewrite_literal: null}`}}},

@@ -67,6 +67,8 @@ func rawOutliers() []*scenario {
 		grpc(errors("grpc-matched-0", `{http_response_headers_match: {headers: [{name: grpc-status, string_match: {exact: "0"}}]}}`, grpcStatus("0"), nil), 3, 0),
 		grpc(errors("grpc-matched", `{http_response_headers_match: {headers: [{name: grpc-status, string_match: {exact: "14"}}]}}`, grpcStatus("14"), nil), 3, 1),
 		one("5xx", "", []behaviour{{status: 500}}, ejects(3), "consecutive_5xx: 9", "enforcing_consecutive_5xx: 0", "max_ejection_percent: 0"),
+		{name: "raw-outlier-panic", raw: &resources{cluster: base + "\n---\n{common_lb_config: {healthy_panic_threshold: {value: 50}}}"}, script: fail, traffic: ejects(3), markSlack: time.Second,
+			mutants: []resources{{cluster: `{common_lb_config: {healthy_panic_threshold: {value: 0}}}`}, {cluster: `{common_lb_config: {zone_aware_lb_config: {fail_traffic_on_panic: true}}}`}}},
 		one("gateway", "consecutive_5xx: 0, consecutive_gateway_failure: 3, enforcing_consecutive_gateway_failure: 100", []behaviour{{status: 502}}, ejects(3),
 			"consecutive_gateway_failure: 9", "enforcing_consecutive_gateway_failure: 0"),
 		one("gateway-not-enforced", "consecutive_5xx: 0, consecutive_gateway_failure: 3", fail, func(s *side) {

@@ -87,6 +87,25 @@ func rawRetries() []*scenario {
 		{name: "raw-retry-while-uploading", raw: &resources{action: again(`num_retries: 1, retry_on: 5xx`)}, script: []behaviour{{echo: true}}, traffic: mixed(request{method: "POST", body: "slowly", slow: 300 * ms})},
 		{name: "raw-high", raw: &resources{action: `{priority: HIGH}`, cluster: `{circuit_breakers: {thresholds: [{priority: HIGH, max_requests: 2}, {max_requests: 9}]}}`}, script: []behaviour{{hold: true}},
 			traffic: func(s *side) { s.hold(2); s.get(2); s.free() }, longest: patience, mutants: []resources{{action: `{priority: null}`}, {cluster: `{circuit_breakers: {thresholds: [{priority: HIGH, max_requests: 1}]}}`}}},
+		{name: "raw-pools", raw: &resources{cluster: `{circuit_breakers: {thresholds: [{max_connection_pools: 1}]}}`}, hosts: 2, script: []behaviour{{hold: true}}, anyHost: true,
+			traffic: func(s *side) { s.hold(1); s.get(1); s.free(); s.hold(1); s.free() }, longest: patience, mutants: []resources{{cluster: `{circuit_breakers: {thresholds: [{max_connection_pools: 2}]}}`}}},
+		{name: "raw-pending-none", raw: &resources{cluster: `{circuit_breakers: {thresholds: [{max_connections: 1, max_pending_requests: 0}]}}`}, traffic: get(1),
+			mutants: []resources{{cluster: `{circuit_breakers: {thresholds: [{max_connections: 1, max_pending_requests: 1}]}}`}}},
+		{name: "raw-connections", raw: &resources{cluster: `{circuit_breakers: {thresholds: [{max_connections: 1}]}}`}, script: []behaviour{{hold: true}}, longest: patience,
+			traffic: func(s *side) {
+				s.hold(1)
+				s.send(request{patience: 400 * ms})
+				s.statIs("upstream_rq_pending_active", 0)
+				s.free()
+			}, mutants: []resources{{cluster: `{circuit_breakers: {thresholds: [{max_connections: 2}]}}`}}},
+		{name: "raw-codes-changed", raw: &resources{action: again(`num_retries: 1, retry_on: "retriable-status-codes,retriable-headers", retriable_status_codes: [429], retriable_headers: [{name: x-say, present_match: true}]`)},
+			script: []behaviour{{status: 429}, always200, said, always200}, traffic: get(2),
+			mutants: []resources{{action: `{retry_policy: {retriable_status_codes: [418]}}`}, {action: `{retry_policy: {retriable_headers: [{name: x-other, present_match: true}]}}`}}},
+		{name: "raw-avoid", raw: &resources{action: again(`num_retries: 1, retry_on: 5xx, host_selection_retry_max_attempts: 30, retry_host_predicate: [{name: previous, typed_config: {"@type": type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate}}]`),
+			cluster: `{lb_policy: RANDOM}`}, hosts: 2, byHost: [][]behaviour{{always503}, {always200}}, traffic: get(40), concurrent: true, anyHost: true,
+			ignore:  []string{"requests upstream", "upstream_rq_total", "upstream_rq_retry", "upstream_rq_retry_success", "upstream_rq_retry_backoff_exponential", "attempts"},
+			mutants: []resources{{action: `{retry_policy: {retry_host_predicate: null}}`}, {action: `{retry_policy: {host_selection_retry_max_attempts: 1}}`}}},
+		{name: "raw-connect-timeout", raw: &resources{cluster: `{connect_timeout: 0.3s}`}, silent: 1, traffic: get(1), mutants: []resources{{cluster: `{connect_timeout: 1.2s}`}}},
 		{name: "raw-max-retries", raw: &resources{action: again(`num_retries: 2, retry_on: 5xx`), cluster: `{circuit_breakers: {thresholds: [{max_retries: 0}]}}`}, script: fail, traffic: get(2),
 			mutants: []resources{{cluster: `{circuit_breakers: {thresholds: [{max_retries: 5}]}}`}}},
 		{name: "raw-budget", raw: &resources{action: again(`num_retries: 2, retry_on: 5xx`), cluster: `{circuit_breakers: {thresholds: [{retry_budget: {budget_percent: {value: 0}, min_retry_concurrency: 0}}]}}`},
@@ -103,7 +122,9 @@ func rawRetries() []*scenario {
 		{name: "raw-maintenance", raw: &resources{runtime: `{upstream.maintenance_mode.$NAME: 100}`}, traffic: mixed(request{}, request{method: "HEAD"})},
 		{name: "raw-drop", raw: &resources{eds: true, more: `[{"@type": type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment, cluster_name: $NAME,
   endpoints: [{locality: {region: here}, lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: $PORT0}}}}]}],
-  policy: {drop_overloads: [{category: lots, drop_percentage: {numerator: 100}}]}}]`}, traffic: get(2)},
+  policy: {drop_overloads: [{category: lots, drop_percentage: {numerator: 100}}]}}]`}, traffic: get(2),
+			mutants: []resources{{more: `[{"@type": type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment, cluster_name: $NAME,
+  endpoints: [{locality: {region: here}, lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: $PORT0}}}}]}]}]`}}},
 		{name: "raw-drop-most", raw: &resources{eds: true, more: `[{"@type": type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment, cluster_name: $NAME,
   endpoints: [{locality: {region: here}, lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: $PORT0}}}}]}],
   policy: {drop_overloads: [{category: lots, drop_percentage: {numerator: 999999, denominator: MILLION}}]}}]`}, traffic: get(2)},

@@ -26,7 +26,7 @@ func scenarios() []*scenario {
 
 func allScenarios() []*scenario {
 	return slices.Concat(
-		transparency(), timeouts(), retryConditions(), retryRules(), limits(), detectors(), ejections(),
+		transparency(), timeouts(), retryConditions(), retryRules(), limits(), detectors(), ejections(), policyFields(),
 		rawRoutes(), rawPaths(), rawOrigins(), rawTimeouts(), rawRetries(), rawHedges(), rawFilters(), rawBalance(), rawChecks(),
 		rawGRPC(), rawMatches(), rawTCP(), rawWire(), rawOutliers(), rawFrames(), rawPeers(),
 	)

@@ -125,6 +125,31 @@ func refusing() (string, error) {
 	return (&net.TCPAddr{IP: addr.Addr[:], Port: addr.Port}).String(), nil
 }
 
+// silent is an address where connections wait to be accepted for as long as the test program runs: its queue is full.
+func silent() (string, error) {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		return "", err
+	}
+	if err := syscall.Listen(fd, 0); err != nil {
+		return "", err
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		return "", err
+	}
+	addr := name.(*syscall.SockaddrInet4)
+	address := (&net.TCPAddr{IP: addr.Addr[:], Port: addr.Port}).String()
+	for { // until the queue is full
+		if _, err := net.DialTimeout("tcp", address, 200*time.Millisecond); err != nil {
+			return address, nil
+		}
+	}
+}
+
 func (u *upstream) serve(host int, w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body) // a request that breaks off is compared by what came
 	a := u.sides[r.Header.Get(sideHeader)]

@@ -23,7 +23,7 @@ func policies(tb testing.TB) *Call {
 		Consecutive5xx: resilience.Consecutive{Threshold: 5, Enforcing: 100}, Interval: time.Hour, MaxEjectionPercent: 100,
 	}
 	for i := range cluster.Thresholds {
-		cluster.Thresholds[i] = resilience.Thresholds{MaxPendingRequests: 1024, MaxRequests: 1024, MaxRetries: 3}
+		cluster.Thresholds[i] = resilience.Thresholds{MaxPendingRequests: 1024, MaxRequests: 1024, MaxRetries: 3, MaxConnectionPools: resilience.Unlimited}
 	}
 	for i := range 10 {
 		cluster.Hosts = append(cluster.Hosts, dataplane.Host{Address: netip.AddrPortFrom(netip.IPv6Loopback(), uint16(i+1)), Weight: 1})

@@ -218,7 +218,9 @@ func (c *Call) Do(ctx context.Context, up Upstream) Answer {
 // noHost answers where no host is fit.
 func (c *Call) noHost() Answer {
 	c.retry.release(c)
-	c.target.live.stats.add(noneHealthy)
+	if !c.crowded {
+		c.target.live.stats.add(noneHealthy)
+	}
 	return c.fail(http.StatusServiceUnavailable, "no healthy upstream", UH, "no_healthy_upstream")
 }
 
@@ -234,8 +236,32 @@ func (c *Call) prepare(n int) *Attempt {
 		a = new(Attempt)
 	}
 	*a = Attempt{Host: h, Config: serving.live.config.Load(), Priority: c.route.Priority, Number: n, call: c, serving: serving}
+	if limit := a.Config.Thresholds[a.Priority].MaxConnectionPools; limit < resilience.Unlimited && !a.usePool(int64(limit)) {
+		serving.live.stats.add(cxPoolOverflow)
+		c.crowded = true
+		return nil
+	}
 	c.last = a
 	return a
+}
+
+// usePool counts the attempt as a user of its host's pool, unless too many hosts have pools in use: unused ones give way.
+func (a *Attempt) usePool(limit int64) bool {
+	pools, users := &a.serving.live.pools[a.Priority], &a.Host.users[a.Priority]
+	if users.Add(1) == 1 && pools.Add(1) > limit {
+		pools.Add(-1)
+		users.Add(-1)
+		return false
+	}
+	a.pooled = true
+	return true
+}
+
+func (a *Attempt) leavePool() {
+	if a.pooled && a.Host.users[a.Priority].Add(-1) == 0 {
+		a.serving.live.pools[a.Priority].Add(-1)
+	}
+	a.pooled = false
 }
 
 // discard ends an attempt that another replaces.
@@ -655,6 +681,7 @@ func (a *Attempt) Admit() bool {
 // endAttempt takes back an Admit.
 func (c *Call) endAttempt(a *Attempt) {
 	c.times.endTry(a)
+	a.leavePool()
 	if !a.admitted {
 		return
 	}

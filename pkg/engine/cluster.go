@@ -33,6 +33,7 @@ type Host struct {
 	leaving  bool           // no assignment names it any more
 
 	cx     atomic.Int64
+	users  [resilience.Priorities]atomic.Int64 // of its pools, where they are limited
 	counts hostCounts
 }
 
@@ -85,6 +86,7 @@ type cluster struct {
 	name     string
 	stats    stats
 	counters [resilience.Priorities]resilience.Counters
+	pools    [resilience.Priorities]atomic.Int64 // hosts with pools in use, where they are limited
 	config   atomic.Pointer[dataplane.Cluster]   // the present one
 	detector atomic.Pointer[resilience.Detector] // nil: off
 	fleet    atomic.Pointer[fleet]

@@ -92,6 +92,7 @@ func newWorld(t testing.TB, n int, change func(*world)) *world {
 	for i := range w.cluster.Thresholds {
 		w.cluster.Thresholds[i] = resilience.Thresholds{
 			MaxConnections: resilience.Unlimited, MaxPendingRequests: resilience.Unlimited, MaxRequests: resilience.Unlimited, MaxRetries: 3,
+			MaxConnectionPools: resilience.Unlimited,
 		}
 	}
 	for i := range n {
@@ -439,7 +440,7 @@ func TestRoutesMatch(t *testing.T) {
 func TestLimitsAreGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, func(w *world) {
-			w.cluster.Thresholds[0] = resilience.Thresholds{MaxRequests: 1, MaxRetries: 1}
+			w.cluster.Thresholds[0] = resilience.Thresholds{MaxRequests: 1, MaxRetries: 1, MaxConnectionPools: resilience.Unlimited}
 			w.route.Timeout = time.Second
 			w.route.Retry = retrying(resilience.On5xx, 1)
 		})

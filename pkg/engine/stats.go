@@ -17,6 +17,7 @@ const (
 	cxConnectFail
 	cxConnectTimeout
 	cxOverflow
+	cxPoolOverflow
 	rqTotal
 	rqActive
 	rqPendingTotal
@@ -66,7 +67,7 @@ const (
 // counterNames are Envoy's, below "cluster.<name>.".
 var counterNames = [counters]string{
 	cxTotal: "upstream_cx_total", cxActive: "upstream_cx_active", cxConnectFail: "upstream_cx_connect_fail",
-	cxConnectTimeout: "upstream_cx_connect_timeout", cxOverflow: "upstream_cx_overflow",
+	cxConnectTimeout: "upstream_cx_connect_timeout", cxOverflow: "upstream_cx_overflow", cxPoolOverflow: "upstream_cx_pool_overflow",
 	rqTotal: "upstream_rq_total", rqActive: "upstream_rq_active", rqPendingTotal: "upstream_rq_pending_total",
 	rqPendingActive: "upstream_rq_pending_active", rqPendingOverflow: "upstream_rq_pending_overflow",
 	rqPendingFailureEject: "upstream_rq_pending_failure_eject",
