@@ -57,6 +57,7 @@ type trial struct {
 	mutant  int // from 1; 0: the scenario itself
 	up      *upstream
 	ports   map[string]int // of the listeners of a raw one, by side
+	rig     *rawRig        // of a raw one
 }
 
 func allTrials() []*trial {
@@ -220,11 +221,11 @@ func unexpected(found []string, known []difference) []string {
 // play sends a trial's traffic through both proxies at the same time, makes the edit if there is one, and goes on.
 func (r *rig) play(t *testing.T, tr *trial) (*scenario, observation, observation) {
 	t.Helper()
-	start := r.startPolicies
+	begin := r.begin
 	if tr.raw != nil {
-		start = r.startRaw
+		begin = tr.rig.begin
 	}
-	if err := start(); err != nil {
+	if err := begin(); err != nil {
 		t.Fatal(err)
 	}
 	sides := []*side{r.side(t, tr, left), r.side(t, tr, right)}
@@ -253,12 +254,12 @@ func both(sides []*side, f func(*side)) {
 func (r *rig) side(t *testing.T, tr *trial, name string) *side {
 	p, cluster := r.proxies[name], "shop/"+tr.service
 	if tr.raw != nil {
-		p, cluster = r.raw.proxy(tr, name), tr.service
+		p, cluster = tr.rig.proxy(tr, name), tr.service
 	}
 	return &side{
 		t: t, name: name, service: tr.service, cluster: cluster, further: tr.stats, proxy: p, up: tr.up, http: transport(p.outbound, false),
 		http2: transport(p.outbound, true), patience: tr.patience(),
-		records: func() []record { return r.raw.records(tr, name) },
+		records: func() []record { return tr.records(name) },
 	}
 }
 

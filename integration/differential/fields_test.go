@@ -20,6 +20,10 @@ func policyFields() []*scenario {
 	ejected := func(fields string) []string {
 		return append(eject(fields+", maxEjectionPercent: 100"), panics("0"))
 	}
+	// slow has intervals in which all that is sent falls into one.
+	slow := func(fields string) []string {
+		return []string{"outlierDetection: {interval: 5s, baseEjectionTime: 30s, maxEjectionPercent: 50, " + fields + "}"}
+	}
 	out := func(n int) func(*side) { return func(s *side) { s.get(n); s.statIs(active, 1); s.get(1) } }
 	back := func(n int) func(*side) {
 		return func(s *side) { s.get(n); s.statIs(active, 1); s.statIs(active, 0); s.get(1) }
@@ -81,11 +85,11 @@ func policyFields() []*scenario {
 			variants: []string{"outlierDetection: {baseEjectionTime: 9s, maxEjectionTime: 9s}"}}),
 		tick(&scenario{name: "field-one-always", policy: append(eject("consecutive5xx: 2, maxEjectionPercent: 0, alwaysEjectOneHost: true"), panics("0")), script: fail, traffic: out(2),
 			variants: []string{"outlierDetection: {alwaysEjectOneHost: false}"}}),
-		{name: "field-failure-percentage", policy: eject("failurePercentage: {threshold: 50, minimumHosts: 2, requestVolume: 5}, maxEjectionPercent: 50"), hosts: 2, byHost: firstOf(always503, 2), concurrent: true, anyHost: true,
-			traffic: until(20, active, 1, 4), markSlack: 3 * time.Second,
+		{name: "field-failure-percentage", policy: slow("failurePercentage: {threshold: 50, minimumHosts: 2, requestVolume: 5}"), hosts: 2, byHost: firstOf(always503, 2), concurrent: true, anyHost: true,
+			traffic: until(20, active, 1, 4), markSlack: 5 * time.Second,
 			variants: []string{"outlierDetection: {failurePercentage: {threshold: 100, minimumHosts: 3}}", "outlierDetection: {failurePercentage: {requestVolume: 500}}", "outlierDetection: {enforcingPercent: {failurePercentage: 0}}"}},
-		{name: "field-success-rate", policy: eject("successRate: {minimumHosts: 3, requestVolume: 5, stdevFactor: 1000}, maxEjectionPercent: 50"), hosts: 4, byHost: firstOf(always503, 4), concurrent: true, anyHost: true,
-			traffic: until(40, active, 1, 4), markSlack: 3 * time.Second,
+		{name: "field-success-rate", policy: slow("successRate: {minimumHosts: 3, requestVolume: 5, stdevFactor: 1000}"), hosts: 4, byHost: firstOf(always503, 4), concurrent: true, anyHost: true,
+			traffic: until(40, active, 1, 4), markSlack: 5 * time.Second,
 			variants: []string{"outlierDetection: {successRate: {minimumHosts: 5}}", "outlierDetection: {successRate: {requestVolume: 500}}", "outlierDetection: {successRate: {stdevFactor: 9000}}",
 				"outlierDetection: {enforcingPercent: {successRate: 0}}"}},
 		{name: "field-degraded", policy: eject("consecutive5xx: 5, detectDegradedHosts: true"), hosts: 4, byHost: firstOf(behaviour{header: map[string]string{"x-envoy-degraded": "1"}, body: "tired"}, 4), concurrent: true, anyHost: true, markSlack: time.Second,

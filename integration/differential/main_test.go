@@ -61,16 +61,17 @@ type rig struct {
 	agent   *harness.Agent
 	proxies map[string]*place
 	trials  map[string]*trial
-	raw     *rawRig
+	raws    []*rawRig // each with a share of the raw trials
 
-	// What the scenarios under policies need, and what the raw ones do: the first that needs it starts it.
-	startPolicies, startRaw func() error
+	begin func() error // start, once a scenario under a policy needs it
 }
+
+// share is how many raw trials have proxies in common: statistics of many clusters take long to read.
+const share = 100
 
 // prepare opens the hosts of every trial.
 func (r *rig) prepare() error {
-	r.raw = &rawRig{dir: r.dir}
-	r.startPolicies, r.startRaw = sync.OnceValue(r.start), sync.OnceValue(r.raw.start)
+	r.begin = sync.OnceValue(r.start)
 	for _, t := range allTrials() {
 		if err := t.up.start(t.hosts, t.refusing, !t.onlyHTTP1); err != nil {
 			return err
@@ -91,10 +92,21 @@ func (r *rig) prepare() error {
 		}
 		r.trials[t.service] = t
 		if t.raw != nil {
-			r.raw.trials = append(r.raw.trials, t)
+			r.share(t)
 		}
 	}
 	return nil
+}
+
+// share gives a raw trial its fixture.
+func (r *rig) share(t *trial) {
+	if n := len(r.raws); n == 0 || len(r.raws[n-1].trials) == share {
+		raw := &rawRig{dir: filepath.Join(r.dir, fmt.Sprintf("raw-%d", n))}
+		raw.begin = sync.OnceValue(raw.start)
+		r.raws = append(r.raws, raw)
+	}
+	t.rig = r.raws[len(r.raws)-1]
+	t.rig.trials = append(t.rig.trials, t)
 }
 
 // start brings everything up with all the services and policies there before the proxies are, so that a proxy that is ready has them.
@@ -165,8 +177,10 @@ func (r *rig) logs() map[string]string {
 	if r.agent != nil {
 		logs["the agent"] = r.agent.Log()
 	}
-	if r.raw.agent != nil {
-		logs["the agent with raw resources"] = r.raw.agent.log.String()
+	for i, raw := range r.raws {
+		if raw.agent != nil {
+			logs[fmt.Sprintf("the agent with raw resources %d", i)] = raw.agent.log.String()
+		}
 	}
 	return logs
 }
@@ -181,8 +195,8 @@ func (r *rig) stop() {
 	if r.cp != nil {
 		r.cp.Kill()
 	}
-	if r.raw != nil {
-		r.raw.stop()
+	for _, raw := range r.raws {
+		raw.stop()
 	}
 	for _, t := range r.trials {
 		t.up.stop()

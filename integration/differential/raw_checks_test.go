@@ -10,7 +10,7 @@ func checked(checks ...string) string {
 	var b strings.Builder
 	b.WriteString("{health_checks: [")
 	for _, check := range checks {
-		for field, value := range map[string]string{" timeout:": "2s", " interval:": "3600s", " no_traffic_interval:": "3600s", " healthy_threshold:": "1", " unhealthy_threshold:": "1", "_health_check:": ""} {
+		for field, value := range map[string]string{" timeout:": "15s", " interval:": "3600s", " no_traffic_interval:": "3600s", " healthy_threshold:": "1", " unhealthy_threshold:": "1", "_health_check:": ""} {
 			switch {
 			case strings.Contains(" "+check, field):
 			case value == "":

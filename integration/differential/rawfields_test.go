@@ -169,7 +169,6 @@ var rawNotChanged = map[string]string{
 	"envoy.extensions.filters.network.http_connection_manager.v3.Rds.":                   "where routes come from is a scenario for each way",
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.": "likewise; and whose callers are internal is not enforced otherwise",
 	"envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes.":          "likewise; the agent takes one key",
-	"envoy.config.core.v3.CidrRange.":                                                    "likewise",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.stat_prefix":                 "statistics of listeners are not compared",
 	"envoy.config.core.v3.Locality.":                                                     "seen in scenarios of balancing by locality",
 	"envoy.config.cluster.v3.CircuitBreakers.Thresholds.priority":                        "raw-high, where a route has the one or the other",
@@ -198,6 +197,6 @@ var rawNotChanged = map[string]string{
 	"envoy.config.core.v3.SubstitutionFormatString.":                                  "raw_filters_test.go",
 	"envoy.config.route.v3.Route.response_headers_to_add":                             "raw_filters_test.go",
 	"envoy.config.route.v3.RouteConfiguration.request_headers_to_add":                 "raw_filters_test.go",
-	"envoy.config.route.v3.VirtualHost.request_headers_to_add":                        "raw_filters_test.go",
-	"envoy.config.route.v3.VirtualHost.response_headers_to_add":                       "raw_filters_test.go",
+	"envoy.config.route.v3.RedirectAction.prefix_rewrite":                             "raw_paths_test.go",
+	"envoy.config.route.v3.RouteConfiguration.response_headers_to_remove":             "raw_paths_test.go",
 }

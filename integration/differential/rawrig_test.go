@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -21,9 +22,13 @@ type rawRig struct {
 	planes map[string]*plane
 	envoy  *harness.Envoy
 	agent  *rawAgent
+	begin  func() error // start, once
 }
 
 func (r *rawRig) start() error {
+	if err := os.Mkdir(r.dir, 0o700); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	ports, err := harness.FreePorts(2*len(r.trials) + 3)
@@ -111,8 +116,8 @@ func (r *rawRig) startEnvoy(ctx context.Context, admin, unused string) error {
 	if err != nil {
 		return err
 	}
-	// Of hundreds of listeners and clusters only what is compared.
-	text = append(text, "stats_config: {stats_matcher: {inclusion_list: {patterns: [{prefix: cluster.}]}}}\n"...)
+	// Of hundreds of listeners what is not compared.
+	text = append(text, "stats_config: {stats_matcher: {exclusion_list: {patterns: [{prefix: listener.}, {contains: .downstream_}]}}}\n"...)
 	if r.envoy, err = harness.StartEnvoy(ctx, r.dir, text, admin, "--file-flush-interval-msec", "20"); err != nil {
 		return err
 	}

@@ -27,15 +27,15 @@ func (r record) line() string {
 }
 
 // records are a raw trial's on one side, without those of warm requests.
-func (r *rawRig) records(t *trial, side string) []record {
+func (t *trial) records(side string) []record {
 	if t.raw == nil {
 		return nil
 	}
 	var all []record
 	if side == left {
-		all = envoyRecords(r.log(t, side))
+		all = envoyRecords(t.rig.log(t, side))
 	} else {
-		for _, a := range r.agent.of(t.service) {
+		for _, a := range t.rig.agent.of(t.service) {
 			all = append(all, agentRecord(a))
 		}
 	}

@@ -90,17 +90,17 @@ func timeouts() []*scenario {
 	}
 	return []*scenario{
 		{name: "request-timeout", policy: []string{"timeout: {request: 300ms}"}, script: []behaviour{hangs}, traffic: mixed(request{}, request{method: "POST", body: "x"}),
-			mutant: "timeout: {request: 900ms}"},
+			mutant: "timeout: {request: 1600ms}"},
 		{name: "request-timeout-met", policy: []string{"timeout: {request: 900ms}"}, script: []behaviour{{delay: 300 * ms}}, traffic: get(2),
 			mutant: "timeout: {request: 100ms}"},
 		{name: "request-timeout-in-body", policy: []string{"timeout: {request: 300ms}"}, script: []behaviour{{stall: true, body: "half"}}, traffic: get(1), markSlack: time.Second},
 		{name: "no-timeout", script: []behaviour{{delay: 700 * ms}}, traffic: get(1), mutant: "timeout: {request: 200ms}"},
-		{name: "per-try-retried", policy: per("perTry: 200ms"), script: []behaviour{hangs, hangs, always200}, traffic: get(1), mutant: "timeout: {perTry: 900ms}"},
+		{name: "per-try-retried", policy: per("perTry: 200ms"), script: []behaviour{hangs, hangs, always200}, traffic: get(1), mutant: "timeout: {perTry: 1600ms}"},
 		{name: "per-try-exhausted", policy: per("perTry: 150ms"), script: []behaviour{hangs}, traffic: get(1), mutant: "retry: {numRetries: 1}"},
 		{name: "per-try-alone", policy: []string{"timeout: {request: 2s, perTry: 200ms}"}, script: []behaviour{hangs}, traffic: get(1)},
-		{name: "per-try-idle", policy: per("perTryIdle: 200ms"), script: []behaviour{hangs, always200}, traffic: get(1), mutant: "timeout: {perTryIdle: 800ms}"},
+		{name: "per-try-idle", policy: per("perTryIdle: 200ms"), script: []behaviour{hangs, always200}, traffic: get(1), mutant: "timeout: {perTryIdle: 1600ms}"},
 		{name: "per-try-idle-exhausted", policy: per("perTryIdle: 150ms"), script: []behaviour{hangs}, traffic: get(1)},
-		{name: "max-stream", policy: []string{"timeout: {maxStream: 300ms}"}, script: []behaviour{hangs}, traffic: get(1), mutant: "timeout: {maxStream: 900ms}"},
+		{name: "max-stream", policy: []string{"timeout: {maxStream: 300ms}"}, script: []behaviour{hangs}, traffic: get(1), mutant: "timeout: {maxStream: 1600ms}"},
 		{name: "timeout-over-retries", policy: []string{"timeout: {request: 500ms}", "retry: {numRetries: 9, retryOn: [5xx], backOff: {base: 1ms, max: 2ms}}"},
 			script: []behaviour{{status: 503, delay: 200 * ms}}, traffic: get(1), mutant: "timeout: {request: 2s}"},
 	}

@@ -15,7 +15,7 @@ type Access struct {
 	Start    time.Time
 	Duration time.Duration // to the last byte of the answer
 
-	Method, Path, Authority, Protocol string // Authority as the route has it; Protocol is such as "HTTP/1.1"
+	Method, Path, Authority, Protocol string // as the application sent them; Protocol is such as "HTTP/1.1"
 	RequestID                         string // of x-request-id; "" none
 	UserAgent, ForwardedFor           string // of user-agent and x-forwarded-for; "" none
 	Status                            int    // 0: no answer was sent
@@ -55,7 +55,6 @@ func (l *listener) refused(start time.Time, r *http.Request, no refusal) {
 func (f *flow) tell(start time.Time, d time.Duration) {
 	f.l.told(start, d, func(a *Access) {
 		a.request(f.r)
-		a.Authority = f.x.host
 		a.Status, a.GRPCStatus = f.status, f.grpcStatus
 		a.In, a.Out = f.in, f.out
 		if f.x.body != nil {

@@ -334,6 +334,9 @@ func (f *flow) last() bool {
 
 // copy flushes whatever has come, the head before a body that has not, unless the end of a body of known length comes with it.
 func (f *flow) copy(resp *http.Response) error {
+	if f.r.Method == http.MethodHead {
+		return nil // its head was all, and over HTTP/2 ended the stream
+	}
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	flusher := http.NewResponseController(f.w)
