@@ -9,7 +9,7 @@ import (
 
 const ms = time.Millisecond
 
-// scenarios are all of them where BREAKWATER_DIFFERENTIAL=all asks for it, else those whose outcome does not hang on where in an interval
+// scenarios are all of them where BREAKWATER_DIFFERENTIAL=all asks for it, else those of policies whose outcome does not hang on where in an interval
 // of outlier detection a request falls: on a busy machine that differs between two proxies that behave alike. Any other value asks for the
 // scenarios whose names begin so.
 func scenarios() []*scenario {
@@ -21,7 +21,7 @@ func scenarios() []*scenario {
 	default:
 		return slices.DeleteFunc(all, func(sc *scenario) bool { return !strings.HasPrefix(sc.name, prefix) })
 	}
-	return slices.DeleteFunc(all, func(sc *scenario) bool { return sc.concurrent || sc.markSlack > 0 })
+	return slices.DeleteFunc(all, func(sc *scenario) bool { return sc.raw != nil || sc.concurrent || sc.markSlack > 0 })
 }
 
 func allScenarios() []*scenario {
