@@ -340,7 +340,8 @@ func (f *flow) copy(resp *http.Response) error {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	flusher := http.NewResponseController(f.w)
-	if resp.ContentLength < 0 || f.x.headAlone() {
+	empty := resp.ContentLength == 0 && f.r.ProtoMajor == 1 // its length is told only where nothing was flushed
+	if resp.ContentLength < 0 || f.x.headAlone() && !empty {
 		if err := flusher.Flush(); err != nil {
 			return err
 		}
