@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"net/netip"
 	"reflect"
 	"slices"
 	"sync/atomic"
@@ -41,10 +42,10 @@ type checker struct {
 // check has each host of the table checked as config says. Checks that are what they were go on. A host that comes to a cluster that
 // serves already is out of rotation until its first check; one that is there when checks begin, or change, stays what it is. mu is held.
 func (c *cluster) check(old, config *dataplane.Cluster) {
-	same := old != nil && reflect.DeepEqual(old.Checks, config.Checks) && reflect.DeepEqual(old.TLS, config.TLS)
 	if c.options.NewProber == nil {
 		return
 	}
+	same := old != nil && reflect.DeepEqual(old.Checks, config.Checks) && reflect.DeepEqual(old.TLS, config.TLS)
 	for i, h := range c.fleet.Load().hosts {
 		entry := c.entries[i]
 		switch {
@@ -57,7 +58,7 @@ func (c *cluster) check(old, config *dataplane.Cluster) {
 			c.startChecks(h, entry, config)
 		}
 	}
-	c.warming.Store(c.warming.Load() && c.awaitsChecks() || old == nil && c.awaitsChecks())
+	c.warming.Store((old == nil || c.warming.Load()) && c.awaitsChecks())
 	c.refresh()
 }
 
@@ -231,14 +232,14 @@ func (c *cluster) present(config *dataplane.Cluster) []dataplane.Host {
 	if !config.KeepPassing || len(config.Checks) == 0 {
 		return config.Hosts
 	}
-	named := make(map[string]bool, len(config.Hosts))
+	named := make(map[netip.AddrPort]bool, len(config.Hosts))
 	for _, entry := range config.Hosts {
-		named[entry.Address.String()] = true
+		named[entry.Address] = true
 	}
 	list := config.Hosts
 	for _, entry := range c.entries {
 		h := c.hosts[entry.Address]
-		if named[entry.Address.String()] || len(h.checkers) == 0 || h.State.FailedCheck() || entry.Health >= dataplane.Unhealthy {
+		if named[entry.Address] || len(h.checkers) == 0 || h.State.FailedCheck() || entry.Health >= dataplane.Unhealthy {
 			continue
 		}
 		list = append(slices.Clip(list), entry)

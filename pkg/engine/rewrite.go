@@ -121,7 +121,7 @@ func (c *Call) location(to *dataplane.Redirect) string {
 
 // hostFor is the request's host: without its port where another is to follow, or where it is that of the scheme that is left.
 func (c *Call) hostFor(scheme, port string) string {
-	bare := withoutPort(c.req.Authority)
+	bare := WithoutPort(c.req.Authority)
 	was := c.req.Authority[len(bare):]
 	own := map[string]string{"http": ":80", "https": ":443"}
 	came := strings.Join(c.req.Header["X-Forwarded-Proto"], ",")

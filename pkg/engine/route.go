@@ -61,8 +61,8 @@ func isGRPCType(contentType string) bool {
 	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
 }
 
-// withoutPort is an authority's host.
-func withoutPort(authority string) string {
+// WithoutPort is an authority's host.
+func WithoutPort(authority string) string {
 	if i := strings.LastIndexByte(authority, ':'); i >= 0 && strings.IndexByte(authority[i:], ']') < 0 {
 		return authority[:i]
 	}
@@ -81,7 +81,7 @@ func find(t *dataplane.Table, l *dataplane.HTTP, r *Request) (*dataplane.Virtual
 	}
 	host := r.Authority
 	if config.IgnorePort {
-		host = withoutPort(host)
+		host = WithoutPort(host)
 	}
 	vh := virtualHost(config.Hosts, host)
 	if vh == nil {

@@ -53,10 +53,7 @@ func serverName(config *dataplane.Cluster, host string) string {
 	if config.TLS == nil || !config.AutoSNI && !config.AutoSAN {
 		return ""
 	}
-	if i := strings.LastIndexByte(host, ':'); i >= 0 && strings.IndexByte(host[i:], ']') < 0 {
-		host = host[:i]
-	}
-	return strings.Trim(host, "[]")
+	return strings.Trim(engine.WithoutPort(host), "[]")
 }
 
 // of is the lane for a request of a cluster that is config now.
