@@ -22,7 +22,7 @@ const noOutbound = "none"
 // relayDir is the directory below the state directory where the relay keeps what its clients accepted.
 const relayDir = "relay"
 
-// relays says whether the agent carries no calls of its own.
+// relayOnly says whether the agent carries no calls of its own.
 func (c *Config) relayOnly() bool { return c.ListenOutbound == noOutbound }
 
 func (c *Config) checkRelay() error {

@@ -65,7 +65,7 @@ func (a *agent) statistics() *statistics {
 	return s
 }
 
-// serverStats are the process's own.
+// serverStats are the process's own. Those of the listeners are in s already.
 func (a *agent) serverStats(s *statistics) {
 	live, state := int64(1), int64(stateLive)
 	if a.draining.Load() {
@@ -82,11 +82,11 @@ func (a *agent) serverStats(s *statistics) {
 	s.add("server.memory_heap_size", memory.heap)
 	s.add("server.memory_physical_size", memory.total)
 	connections := int64(0)
-	a.server.Stats(func(name string, value int64) {
+	for name, value := range s.numbers {
 		if strings.HasPrefix(name, "listener.") && strings.HasSuffix(name, ".downstream_cx_active") {
 			connections += value
 		}
-	})
+	}
 	s.add("server.total_connections", connections)
 }
 

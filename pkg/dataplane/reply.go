@@ -3,6 +3,7 @@ package dataplane
 import (
 	"regexp"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -214,11 +215,6 @@ func (r *reader) jsonFormat(path string, s *structpb.Struct) []JSONField {
 		}
 		out = append(out, JSONField{name, r.format(path+"."+name, text.StringValue)})
 	}
-	slices.SortFunc(out, func(a, b JSONField) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(out, func(a, b JSONField) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }

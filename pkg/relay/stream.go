@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/breakwater-mesh/breakwater/pkg/xdsclient"
 )
 
 const (
@@ -60,7 +62,7 @@ func serve[Q, R any](r *Relay, down grpc.BidiStreamingServer[Q, R], first *Q, d 
 	}
 	r.enter(s.entry)
 	defer r.leave(s.entry)
-	r.work.Go(func() { s.ended <- pump(ctx, down, s.requests) })
+	r.work.Go(func() { s.ended <- xdsclient.Pump(ctx, down, s.requests) })
 	err := s.begin(ctx, first)
 	for err == nil {
 		err = s.step(ctx)

@@ -102,7 +102,7 @@ func open[Q, R any](ctx context.Context, r *Relay, d dialect[Q, R], conn *grpc.C
 		close: func() { cancel(); _ = conn.Close() },
 	}
 	r.work.Go(func() { u.send(ctx, g) })
-	r.work.Go(func() { u.ended <- pump(ctx, g, u.responses) })
+	r.work.Go(func() { u.ended <- xdsclient.Pump(ctx, g, u.responses) })
 	return u, nil
 }
 
@@ -116,21 +116,6 @@ func (u *upstream[Q, R]) send(ctx context.Context, g grpc.BidiStreamingClient[Q,
 			}
 		case <-ctx.Done():
 			return
-		}
-	}
-}
-
-// pump hands over what arrives until the stream ends.
-func pump[M any](ctx context.Context, from interface{ Recv() (*M, error) }, to chan<- *M) error {
-	for {
-		m, err := from.Recv()
-		if err != nil {
-			return err
-		}
-		select {
-		case to <- m:
-		case <-ctx.Done():
-			return context.Cause(ctx)
 		}
 	}
 }

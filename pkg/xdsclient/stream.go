@@ -50,7 +50,7 @@ func (c *Client) follow(ctx context.Context, server string) (answered bool, err 
 		return false, err
 	}
 	responses, ended := make(chan *discoveryv3.DeltaDiscoveryResponse), make(chan error, 1)
-	go func() { ended <- read(ctx, g, responses) }()
+	go func() { ended <- Pump(ctx, g, responses) }()
 	st := &stream{client: c, grpc: g, node: c.node()}
 	c.state.connected(time.Now())
 	answered, over, err := st.talk(server, responses, ended)
@@ -112,15 +112,15 @@ func why(err error, responses <-chan *discoveryv3.DeltaDiscoveryResponse, ended 
 	}
 }
 
-// read hands responses over until the stream ends.
-func read(ctx context.Context, g grpc.ServerStreamingClient[discoveryv3.DeltaDiscoveryResponse], responses chan<- *discoveryv3.DeltaDiscoveryResponse) error {
+// Pump hands over what arrives until the stream or ctx ends.
+func Pump[M any](ctx context.Context, from interface{ Recv() (*M, error) }, to chan<- *M) error {
 	for {
-		m, err := g.Recv()
+		m, err := from.Recv()
 		if err != nil {
 			return err
 		}
 		select {
-		case responses <- m:
+		case to <- m:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
