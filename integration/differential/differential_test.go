@@ -27,7 +27,6 @@ type scenario struct {
 	script    []behaviour
 	byHost    [][]behaviour
 	silent    int           // further hosts that answer nobody who connects
-	frames    *framed       // in place of hosts that have a script
 	checks    [][]behaviour // of health checks at checkPath, by host: the first until traffic begins
 	traffic   func(*side)
 
@@ -63,7 +62,7 @@ type trial struct {
 func allTrials() []*trial {
 	var trials []*trial
 	for _, sc := range scenarios() {
-		if sc.hosts == 0 && sc.refusing == 0 && sc.silent == 0 && sc.frames == nil {
+		if sc.hosts == 0 && sc.refusing == 0 && sc.silent == 0 {
 			sc.hosts = 1
 		}
 		for n := range sc.mutations() + 1 {

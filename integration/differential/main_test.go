@@ -83,13 +83,6 @@ func (r *rig) prepare() error {
 			}
 			t.up.hosts = append(t.up.hosts, host)
 		}
-		if t.frames != nil {
-			host, err := t.frames.listen()
-			if err != nil {
-				return err
-			}
-			t.up.hosts = append(t.up.hosts, host)
-		}
 		r.trials[t.service] = t
 		if t.raw != nil {
 			r.share(t)
