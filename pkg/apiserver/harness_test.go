@@ -35,7 +35,10 @@ func newFixture(t testing.TB, change ...func(*apiserver.Config)) *fixture {
 		t.Fatal(err)
 	}
 	clock := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	c := apiserver.Config{KV: f.kv, Worlds: f.loop, Version: "test", Now: func() time.Time { return clock }, ReadWait: 200 * time.Millisecond}
+	c := apiserver.Config{
+		KV: f.kv, Worlds: f.loop, Version: "test", Now: func() time.Time { return clock }, ReadWait: 200 * time.Millisecond,
+		CatchUp: time.Minute, WriteLimit: time.Minute, // a large world takes its time under the race detector
+	}
 	for _, edit := range change {
 		edit(&c)
 	}

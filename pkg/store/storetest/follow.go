@@ -177,9 +177,10 @@ func testFollow(t *testing.T, b *bench) {
 // cuttable is a KV whose watches can be cut, and kept from starting, as a broken network does.
 type cuttable struct {
 	store.KV
-	mu   sync.Mutex
-	gate chan struct{}           // closed when watches may start
-	cut  context.CancelCauseFunc // of the running watch
+	begun sync.WaitGroup // until the first watch begins
+	mu    sync.Mutex
+	gate  chan struct{}           // closed when watches may start
+	cut   context.CancelCauseFunc // of the running watch
 }
 
 var errCut = fmt.Errorf("%w: cut by the test", store.ErrUnavailable)
@@ -187,7 +188,9 @@ var errCut = fmt.Errorf("%w: cut by the test", store.ErrUnavailable)
 func newCuttable(kv store.KV) *cuttable {
 	open := make(chan struct{})
 	close(open)
-	return &cuttable{KV: kv, gate: open}
+	c := &cuttable{KV: kv, gate: open}
+	c.begun.Add(1)
+	return c
 }
 
 // Watch implements store.KV.
@@ -196,6 +199,9 @@ func (c *cuttable) Watch(ctx context.Context, prefix string, after int64, fn fun
 	gate := c.gate
 	ctx, cut := context.WithCancelCause(ctx)
 	defer cut(nil)
+	if c.cut == nil {
+		c.begun.Done()
+	}
 	c.cut = cut
 	c.mu.Unlock()
 	select {
@@ -210,15 +216,15 @@ func (c *cuttable) Watch(ctx context.Context, prefix string, after int64, fn fun
 	return err
 }
 
-// block cuts the running watch and keeps others from starting until open is called.
+// block cuts the running watch and keeps others from starting until open is called. It waits for the first watch:
+// one that is only kept from starting never breaks.
 func (c *cuttable) block() (open func()) {
+	c.begun.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	gate := make(chan struct{})
 	c.gate = gate
-	if c.cut != nil {
-		c.cut(errCut)
-	}
+	c.cut(errCut)
 	return func() { close(gate) }
 }
 
