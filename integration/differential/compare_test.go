@@ -32,11 +32,13 @@ var compared = []string{
 	"outlier_detection.ejections_enforced_success_rate", "outlier_detection.ejections_detected_success_rate",
 }
 
-// pick is the part of the statistics that is compared; what a proxy has none of counts as 0.
-func pick(stats map[string]int64) map[string]int64 {
+// pick is the part of the statistics that is compared, without those the scenario ignores; what a proxy has none of counts as 0.
+func pick(stats map[string]int64, ignored []string) map[string]int64 {
 	picked := make(map[string]int64, len(compared))
 	for _, name := range compared {
-		picked[name] = stats[name]
+		if !slices.Contains(ignored, name) {
+			picked[name] = stats[name]
+		}
 	}
 	return picked
 }

@@ -251,12 +251,15 @@ func both(sides []*side, f func(*side)) {
 }
 
 func (r *rig) side(t *testing.T, tr *trial, name string) *side {
-	p, cluster := r.proxies[name], "shop/"+tr.service
-	if tr.raw != nil {
-		p, cluster = tr.rig.proxy(tr, name), tr.service
+	var p *place
+	cluster := tr.service
+	if tr.raw == nil {
+		p, cluster = r.proxies[name], "shop/"+tr.service
+	} else {
+		p = tr.rig.proxy(tr, name)
 	}
 	return &side{
-		t: t, name: name, service: tr.service, cluster: cluster, further: tr.stats, proxy: p, up: tr.up, http: transport(p.outbound, false),
+		t: t, name: name, service: tr.service, cluster: cluster, further: tr.stats, ignored: tr.ignore, proxy: p, up: tr.up, http: transport(p.outbound, false),
 		http2: transport(p.outbound, true), patience: tr.patience(),
 		records: func() []record { return tr.records(name) },
 	}

@@ -73,7 +73,7 @@ func rawChecks() []*scenario {
 		{name: "raw-check-uneject", raw: &resources{cluster: checked("interval: 1s, no_traffic_interval: 1s") + "\n---\n{common_lb_config: {healthy_panic_threshold: {value: 0}, update_merge_window: 0s}, outlier_detection: {consecutive_5xx: 1, interval: 60s, max_ejection_percent: 100}}"}, hosts: 1,
 			script: answers(503, 200), traffic: func(s *side) {
 				s.get(1)
-				s.statIs("outlier_detection.ejections_active", 1)
+				s.statIs("outlier_detection.ejections_enforced_total", 1)
 				s.statIs("outlier_detection.ejections_active", 0)
 				s.get(1)
 			},

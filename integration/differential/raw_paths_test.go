@@ -104,8 +104,7 @@ func rewrites(hello []behaviour) []*scenario {
 		return sc
 	}
 	named := func(sc *scenario) *scenario {
-		sc.raw.endpoints = `[{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: $PORT0}}, hostname: one.test}}, {endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: $PORT1}}, hostname: "two.test:8"}}]}]`
-		sc.hosts = 2
+		sc.raw.endpoints = `[{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: $PORT0}}, hostname: "one.test:8"}}]}]`
 		return hosts(sc)
 	}
 	return []*scenario{

@@ -91,7 +91,7 @@ func rawRetries() []*scenario {
 			traffic: func(s *side) { s.hold(1); s.get(1); s.free(); s.hold(1); s.free() }, longest: patience, mutants: []resources{{cluster: `{circuit_breakers: {thresholds: [{max_connection_pools: 2}]}}`}}},
 		{name: "raw-pending-none", raw: &resources{cluster: `{circuit_breakers: {thresholds: [{max_connections: 1, max_pending_requests: 0}]}}`}, traffic: get(1),
 			mutants: []resources{{cluster: `{circuit_breakers: {thresholds: [{max_connections: 1, max_pending_requests: 1}]}}`}}},
-		{name: "raw-connections", raw: &resources{cluster: `{circuit_breakers: {thresholds: [{max_connections: 1}]}}`}, script: []behaviour{{hold: true}}, longest: patience,
+		{name: "raw-connections", raw: &resources{cluster: `{circuit_breakers: {thresholds: [{max_connections: 1}]}}`}, script: []behaviour{{hold: true}}, longest: patience, markSlack: time.Second,
 			traffic: func(s *side) {
 				s.hold(1)
 				s.send(request{patience: 400 * ms})
@@ -145,7 +145,7 @@ func rawHedges() []*scenario {
 		{name: "raw-hedge-timeout", raw: &resources{action: hedge("timeout: 0.75s, retry_policy: {per_try_timeout: 0.5s}")}, script: []behaviour{hangs}, traffic: get(1), concurrent: true},
 		{name: "raw-hedge-exhausted", raw: &resources{action: hedge("timeout: 1s")}, script: []behaviour{hangs}, traffic: get(1), concurrent: true},
 		{name: "raw-hedge-exhausted-late", raw: &resources{action: hedge("timeout: 3s")}, script: []behaviour{hangs, hangs, {delay: 400 * ms, body: "third"}}, traffic: get(1), concurrent: true},
-		{name: "raw-hedge-exhausted-bad", raw: &resources{action: hedge("timeout: 3s")}, script: []behaviour{{delay: 900 * ms, body: "first"}, hangs, {delay: 300 * ms, status: 503}}, traffic: get(1), concurrent: true},
+		{name: "raw-hedge-exhausted-bad", raw: &resources{action: hedge("timeout: 3s")}, script: []behaviour{{delay: 900 * ms, body: "first"}, hangs, {delay: 100 * ms, status: 503}}, traffic: get(1), concurrent: true},
 		{name: "raw-hedge-reset", raw: &resources{action: hedge("timeout: 3s")}, script: []behaviour{{delay: 600 * ms, body: "first"}, resets, hangs}, traffic: get(1), concurrent: true},
 		{name: "raw-hedge-host", raw: &resources{host: `{hedge_policy: {hedge_on_per_try_timeout: true}}`, action: again(`retry_on: 5xx, num_retries: 1, per_try_timeout: 0.2s`)},
 			script: []behaviour{late, {body: "second"}}, traffic: get(1), concurrent: true, mutants: []resources{{host: `{hedge_policy: null}`}}},

@@ -40,6 +40,7 @@ type side struct {
 	service string
 	cluster string   // whose statistics count
 	further []string // statistics that count beside
+	ignored []string // those of the cluster that don't
 	proxy   *place
 	up      *upstream
 	http    *http.Transport
@@ -280,9 +281,9 @@ func (s *side) rest(d time.Duration) {
 
 // settled are the statistics once two readings agree: the last counts come a moment after the answer.
 func (s *side) settled() map[string]int64 {
-	last := pick(s.stats())
+	last := pick(s.stats(), s.ignored)
 	s.until("statistics at rest", func() bool {
-		next := pick(s.stats())
+		next := pick(s.stats(), s.ignored)
 		same := fmt.Sprint(next) == fmt.Sprint(last)
 		last = next
 		return same
