@@ -78,7 +78,7 @@ func rawOutliers() []*scenario {
 			s.statIs("outlier_detection.ejections_detected_consecutive_gateway_failure", 2)
 		}),
 		one("returns", "base_ejection_time: 1s", append(answers(503, 503, 503), always200), comesBack, "base_ejection_time: 5s"),
-		one("longest", "interval: 0.5s, base_ejection_time: 3s, max_ejection_time: 3s", answers(503, 503, 503, 200, 503, 503, 503, 200), func(s *side) {
+		one("longest", "interval: 1s, base_ejection_time: 3s, max_ejection_time: 3s", answers(503, 503, 503, 200, 503, 503, 503, 200), func(s *side) {
 			comesBack(s)
 			s.get(2)
 			s.statIs(active, 1)
