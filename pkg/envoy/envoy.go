@@ -11,25 +11,17 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/view"
 )
 
-// Target is what the proxies of one tier can take.
-type Target struct {
-	Profile string // sidecar
-	Version string // tier of the proxy's version, such as "1.40"
-	Runtime bool   // the proxy has our runtime layers, so limits change in place; else they live in the Cluster
-}
-
 // Compiled is one service as the proxies of one target see it.
 type Compiled struct {
 	Cluster *view.Resource
 	Route   *view.Resource
 	Limits  []RuntimeKey // for the layer LayerOf(cluster), by key; empty where Target.Runtime is false
-	Report  []Fidelity   // by field
 }
 
 // Service compiles the calls to svc under eff, an effective policy with its defaults filled in. It changes neither. An error means
 // that the result breaks a rule of Envoy's API, which valid input never does.
 func Service(t Target, svc *catalog.Service, eff *policy.Effective) (Compiled, error) {
-	in := input{target: t, name: svc.Key().String(), protocol: protocolOf(svc), sections: enabled(eff.Sections)}
+	in := newInput(t, svc, eff)
 	cluster, err := resource(view.CDS, in.name, in.cluster())
 	if err != nil {
 		return Compiled{}, fmt.Errorf("cluster %s: %w", in.name, err)
@@ -38,7 +30,7 @@ func Service(t Target, svc *catalog.Service, eff *policy.Effective) (Compiled, e
 	if err != nil {
 		return Compiled{}, fmt.Errorf("route configuration %s: %w", in.name, err)
 	}
-	return Compiled{Cluster: cluster, Route: route, Limits: in.limitKeys(), Report: in.report(eff.Fields)}, nil
+	return Compiled{Cluster: cluster, Route: route, Limits: in.limitKeys()}, nil
 }
 
 // input is what every section's file reads.
@@ -47,6 +39,10 @@ type input struct {
 	name     string // of the service, its cluster and its route configuration
 	protocol catalog.Protocol
 	sections policy.Sections
+}
+
+func newInput(t Target, svc *catalog.Service, eff *policy.Effective) input {
+	return input{target: t, name: svc.Key().String(), protocol: protocolOf(svc), sections: enabled(eff.Sections)}
 }
 
 func protocolOf(svc *catalog.Service) catalog.Protocol {

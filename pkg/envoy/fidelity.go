@@ -1,11 +1,11 @@
 package envoy
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/policy"
 )
 
@@ -27,118 +27,83 @@ type Fidelity struct {
 	Instead string `json:"instead,omitempty"` // what to write to get nearer, if anything
 }
 
-// report is the fidelity of every field that an author wrote, and of each default that Envoy can't keep exactly, by field.
-func (in input) report(fields []policy.Field) []Fidelity {
-	found := slices.Concat(in.timeoutFidelity(), in.retryFidelity(), in.limitsFidelity(fields), in.outlierFidelity(), in.balancingFidelity())
-	for _, f := range fields {
-		if f.Value == nil || f.Origin.Default || slices.ContainsFunc(found, func(d Fidelity) bool { return covers(f.Path, d.Field) }) {
-			continue
-		}
-		found = append(found, Fidelity{Field: f.Path, Level: Exact})
-	}
-	slices.SortFunc(found, func(a, b Fidelity) int { return cmp.Compare(a.Field, b.Field) })
-	return found
+// line says how well some targets enforce a field and all below it. A section's lines stand in its own file; the first that fits
+// counts.
+type line struct {
+	field   string
+	on      audience                       // 0: every one
+	when    func(input, policy.Field) bool // nil: always
+	always  bool                           // it speaks of a default as well; other lines only of what an author wrote
+	level   Level
+	reason  string
+	instead string
 }
 
-// covers reports whether one of the paths is the other or lies below it.
-func covers(a, b string) bool {
-	return a == b || strings.HasPrefix(a, b+".") || strings.HasPrefix(b, a+".")
-}
+// lines are those of every section. A field without one is exact where it has a carrier at all: see unsaid.
+var lines = slices.Concat(timeoutLines, retryLines, limitsLines, outlierLines, breakerLines, balancingLines)
 
-func (in input) timeoutFidelity() []Fidelity {
-	t := in.sections.Timeout
-	if t == nil || in.protocol != catalog.GRPC || !finite(t.Request) {
-		return nil
-	}
-	return []Fidelity{{"timeout.request", Approximate,
-		"it starts when the request is complete, so never for a client stream that stays open", "timeout.maxStream"}}
-}
-
-// grpcConditions are retry conditions that look at the gRPC status.
-var grpcConditions = [...]string{"cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"}
-
-func (in input) retryFidelity() []Fidelity {
-	r := in.sections.Retry
-	if r == nil {
-		return nil
-	}
-	for _, token := range grpcConditions {
-		if slices.Contains(r.RetryOn, token) {
-			return []Fidelity{{"retry.retryOn", Approximate,
-				"a gRPC status is seen where the response is nothing but trailers; behind a message or headers of its own it is not", ""}}
-		}
-	}
-	return nil
-}
-
-func (in input) limitsFidelity(fields []policy.Field) []Fidelity {
-	l := in.sections.Limits
-	if l == nil {
-		return nil
-	}
+// Report is how well t enforces each field of eff that an author wrote, and each default that t can't keep exactly, by field.
+func Report(t Target, svc *catalog.Service, eff *policy.Effective) []Fidelity {
+	in := newInput(t, svc, eff)
 	var found []Fidelity
-	if l.MaxConnections != nil {
-		found = append(found, Fidelity{"limits.maxConnections", Approximate,
-			"each worker of the proxy may always hold one connection to each host; at the limit calls wait rather than fail", "limits.maxRequests"})
+	for _, f := range eff.Fields {
+		if f.Value == nil {
+			continue // switched off
+		}
+		if d, ok := in.fidelity(f); ok {
+			found = append(found, d)
+		}
 	}
-	if l.MaxPendingRequests != nil {
-		found = append(found, in.pendingFidelity(fields)...)
-	}
-	if l.MaxRetries != nil && in.budget() != nil {
-		found = append(found, Fidelity{"limits.maxRetries", Unsupported, "beside a retry budget Envoy ignores it", "retry.budget.minConcurrent"})
-	}
+	slices.SortFunc(found, func(a, b Fidelity) int { return strings.Compare(a.Field, b.Field) })
 	return found
 }
 
-func (in input) pendingFidelity(fields []policy.Field) []Fidelity {
-	const field = "limits.maxPendingRequests"
-	waiting := slices.ContainsFunc(fields, func(f policy.Field) bool { return f.Path == field && f.Origin.Path == "bulkhead.maxWaiting" })
+// fidelity speaks of one field; of a default only where a line does.
+func (in input) fidelity(f policy.Field) (Fidelity, bool) {
+	for _, l := range lines {
+		if l.fits(in, f) {
+			return Fidelity{f.Path, l.level, l.reason, l.instead}, true
+		}
+	}
+	return in.unsaid(f.Path), !f.Origin.Default
+}
+
+func (l line) fits(in input, f policy.Field) bool {
 	switch {
-	case waiting && in.http2():
-		return []Fidelity{{field, Unsupported, "HTTP/2 calls share connections and never wait for one, beyond the time it takes to open it", "bulkhead.maxConcurrent"}}
-	case waiting:
-		return []Fidelity{{field, Approximate, "calls wait for a connection, not for a place in the bulkhead", ""}}
-	case in.http2():
-		return []Fidelity{{field, Approximate, "HTTP/2 calls count as pending only while a connection is being opened", "limits.maxRequests"}}
+	case l.field != f.Path && !strings.HasPrefix(f.Path, l.field+"."):
+		return false
+	case l.on != 0 && l.on&in.target.audience() == 0:
+		return false
+	case f.Origin.Default && !l.always:
+		return false
 	}
-	return nil
+	return l.when == nil || l.when(in, f)
 }
 
-func (in input) outlierFidelity() []Fidelity {
-	var found []Fidelity
-	if b := in.sections.CircuitBreaker; b != nil {
-		if orElse(b.Scope, "host") == "service" {
-			found = append(found, Fidelity{"circuitBreaker.scope", Approximate, "each host counts alone, and the service is cut off once all its hosts are ejected", ""})
-		}
-		if b.HalfOpen != nil {
-			found = append(found, Fidelity{"circuitBreaker.halfOpen", Unsupported, "an ejected host comes back with its full share of calls", ""})
-		}
+// unsaid is what holds of a field that no line speaks of: who gets all our resources has a carrier for every field, who gets clusters
+// alone has none for a field of routes, and a gRPC client reads little, so that what it does read has a line.
+func (in input) unsaid(field string) Fidelity {
+	switch on := in.target.audience(); {
+	case on == grpcClients:
+		return Fidelity{field, Unsupported, "a gRPC client does not read it", ""}
+	case on == clustersOnly && scopes[field] == "route":
+		return Fidelity{field, Unsupported, "the proxy's routes are its owner's", "the same in the owner's route"}
 	}
-	o := in.sections.OutlierDetection
-	if o == nil {
-		return found
-	}
-	found = append(found, Fidelity{"outlierDetection.baseEjectionTime", Approximate, "a host comes back at the first check after it, up to one interval later", "outlierDetection.interval"})
-	if in.protocol == catalog.GRPC {
-		for field, present := range map[string]bool{
-			"consecutive5xx": o.Consecutive5xx != nil, "consecutiveGatewayFailure": o.ConsecutiveGatewayFailure != nil,
-			"successRate": o.SuccessRate != nil, "failurePercentage": o.FailurePercentage != nil,
-		} {
-			if present {
-				found = append(found, Fidelity{"outlierDetection." + field, Approximate, "a gRPC status is seen where the response is nothing but trailers; a call that fails later counts as a success", ""})
-			}
-		}
-	}
-	return found
+	return Fidelity{Field: field, Level: Exact}
 }
 
-func (in input) balancingFidelity() []Fidelity {
-	lb := in.sections.LoadBalancing
-	if lb == nil || lb.Algorithm == nil {
-		return nil
+// scopes are what the fields of the language belong to, by path: route, cluster, or neither.
+var scopes = func() map[string]string {
+	all := make(map[string]string)
+	for _, d := range manifest.Describe[policy.Sections]("") {
+		all[d.Path] = d.Scope
 	}
-	if _, ok := lbPolicy(*lb.Algorithm); !ok {
-		return []Fidelity{{"loadBalancing.algorithm", Unsupported, "unknown: hosts are taken in turn", "round-robin, least-request or random"}}
-	}
-	return nil
+	return all
+}()
+
+func grpcService(in input, _ policy.Field) bool { return in.protocol == catalog.GRPC }
+
+// both holds where a and b do.
+func both(a, b func(input, policy.Field) bool) func(input, policy.Field) bool {
+	return func(in input, f policy.Field) bool { return a(in, f) && b(in, f) }
 }

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
@@ -10,24 +11,27 @@ import (
 
 func field(path string, value any) policy.Field { return policy.Field{Path: path, Value: value} }
 
+func defaultField(path string, value any) policy.Field {
+	return policy.Field{Path: path, Value: value, Origin: policy.Origin{Default: true}}
+}
+
 func TestReportSpeaksOfEveryFieldOnce(t *testing.T) {
-	sections := policy.Sections{
-		CircuitBreaker:   &policy.CircuitBreaker{Scope: new("service"), HalfOpen: &policy.HalfOpen{MaxProbes: new(uint32(1))}},
-		OutlierDetection: &policy.OutlierDetection{Consecutive5xx: new(uint32(5))},
-	}
-	fields := []policy.Field{
-		field("circuitBreaker.halfOpen.maxProbes", 1), field("circuitBreaker.scope", "service"), field("outlierDetection.consecutive5xx", 5),
-		field("timeout.request", "1s"), {Path: "timeout.connect", Value: "5s", Origin: policy.Origin{Default: true}}, field("retry", nil),
-	}
-	c, err := Service(sidecar, payments(catalog.HTTP), &policy.Effective{Sections: sections, Fields: fields})
-	if err != nil {
-		t.Fatal(err)
+	eff := &policy.Effective{
+		Sections: policy.Sections{
+			CircuitBreaker:   &policy.CircuitBreaker{Scope: new("service"), HalfOpen: &policy.HalfOpen{MaxProbes: new(uint32(1))}},
+			OutlierDetection: &policy.OutlierDetection{Consecutive5xx: new(uint32(5))},
+		},
+		Fields: []policy.Field{
+			field("timeout.request", "1s"), defaultField("timeout.connect", "5s"), field("retry", nil), defaultField("outlierDetection.baseEjectionTime", "30s"),
+			field("circuitBreaker.halfOpen.maxProbes", 1), field("circuitBreaker.scope", "service"), field("outlierDetection.consecutive5xx", 5),
+		},
 	}
 	want := map[string]Level{
-		"circuitBreaker.halfOpen": Unsupported, "circuitBreaker.scope": Approximate, "outlierDetection.baseEjectionTime": Approximate,
+		"circuitBreaker.halfOpen.maxProbes": Unsupported, "circuitBreaker.scope": Approximate, "outlierDetection.baseEjectionTime": Approximate,
 		"outlierDetection.consecutive5xx": Exact, "timeout.request": Exact,
 	}
-	for _, f := range c.Report {
+	report := Report(sidecar, payments(catalog.HTTP), eff)
+	for _, f := range report {
 		if want[f.Field] != f.Level {
 			t.Errorf("%s is %s, want %q", f.Field, f.Level, want[f.Field])
 		}
@@ -39,19 +43,48 @@ func TestReportSpeaksOfEveryFieldOnce(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("not reported: %v", want)
 	}
-	if !slices.IsSortedFunc(c.Report, func(a, b Fidelity) int {
-		if a.Field < b.Field {
-			return -1
-		}
-		return 1
-	}) {
+	if !slices.IsSortedFunc(report, func(a, b Fidelity) int { return strings.Compare(a.Field, b.Field) }) {
 		t.Error("the report is not sorted")
 	}
 }
 
 func TestUnknownAlgorithmIsReported(t *testing.T) {
-	c := compile(t, sidecar, policy.Sections{LoadBalancing: &policy.LoadBalancing{Algorithm: new("astrology")}})
-	if len(c.Report) != 1 || c.Report[0].Level != Unsupported {
-		t.Errorf("got %v, want unsupported", c.Report)
+	report := Report(sidecar, payments(catalog.HTTP), &policy.Effective{
+		Sections: policy.Sections{LoadBalancing: &policy.LoadBalancing{Algorithm: new("astrology")}},
+		Fields:   []policy.Field{field("loadBalancing.algorithm", "astrology")},
+	})
+	if len(report) != 1 || report[0].Level != Unsupported {
+		t.Errorf("got %v, want unsupported", report)
+	}
+}
+
+func TestFieldWithoutALine(t *testing.T) {
+	for _, c := range []struct {
+		profile, field string
+		want           Level
+	}{
+		{Sidecar, "retry.numRetries", Exact},
+		{Agent, "retry.numRetries", Exact},
+		{ClustersOnly, "timeout.request", Unsupported},
+		{ClustersOnly, "outlierDetection.interval", Exact},
+		{GRPC, "limits.maxConnectionPools", Unsupported},
+	} {
+		eff := &policy.Effective{Fields: []policy.Field{field(c.field, 1)}}
+		report := Report(Target{Profile: c.profile, Version: "1.40"}, payments(catalog.HTTP), eff)
+		if len(report) != 1 || report[0].Level != c.want {
+			t.Errorf("%s for %s: got %v, want %s", c.field, c.profile, report, c.want)
+		}
+	}
+}
+
+// TestLinesNameFields finds a line whose field is misspelled, and one that says too little.
+func TestLinesNameFields(t *testing.T) {
+	for _, l := range lines {
+		if _, known := scopes[l.field]; !known {
+			t.Errorf("%s is no field of the language", l.field)
+		}
+		if (l.level == Exact) != (l.reason == "") {
+			t.Errorf("%s is %s for the reason %q", l.field, l.level, l.reason)
+		}
 	}
 }

@@ -144,7 +144,7 @@ func (g golden) outputs(t *testing.T) []txtar.File {
 	return []txtar.File{
 		{Name: "effective", Data: []byte(fieldsText(eff.Fields))},
 		{Name: "limits", Data: []byte(limitsText(c.Limits))},
-		{Name: "fidelity", Data: []byte(fidelityText(c.Report))},
+		{Name: "fidelity", Data: []byte(fidelityText(Report(g.target, g.service, eff)))},
 		{Name: "cluster.json", Data: jsonOf(t, c.Cluster)},
 		{Name: "route.json", Data: jsonOf(t, c.Route)},
 		{Name: "assignment.json", Data: jsonOf(t, assignment)},

@@ -29,3 +29,13 @@ func lbPolicy(algorithm string) (clusterv3.Cluster_LbPolicy, bool) {
 	}
 	return clusterv3.Cluster_ROUND_ROBIN, false
 }
+
+var balancingLines = []line{
+	{field: "loadBalancing.algorithm", when: unknownAlgorithm, level: Unsupported,
+		reason: "unknown: hosts are taken in turn", instead: "round-robin, least-request or random"},
+}
+
+func unknownAlgorithm(in input, _ policy.Field) bool {
+	_, known := lbPolicy(orElse(in.sections.LoadBalancing.Algorithm, policy.RoundRobin))
+	return !known
+}

@@ -1,6 +1,8 @@
 package envoy
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -84,3 +86,18 @@ func wrap(n *uint32) *wrapperspb.UInt32Value {
 }
 
 func boolean(b *bool, def bool) *wrapperspb.BoolValue { return wrapperspb.Bool(orElse(b, def)) }
+
+var outlierLines = slices.Concat([]line{
+	{field: "outlierDetection.baseEjectionTime", on: proxies, always: true, level: Approximate,
+		reason: "a host comes back at the first check after it, up to one interval later", instead: "outlierDetection.interval"},
+}, statusLines("consecutive5xx", "consecutiveGatewayFailure", "successRate", "failurePercentage"))
+
+// statusLines are those of the detectors that judge what a host answered.
+func statusLines(detectors ...string) []line {
+	var list []line
+	for _, name := range detectors {
+		list = append(list, line{field: "outlierDetection." + name, on: proxies, when: grpcService, level: Approximate,
+			reason: "a gRPC status is seen where the response is nothing but trailers; a call that fails later counts as a success"})
+	}
+	return list
+}

@@ -146,3 +146,15 @@ func (in input) retriedMethods() []string {
 		return slices.Compact(slices.Sorted(slices.Values(m.List)))
 	}
 }
+
+// grpcConditions are retry conditions that look at the gRPC status.
+var grpcConditions = [...]string{"cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"}
+
+var retryLines = []line{
+	{field: "retry.retryOn", on: proxies, when: retriesOnStatus, always: true, level: Approximate,
+		reason: "a gRPC status is seen where the response is nothing but trailers; behind a message or headers of its own it is not"},
+}
+
+func retriesOnStatus(in input, _ policy.Field) bool {
+	return slices.ContainsFunc(grpcConditions[:], func(token string) bool { return slices.Contains(in.sections.Retry.RetryOn, token) })
+}

@@ -73,3 +73,8 @@ func duration(d *manifest.Duration) *durationpb.Duration {
 	}
 	return durationpb.New(d.D())
 }
+
+var timeoutLines = []line{
+	{field: "timeout.request", on: proxies, when: grpcService, level: Approximate,
+		reason: "it starts when the request is complete, so never for a client stream that stays open", instead: "timeout.maxStream"},
+}

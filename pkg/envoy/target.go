@@ -1,0 +1,44 @@
+package envoy
+
+// The profiles: what the proxies of a target are, and so which resources they get.
+const (
+	Sidecar      = "sidecar"       // an Envoy whose listeners, routes, clusters, endpoints and limits are ours
+	ClustersOnly = "clusters-only" // an Envoy with routes of its own: clusters and endpoints are ours
+	GRPC         = "grpc"          // a proxyless gRPC client
+	Agent        = "agent"         // breakwater-agent: a sidecar's resources, and hints for what Envoy can't do
+)
+
+// Profiles are all there are, in the order in which they are shown.
+func Profiles() []string { return []string{Sidecar, ClustersOnly, GRPC, Agent} }
+
+// Target is what the proxies of one tier can take.
+type Target struct {
+	Profile string // one of the profiles; anything else is a sidecar
+	Version string // tier of the proxy's version, such as "1.40"
+	Runtime bool   // the proxy has our runtime layers, so limits change in place; else they live in the Cluster
+}
+
+// audience is a set of profiles.
+type audience uint8
+
+const (
+	sidecars audience = 1 << iota
+	clustersOnly
+	grpcClients
+	agents
+
+	envoys  = sidecars | clustersOnly
+	proxies = envoys | agents // all that behave as Envoy does
+)
+
+func (t Target) audience() audience {
+	switch t.Profile {
+	case ClustersOnly:
+		return clustersOnly
+	case GRPC:
+		return grpcClients
+	case Agent:
+		return agents
+	}
+	return sidecars
+}
