@@ -78,8 +78,8 @@ func (b *CircuitBreaker) expand(e *expansion, lb *LoadBalancing) {
 }
 
 // validate checks one author's section, beside the outlier detection of the same policy.
-func (b *CircuitBreaker) validate(f *faults, o *OutlierDetection) {
-	if o != nil && !isTrue(b.Disabled) {
+func (b *CircuitBreaker) validate(f *faults, s *Sections) {
+	if s.OutlierDetection != nil && !isTrue(b.Disabled) {
 		f.add("circuitBreaker", "can't stand beside outlierDetection, to which it expands: write one of the two")
 	}
 }

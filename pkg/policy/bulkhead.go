@@ -31,13 +31,14 @@ func (b *Bulkhead) expand(e *expansion) {
 }
 
 // validate checks one author's section, beside the limits of the same policy.
-func (b *Bulkhead) validate(f *faults, limits *Limits) {
+func (b *Bulkhead) validate(f *faults, s *Sections) {
 	if isTrue(b.Disabled) {
 		return
 	}
 	if b.MaxConcurrent == nil {
 		f.add("bulkhead.maxConcurrent", "is required")
 	}
+	limits := s.Limits
 	if limits == nil {
 		return
 	}

@@ -22,7 +22,7 @@ const (
 )
 
 // complete fills in the defaults.
-func (l *LoadBalancing) complete() {
+func (l *LoadBalancing) complete(string, *Sections) {
 	fill(&l.Algorithm, RoundRobin)
 	fill(&l.PanicThreshold, defaultPanicThreshold)
 }

@@ -97,37 +97,6 @@ func (m *merging) sections() Sections {
 	return s
 }
 
-// complete fills in the defaults of every section that is on.
-func (s *Sections) complete(protocol string) {
-	if s.Timeout != nil {
-		s.Timeout.complete()
-	}
-	if s.Retry != nil {
-		s.Retry.complete(protocol, s.Limits)
-	}
-	if s.OutlierDetection != nil {
-		s.OutlierDetection.complete()
-	}
-	if s.LoadBalancing != nil {
-		s.LoadBalancing.complete()
-	}
-}
-
-// check is what is wrong with complete sections.
-func (s *Sections) check() []clash {
-	var found []clash
-	if s.Timeout != nil {
-		found = append(found, s.Timeout.check()...)
-	}
-	if s.Retry != nil {
-		found = append(found, s.Retry.check()...)
-	}
-	if s.OutlierDetection != nil {
-		found = append(found, s.OutlierDetection.check()...)
-	}
-	return found
-}
-
 // effective renders the merge.
 func (m *merging) effective() *Effective {
 	e := &Effective{Sections: m.sections()}

@@ -64,7 +64,7 @@ const (
 )
 
 // complete fills in the defaults.
-func (o *OutlierDetection) complete() {
+func (o *OutlierDetection) complete(string, *Sections) {
 	fill(&o.Interval, defaultInterval)
 	if o.BaseEjectionTime == nil && o.MaxEjectionTime != nil && o.MaxEjectionTime.D() < defaultBaseEjection.D() {
 		fill(&o.BaseEjectionTime, *o.MaxEjectionTime) // an author who caps ejections lower gets that

@@ -128,8 +128,8 @@ const (
 	retriableHeaders     = "retriable-headers"
 )
 
-// complete fills in the defaults. protocol is that of the called service; limits are those it is merged with, or nil.
-func (r *Retry) complete(protocol string, limits *Limits) {
+// complete fills in the defaults. protocol is that of the called service.
+func (r *Retry) complete(protocol string, s *Sections) {
 	fill(&r.NumRetries, defaultNumRetries)
 	if r.RetryOn == nil {
 		r.RetryOn = []string{"connect-failure", "refused-stream"}
@@ -150,7 +150,7 @@ func (r *Retry) complete(protocol string, limits *Limits) {
 	}
 	fill(&r.HostSelectionAttempts, picks)
 	r.completeBackOff()
-	r.completeBudget(limits)
+	r.completeBudget(s.Limits)
 }
 
 func (r *Retry) completeBackOff() {
@@ -199,7 +199,7 @@ func (r *Retry) check() []clash {
 }
 
 // validate checks one author's section alone.
-func (r *Retry) validate(f *faults) {
+func (r *Retry) validate(f *faults, _ *Sections) {
 	for i, token := range r.RetryOn {
 		f.word(fmt.Sprintf("retry.retryOn[%d]", i), token, retryTokens, laterRetryTokens)
 	}

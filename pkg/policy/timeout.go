@@ -20,7 +20,7 @@ func (Timeout) NotYet() map[string]string { return later("deadline", "observe") 
 const defaultConnect manifest.Duration = "5s"
 
 // complete fills in the defaults. Without a value the other timeouts do not exist.
-func (t *Timeout) complete() {
+func (t *Timeout) complete(string, *Sections) {
 	fill(&t.Connect, defaultConnect)
 }
 

@@ -28,31 +28,17 @@ func Validate(p *Policy) manifest.FieldErrors {
 	s := &p.Spec.Sections
 	f.offAlone(s)
 	f.together(s)
-	if s.Retry != nil {
-		s.Retry.validate(f)
-	}
-	if s.Bulkhead != nil {
-		s.Bulkhead.validate(f, s.Limits)
-	}
-	if s.CircuitBreaker != nil {
-		s.CircuitBreaker.validate(f, s.OutlierDetection)
-	}
+	s.each(func(section any) {
+		if v, ok := section.(validatable); ok {
+			v.validate(f, s)
+		}
+	})
 	return f.errs
 }
 
 // together checks the rules between fields of one section, as far as they hold before the merge.
 func (f *faults) together(s *Sections) {
-	var found []clash
-	if s.Timeout != nil {
-		found = append(found, s.Timeout.check()...)
-	}
-	if s.Retry != nil {
-		found = append(found, s.Retry.check()...)
-	}
-	if s.OutlierDetection != nil {
-		found = append(found, s.OutlierDetection.checkAlone()...)
-	}
-	for _, c := range found {
+	for _, c := range s.checkAlone() {
 		f.add(c.a, "%s %s", c.rule, f.withValue(s, c.b))
 	}
 }
