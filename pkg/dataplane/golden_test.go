@@ -97,7 +97,11 @@ func TestWhatTheCompilerEmits(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := text(compile(t, ofGolden(t, archive)))
+			table := compile(t, ofGolden(t, archive))
+			if name != "transparent" {
+				table.Listeners = nil // it is the same for all
+			}
+			got := text(table)
 			path := filepath.Join("testdata", name+".txt")
 			if *update {
 				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {

@@ -1,0 +1,45 @@
+package envoy
+
+import (
+	"google.golang.org/protobuf/proto"
+
+	customv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/custom_response/v3"
+	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
+	ratev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+)
+
+// The filters that routes configure, by the name under which a route speaks of them.
+const (
+	fallbackFilter  = "breakwater.fallback"
+	rateLimitFilter = "breakwater.rate-limit"
+	deadlineFilter  = "breakwater.deadline"
+	floorFilter     = "breakwater.deadline-floor"
+)
+
+// httpFilters are all filters that any policy needs. Each does nothing until a route configures it, so that no edit of a policy touches
+// the listener, which would drain the application's connections. Their order is that of a request:
+//
+//   - the fixed response of a fallback is outermost, so that it stands in for whatever the others answer;
+//   - what is over the rate goes no further;
+//   - the deadline is written, and a request without time left ends at the floor;
+//   - own are filters that have no configuration by route, one for each service that needs one; they count only what is sent on;
+//   - the application's x-forwarded-proto comes back last, when nothing looks at it any more.
+func httpFilters(own ...*hcmv3.HttpFilter) []*hcmv3.HttpFilter {
+	list := []*hcmv3.HttpFilter{
+		httpFilter(fallbackFilter, &customv3.CustomResponse{}),
+		httpFilter(rateLimitFilter, &ratev3.LocalRateLimit{StatPrefix: Outbound}),
+		httpFilter(deadlineFilter, &mutationv3.HeaderMutation{}),
+		httpFilter(floorFilter, &faultv3.HTTPFault{}),
+	}
+	list = append(list, own...)
+	return append(list,
+		httpFilter("envoy.filters.http.header_mutation", restoreForwardedProto()),
+		httpFilter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true}))
+}
+
+func httpFilter(name string, config proto.Message) *hcmv3.HttpFilter {
+	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(config)}}
+}
