@@ -1,0 +1,132 @@
+package lint
+
+import (
+	"fmt"
+
+	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
+)
+
+// enforces reports whether a detector in use may eject.
+func enforces(threshold, percent *uint32) bool {
+	return threshold != nil && (percent == nil || *percent > 0)
+}
+
+// ejects reports whether any detector may eject.
+func (r *result) ejects() bool {
+	o := r.OutlierDetection
+	if o == nil {
+		return false
+	}
+	e := o.EnforcingPercent
+	if e == nil {
+		e = &policy.EnforcingPercent{}
+	}
+	return enforces(o.Consecutive5xx, e.Consecutive5xx) || enforces(o.ConsecutiveGatewayFailure, e.ConsecutiveGatewayFailure) ||
+		enforces(o.ConsecutiveLocalOriginError, e.ConsecutiveLocalOriginError) ||
+		o.SuccessRate != nil && (e.SuccessRate == nil || *e.SuccessRate > 0) ||
+		o.FailurePercentage != nil && (e.FailurePercentage == nil || *e.FailurePercentage > 0)
+}
+
+// mayBeOut is how many of so many hosts may be ejected at once.
+func mayBeOut(o *policy.OutlierDetection, hosts int) int {
+	out := hosts * int(*o.MaxEjectionPercent) / 100
+	if out == 0 && o.AlwaysEjectOneHost != nil && *o.AlwaysEjectOneHost {
+		return 1
+	}
+	return out
+}
+
+// neverEjects finds outlier detection that can't eject any of the hosts there are.
+func (l *linter) neverEjects(c *call) {
+	hosts := c.to.Hosts
+	if hosts == 0 || !c.ejects() || mayBeOut(c.OutlierDetection, hosts) > 0 {
+		return
+	}
+	object, path, ok := c.at("outlierDetection.maxEjectionPercent")
+	if !ok {
+		return
+	}
+	least := (100 + hosts - 1) / hosts
+	l.add(Finding{
+		Code: NeverEjects, Severity: Error, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
+		Why:     fmt.Sprintf("%s has %d hosts, and %d %% of them is less than one: no host is ever ejected", key(c.to), hosts, *c.OutlierDetection.MaxEjectionPercent),
+		Instead: fmt.Sprintf("maxEjectionPercent: %d or more, or alwaysEjectOneHost: true", least),
+	})
+}
+
+// tooFewHosts finds detectors that compare more hosts than there are.
+func (l *linter) tooFewHosts(c *call) {
+	if c.OutlierDetection == nil || c.to.Hosts == 0 {
+		return
+	}
+	if s := c.OutlierDetection.SuccessRate; s != nil {
+		l.fewHosts(c, "outlierDetection.successRate", *s.MinimumHosts)
+	}
+	if f := c.OutlierDetection.FailurePercentage; f != nil {
+		l.fewHosts(c, "outlierDetection.failurePercentage", *f.MinimumHosts)
+	}
+}
+
+func (l *linter) fewHosts(c *call, detector string, minimum uint32) {
+	if int(minimum) <= c.to.Hosts {
+		return
+	}
+	object, path, ok := c.at(detector+".minimumHosts", detector+".requestVolume", detector+".threshold", detector+".stdevFactor")
+	if !ok {
+		return
+	}
+	l.add(Finding{
+		Code: TooFewHosts, Severity: Warning, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
+		Why:     fmt.Sprintf("%s judges only where at least %d hosts have enough traffic, and %s has %d", detector, minimum, key(c.to), c.to.Hosts),
+		Instead: fmt.Sprintf("minimumHosts: %d or less, or consecutive5xx, which looks at each host alone", c.to.Hosts),
+	})
+}
+
+// panics finds a panic threshold that sends traffic back to ejected hosts.
+func (l *linter) panics(c *call) {
+	o := c.OutlierDetection
+	if !c.ejects() || o.MaxEjectionPercent == nil {
+		return
+	}
+	threshold := 50 // Envoy's
+	if c.LoadBalancing != nil && c.LoadBalancing.PanicThreshold != nil {
+		threshold = int(*c.LoadBalancing.PanicThreshold)
+	}
+	left := 100 - int(*o.MaxEjectionPercent)
+	if left >= threshold {
+		return
+	}
+	object, path, ok := c.at("loadBalancing.panicThreshold", "outlierDetection.maxEjectionPercent")
+	if !ok {
+		return
+	}
+	l.add(Finding{
+		Code: PanicUndoesEjection, Severity: Warning, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
+		Why: fmt.Sprintf("up to %d %% of the hosts may be ejected, but with fewer than %d %% healthy the panic threshold sends traffic to all of them again, the ejected ones too",
+			*o.MaxEjectionPercent, threshold),
+		Instead: fmt.Sprintf("loadBalancing.panicThreshold: %d, or maxEjectionPercent: %d", left, 100-threshold),
+	})
+}
+
+// blames finds a breaker that opens for what the called service's own dependencies did.
+func (l *linter) blames(c *call) {
+	o := c.OutlierDetection
+	keys, said := catalog.Dependencies(c.to.Service.Service)
+	if o == nil || !said || len(keys) == 0 {
+		return
+	}
+	var enforcing *uint32
+	if o.EnforcingPercent != nil {
+		enforcing = o.EnforcingPercent.Consecutive5xx
+	}
+	object, path, ok := c.at("outlierDetection.consecutive5xx")
+	if !enforces(o.Consecutive5xx, enforcing) || !ok {
+		return
+	}
+	l.add(Finding{
+		Code: BlamesDependencies, Severity: Warning, Kind: policy.Kind, Object: object, Path: path, Calls: append(c.hops(), keys[0].String()),
+		Why:     fmt.Sprintf("any 5xx counts against a host of %s, also the 500 it answers when %s fails: then all its hosts are ejected, and calls that need no %s fail too", key(c.to), keys[0], keys[0].Name),
+		Instead: "circuitBreaker.gatewayErrorsOnly: true, or consecutiveGatewayFailure instead of consecutive5xx",
+	})
+}

@@ -1,0 +1,48 @@
+package lint
+
+// Rule is one thing that lint looks for.
+type Rule struct {
+	Code     string
+	Severity Severity // the worst it may have
+	What     string   // one line
+}
+
+// The codes of the findings. They are stable: annotations and programs may name them.
+const (
+	TriesExceedRequest  = "tries-exceed-request"
+	OuterTryEndsFirst   = "outer-try-ends-first"
+	ThinMargin          = "thin-margin"
+	AttemptsMultiply    = "attempts-multiply"
+	RetriedTwice        = "retried-twice"
+	RetryUnsafe         = "retry-unsafe-methods"
+	RetryClientErrors   = "retry-client-errors"
+	BudgetAndMaxRetries = "budget-and-max-retries"
+	NeverEjects         = "never-ejects"
+	TooFewHosts         = "too-few-hosts"
+	PanicUndoesEjection = "panic-undoes-ejection"
+	BlamesDependencies  = "blames-dependencies"
+	NarrowerThanNext    = "narrower-than-next"
+	MatchesNothing      = "matches-nothing"
+	Shadowed            = "shadowed"
+)
+
+// Rules are all rules, in the order of the documentation.
+func Rules() []Rule {
+	return []Rule{
+		{TriesExceedRequest, Info, "the tries and the pauses between them take longer than the call may"},
+		{OuterTryEndsFirst, Warning, "a try ends before the call that it waits for may"},
+		{ThinMargin, Info, "a call may take nearly all the time of the try that waits for it"},
+		{AttemptsMultiply, Warning, "along a path of calls one failure becomes more than ten tries"},
+		{RetriedTwice, Warning, "two hops in a row retry the same failure"},
+		{RetryUnsafe, Warning, "methods that change something are sent again though the server may have seen them"},
+		{RetryClientErrors, Warning, "answers that say the request is wrong are retried"},
+		{BudgetAndMaxRetries, Warning, "retry.budget and limits.maxRetries are both set"},
+		{NeverEjects, Error, "with the hosts there are no host can ever be ejected"},
+		{TooFewHosts, Warning, "a detector needs more hosts than there are"},
+		{PanicUndoesEjection, Warning, "traffic goes back to ejected hosts before maxEjectionPercent is reached"},
+		{BlamesDependencies, Warning, "a host is ejected for what its own dependencies did"},
+		{NarrowerThanNext, Warning, "a hop lets fewer calls through than the one behind it"},
+		{MatchesNothing, Warning, "a policy covers no call there is"},
+		{Shadowed, Warning, "more specific policies override everything that a policy says"},
+	}
+}
