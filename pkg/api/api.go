@@ -171,6 +171,7 @@ type ApplyResult struct {
 	Revision int64     `json:"revision"`
 	Results  []Result  `json:"results"`
 	Warnings []Warning `json:"warnings"`
+	Findings []Finding `json:"findings"` // of lint: about the written objects, and what the write brings about elsewhere
 }
 
 // ValidateResult is what an apply of the same documents would do. Documents that would be refused are answered with the same Problem
@@ -179,6 +180,7 @@ type ValidateResult struct {
 	Valid    bool      `json:"valid"`
 	Results  []Result  `json:"results"`
 	Warnings []Warning `json:"warnings"`
+	Findings []Finding `json:"findings"`
 }
 
 // Version says what build of the server answers.

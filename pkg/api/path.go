@@ -11,6 +11,7 @@ const (
 	Base         = "/api/v1"
 	ApplyPath    = Base + "/apply"
 	ValidatePath = Base + "/validate"
+	LintPath     = Base + "/lint"
 	ProxiesPath  = Base + "/proxies"
 	VersionPath  = Base + "/version"
 )
@@ -56,6 +57,15 @@ func EffectivePath(namespace, service, from string) string {
 		path += "?" + url.Values{"from": {from}}.Encode()
 	}
 	return path
+}
+
+// LintFor asks for the findings of that severity and worse, in one namespace, or in all if it is "".
+func LintFor(namespace string, severity Severity) string {
+	q := url.Values{"severity": {string(severity)}}
+	if namespace != "" {
+		q.Set("namespace", namespace)
+	}
+	return LintPath + "?" + q.Encode()
 }
 
 // StatusPath is the status of a policy.

@@ -24,6 +24,7 @@ const (
 	EndpointConflict  ProblemType = typePrefix + "endpoint-conflict"  // 409: another endpoint has that address and port
 	Referenced        ProblemType = typePrefix + "referenced"         // 409: others name what would be deleted
 	InvalidMerge      ProblemType = typePrefix + "invalid-merge"      // 422: valid policies whose merge is not
+	LintErrors        ProblemType = typePrefix + "lint-errors"        // 422: strict, and lint finds errors
 	PreconditionFails ProblemType = typePrefix + "precondition"       // 412: If-Match or If-None-Match does not hold
 	Forbidden         ProblemType = typePrefix + "forbidden"          // 403
 	Unavailable       ProblemType = typePrefix + "unavailable"        // 503: the store can't be reached

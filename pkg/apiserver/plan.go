@@ -89,8 +89,9 @@ type plan struct {
 	world    *world.World // as it will be
 	txn      store.Txn
 	warnings []api.Warning
-	newest   int64 // revision of the youngest object involved
-	signs    bool  // an agent's sign of life is written anew
+	findings []api.Finding // of lint
+	newest   int64         // revision of the youngest object involved
+	signs    bool          // an agent's sign of life is written anew
 }
 
 // changes reports whether anything of the configuration does.

@@ -42,6 +42,8 @@ func (s *server) routes(h huma.API) {
 	post(h, "apply", api.ApplyPath, "Write many documents, and delete others, in one transaction", s.apply)
 	post(h, "validate", api.ValidatePath, "Check what an apply would do, and write nothing", s.validate)
 
+	get(h, "lint", api.LintPath, "What will hurt of the policies that are stored", s.lint)
+
 	get(h, "listProxies", api.ProxiesPath, "List the connected proxies", s.listProxies)
 	get(h, "getProxy", api.ProxiesPath+"/{id}", "What one proxy holds, and what it rejected", s.getProxy)
 	get(h, "version", api.VersionPath, "The build that answers", s.version)

@@ -89,14 +89,16 @@ func (noBook) Programmed(manifest.Key) api.Condition {
 // server holds what the handlers share. It is read-only after New, but for the surveys.
 type server struct {
 	Config
-	writer  *writer
-	surveys surveys
+	writer   *writer
+	surveys  surveys
+	findings *findings // of the writer too
 }
 
 // New is the API as a handler. It starts no goroutine.
 func New(c Config) http.Handler {
 	c = c.withDefaults()
 	s := &server{Config: c, writer: newWriter(c)}
+	s.findings = s.writer.findings
 	mux := http.NewServeMux()
 	h := humago.New(mux, humaConfig(c))
 	s.routes(h)

@@ -160,11 +160,19 @@ func (o *outcome) warningTexts() []string {
 	for i, w := range o.warnings {
 		texts[i] = w.String()
 	}
+	for _, f := range o.findings {
+		if f.Severity != api.SeverityInfo {
+			texts = append(texts, f.String())
+		}
+	}
 	return texts
 }
 
 func (o *outcome) applied() api.ApplyResult {
-	return api.ApplyResult{Revision: o.revision, Results: o.results(), Warnings: append([]api.Warning{}, o.warnings...)}
+	return api.ApplyResult{
+		Revision: o.revision, Results: o.results(),
+		Warnings: append([]api.Warning{}, o.warnings...), Findings: append([]api.Finding{}, o.findings...),
+	}
 }
 
 // DeleteInput asks for the end of one object.
@@ -279,6 +287,7 @@ type applyInput struct {
 	Author
 	Delete []string `query:"delete,explode" doc:"An object to delete in the same transaction, as Kind/namespace/name. May be repeated."`
 	Force  bool     `query:"force" doc:"Delete services though others name them."`
+	Strict bool     `query:"strict" doc:"Refuse what lint finds errors in."`
 }
 
 func (s *server) apply(ctx context.Context, in *applyInput) (*answer[api.ApplyResult], error) {
@@ -295,12 +304,12 @@ func (s *server) validate(ctx context.Context, in *applyInput) (*answer[api.Vali
 		return nil, err
 	}
 	r := done.applied()
-	return &answer[api.ValidateResult]{Body: api.ValidateResult{Valid: true, Results: r.Results, Warnings: r.Warnings}}, nil
+	return &answer[api.ValidateResult]{Body: api.ValidateResult{Valid: true, Results: r.Results, Warnings: r.Warnings, Findings: r.Findings}}, nil
 }
 
 func (s *server) applyOrTry(ctx context.Context, in *applyInput, dryRun bool) (*outcome, error) {
 	o := in.options()
-	o.force, o.dryRun = in.Force, dryRun
+	o.force, o.strict, o.dryRun = in.Force, in.Strict, dryRun
 	if err := unconditional(ctx, "is for one object: write it by PUT"); err != nil {
 		return nil, err
 	}

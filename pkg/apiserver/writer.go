@@ -30,10 +30,12 @@ type writer struct {
 	limit   time.Duration
 	catchUp time.Duration
 	kept    int64
+
+	findings *findings
 }
 
 func newWriter(c Config) *writer {
-	return &writer{kv: c.KV, worlds: c.Worlds, log: c.Log, now: c.Now, limit: c.WriteLimit, catchUp: c.CatchUp, kept: c.HistoryKept}
+	return &writer{kv: c.KV, worlds: c.Worlds, log: c.Log, now: c.Now, limit: c.WriteLimit, catchUp: c.CatchUp, kept: c.HistoryKept, findings: &findings{}}
 }
 
 // options say under which conditions a write is wanted.
@@ -41,6 +43,7 @@ type options struct {
 	ifMatch    string // If-Match, "" for none
 	createOnly bool   // If-None-Match: *
 	force      bool   // delete services though others name them
+	strict     bool   // refuse what lint finds errors in
 	dryRun     bool
 	who, why   string
 }
@@ -177,7 +180,7 @@ func (w *writer) foresee(ctx context.Context, p *plan, o options) error {
 		return err
 	}
 	aftermath(before, p, told)
-	return nil
+	return w.advised(before, p, o.strict)
 }
 
 // base is the world to build on. It has seen everything this write read, if the replica is not far behind: the store's guards decide

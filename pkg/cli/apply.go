@@ -40,6 +40,7 @@ func (a *app) applyCommand() *cobra.Command {
 				a.printf("%s %s/%s %s\n", strings.ToLower(r.Kind), r.Namespace, r.Name, r.Action)
 			}
 			a.warn(result.Warnings)
+			a.warnOf(result.Findings, api.SeverityWarning)
 			a.notef("at revision %d\n", result.Revision)
 			return nil
 		},
@@ -73,6 +74,7 @@ func (a *app) validateCommand() *cobra.Command {
 				a.printf("%s %s/%s valid, %s\n", strings.ToLower(r.Kind), r.Namespace, r.Name, foreseen(r.Action))
 			}
 			a.warn(result.Warnings)
+			a.warnOf(result.Findings, api.SeverityInfo)
 			return nil
 		},
 	}
@@ -92,6 +94,7 @@ func (a *app) manifestFlags(cmd *cobra.Command, files *[]string, o *client.Apply
 	cmd.Flags().StringArrayVarP(files, "filename", "f", nil, "file, directory, or - for the standard input; may be repeated")
 	cmd.Flags().StringArrayVar(&o.Delete, "delete", nil, "delete Kind/namespace/name in the same transaction; may be repeated")
 	cmd.Flags().BoolVar(&o.Force, "force", false, "delete services though others name them")
+	cmd.Flags().BoolVar(&o.Strict, "strict", false, "refuse what lint finds errors in")
 }
 
 // manifests is the text of all files; nil where there are only deletions.

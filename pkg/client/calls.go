@@ -80,6 +80,7 @@ func (c *Client) DeleteEndpoint(ctx context.Context, namespace, service, id stri
 type ApplyOptions struct {
 	Delete []string // what to delete in the same transaction: see api.DeleteRef
 	Force  bool     // delete services though others name them
+	Strict bool     // refuse what lint finds errors in
 }
 
 func (o ApplyOptions) query() string {
@@ -89,6 +90,9 @@ func (o ApplyOptions) query() string {
 	}
 	if o.Force {
 		q.Set("force", "true")
+	}
+	if o.Strict {
+		q.Set("strict", "true")
 	}
 	if len(q) == 0 {
 		return ""
@@ -104,6 +108,11 @@ func (c *Client) Apply(ctx context.Context, documents []byte, o ApplyOptions) (*
 // Validate checks what Apply would do, and writes nothing.
 func (c *Client) Validate(ctx context.Context, documents []byte, o ApplyOptions) (*api.ValidateResult, error) {
 	return read[api.ValidateResult](ctx, c, http.MethodPost, api.ValidatePath+o.query(), documents)
+}
+
+// Lint reads what will hurt, of that severity and worse, in one namespace, or in all if it is "".
+func (c *Client) Lint(ctx context.Context, namespace string, severity api.Severity) (*api.LintResponse, error) {
+	return read[api.LintResponse](ctx, c, http.MethodGet, api.LintFor(namespace, severity), nil)
 }
 
 // Effective reads what holds for calls from a caller ("orders", "shop/orders", "" for any other) to a service.
