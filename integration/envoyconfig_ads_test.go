@@ -195,7 +195,7 @@ func startProxy(t *testing.T, resources ...*view.Resource) *proxy {
 		t.Fatal(err)
 	}
 	admin, outbound := harness.Loopback(ports[0]), harness.Loopback(ports[1])
-	p.put(t, must(envoy.Listener(outbound))(t))
+	p.put(t, must(envoy.Listener(envoy.Target{}, outbound))(t))
 	p.put(t, resources...)
 	text, err := bootstrap.Envoy(bootstrap.Options{
 		XDS: []string{p.address}, Namespace: "shop", Service: "orders", NodeID: "orders-1", Admin: admin, Outbound: outbound,

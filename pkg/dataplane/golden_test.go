@@ -138,7 +138,7 @@ func ofGolden(t *testing.T, a *txtar.Archive) dataplane.Resources {
 			list = append(list, layerOf(t, string(f.Data)))
 		}
 	}
-	listener, err := envoy.Listener("127.0.0.1:15001")
+	listener, err := envoy.Listener(envoy.Target{Profile: envoy.Agent}, "127.0.0.1:15001")
 	if err != nil {
 		t.Fatal(err)
 	}

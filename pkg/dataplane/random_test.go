@@ -255,7 +255,7 @@ func emitted(t *testing.T) []emission {
 	add(view.EDS, "x", `{"cluster_name": "x", "endpoints": [{"locality": {"zone": "z"}, "lb_endpoints": [
 		{"endpoint": {"address": {"socket_address": {"address": "10.0.0.1", "port_value": 1}}}, "health_status": "HEALTHY", "load_balancing_weight": 2}]}]}`)
 	add(view.SRDS, "x", `{"name": "x", "route_configuration_name": "r", "key": {"fragments": [{"string_key": "k"}]}}`)
-	listener, err := envoy.Listener("127.0.0.1:15001")
+	listener, err := envoy.Listener(envoy.Target{Profile: envoy.Agent}, "127.0.0.1:15001")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,11 +22,11 @@ type Compiled struct {
 // that the result breaks a rule of Envoy's API, which valid input never does.
 func Service(t Target, svc *catalog.Service, eff *policy.Effective) (Compiled, error) {
 	in := newInput(t, svc, eff)
-	cluster, err := resource(view.CDS, in.name, in.cluster())
+	cluster, err := t.resource(view.CDS, in.name, in.cluster())
 	if err != nil {
 		return Compiled{}, fmt.Errorf("cluster %s: %w", in.name, err)
 	}
-	route, err := resource(view.RDS, in.name, in.routeConfiguration(), view.ID{Type: view.CDS, Name: in.name})
+	route, err := t.resource(view.RDS, in.name, in.routeConfiguration(), view.ID{Type: view.CDS, Name: in.name})
 	if err != nil {
 		return Compiled{}, fmt.Errorf("route configuration %s: %w", in.name, err)
 	}

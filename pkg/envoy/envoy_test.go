@@ -233,12 +233,12 @@ func TestLayers(t *testing.T) {
 
 func TestListenerAddress(t *testing.T) {
 	for _, good := range []string{"127.0.0.1:15001", "[::1]:15001"} {
-		if r, err := Listener(good); err != nil || r.Name != Outbound {
+		if r, err := Listener(sidecar, good); err != nil || r.Name != Outbound {
 			t.Errorf("Listener(%q): %v", good, err)
 		}
 	}
 	for _, bad := range []string{"", "15001", "localhost:15001", "127.0.0.1:0", "127.0.0.1:70000", "127.0.0.1"} {
-		if _, err := Listener(bad); err == nil {
+		if _, err := Listener(sidecar, bad); err == nil {
 			t.Errorf("Listener(%q) is taken", bad)
 		}
 	}

@@ -60,6 +60,9 @@ func Report(t Target, svc *catalog.Service, eff *policy.Effective) []Fidelity {
 
 // fidelity speaks of one field; of a default only where a line does.
 func (in input) fidelity(f policy.Field) (Fidelity, bool) {
+	if feat, lacks := in.target.tooOld(f); lacks && !f.Origin.Default {
+		return feat.fidelity(f.Path, in.target.minor()), true
+	}
 	for _, l := range lines {
 		if l.fits(in, f) {
 			return Fidelity{f.Path, l.level, l.reason, l.instead}, true
@@ -68,9 +71,12 @@ func (in input) fidelity(f policy.Field) (Fidelity, bool) {
 	return in.unsaid(f.Path), !f.Origin.Default
 }
 
+// below reports whether path is field or in it.
+func below(path, field string) bool { return path == field || strings.HasPrefix(path, field+".") }
+
 func (l line) fits(in input, f policy.Field) bool {
 	switch {
-	case l.field != f.Path && !strings.HasPrefix(f.Path, l.field+"."):
+	case !below(f.Path, l.field):
 		return false
 	case l.on != 0 && l.on&in.target.audience() == 0:
 		return false

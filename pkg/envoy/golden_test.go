@@ -60,6 +60,22 @@ func TestGoldens(t *testing.T) {
 	}
 }
 
+// eachGolden calls f with every golden.
+func eachGolden(t *testing.T, f func(golden)) {
+	t.Helper()
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no goldens: %v", err)
+	}
+	for _, file := range files {
+		archive, err := txtar.ParseFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f(readGolden(t, archive))
+	}
+}
+
 func readGolden(t *testing.T, a *txtar.Archive) golden {
 	t.Helper()
 	g := golden{

@@ -24,7 +24,7 @@ const Outbound = "outbound"
 
 // Listener takes the application's HTTP calls at outbound, an "ip:port", and routes them by :authority through the scopes. Every HTTP
 // filter is in it from the first day, so that no policy edit touches it. An error means that outbound is no address.
-func Listener(outbound string) (*view.Resource, error) {
+func Listener(t Target, outbound string) (*view.Resource, error) {
 	address, err := netip.ParseAddrPort(outbound)
 	if err != nil {
 		return nil, fmt.Errorf("outbound address: %w", err)
@@ -32,7 +32,7 @@ func Listener(outbound string) (*view.Resource, error) {
 	if address.Port() == 0 {
 		return nil, fmt.Errorf("outbound address %s: the port is missing", outbound)
 	}
-	return resource(view.LDS, Outbound, &listenerv3.Listener{
+	return t.resource(view.LDS, Outbound, &listenerv3.Listener{
 		Name:    Outbound,
 		Address: socketAddress(address),
 		// A second proxy on the same address must fail to bind, and say so, instead of taking half of the first one's calls.

@@ -180,7 +180,7 @@ func (c *classChanges) remove(t view.Type, name string) {
 // frame is what every class holds whatever its services: the listener.
 func (b *Builder) frame(cs *classState) classChanges {
 	var c classChanges
-	listener, err := envoy.Listener(cs.class.Key.Outbound)
+	listener, err := envoy.Listener(cs.class.Key.target(), cs.class.Key.Outbound)
 	if err != nil {
 		// The address was checked when the proxy joined; without a listener the proxy stays dark, which its book shows.
 		b.problems[cs.callerKey()] = fmt.Errorf("listener on %s: %w", cs.class.Key.Outbound, err)
@@ -268,7 +268,7 @@ func (b *Builder) setService(cs *classState, key manifest.Key, c *classChanges) 
 
 // build makes the resources of a service as cs sees it, once for each tier and set of policies.
 func (b *Builder) build(state *serviceState, cs *classState) (*built, error) {
-	target := envoy.Target{Profile: cs.class.Key.Profile, Version: cs.class.Key.Tier, Runtime: cs.class.Key.Runtime}
+	target := cs.class.Key.target()
 	var applied []*policy.Compiled
 	mask := make([]byte, len(state.policies))
 	for i, p := range state.policies {

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	"github.com/breakwater-mesh/breakwater/pkg/view"
 )
 
@@ -16,6 +17,11 @@ type ClassKey struct {
 	Tier      string // version tier of the dialect, such as "1.40"
 	Outbound  string // address:port of the outbound listener
 	Runtime   bool   // the proxy has our runtime layers
+}
+
+// target is what the proxies of the class can take.
+func (k ClassKey) target() envoy.Target {
+	return envoy.Target{Profile: k.Profile, Version: k.Tier, Runtime: k.Runtime}
 }
 
 // Head is everything a class must hold at one revision. It is immutable.
