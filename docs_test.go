@@ -195,7 +195,6 @@ func laterTable() string {
 		rows = append(rows, []string{where, strings.Join(names, ", ")})
 	}
 	add("Policy, in `spec`", policy.Spec{})
-	add("Policy, in `to`", policy.Target{})
 	add("`timeout`", policy.Timeout{})
 	add("`retry`", policy.Retry{})
 	add("`limits`", policy.Limits{})

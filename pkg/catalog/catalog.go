@@ -26,17 +26,19 @@ type Service = manifest.Object[ServiceSpec]
 
 // ServiceSpec is what an author says about a service.
 type ServiceSpec struct {
-	Protocol  Protocol       `json:"protocol,omitempty" doc:"What the service speaks." enum:"http,http2,grpc" later:"tcp" effect:"rebuilds the cluster" bwdefault:"http (Breakwater)"`
-	Port      *uint32        `json:"port,omitempty" doc:"The port of endpoints that name none." unit:"port" minimum:"1" maximum:"65535" effect:"in place" bwdefault:"none: every endpoint names its own"`
-	Hosts     []string       `json:"hosts,omitempty" doc:"Further domains by which callers reach it, beside its name and <name>.<namespace>; each belongs to one service." effect:"in place" bwdefault:"none"`
-	Endpoints []EndpointSpec `json:"endpoints,omitempty" doc:"Its static addresses, beside those that register." effect:"in place" bwdefault:"none"`
-	DependsOn *[]string      `json:"dependsOn,omitempty" doc:"The services it calls, as name or namespace/name: what its proxies receive. An empty list: none." effect:"in place" bwdefault:"every service of its own namespace"`
+	Protocol  Protocol                     `json:"protocol,omitempty" doc:"What the service speaks." enum:"http,http2,grpc" later:"tcp" effect:"rebuilds the cluster" bwdefault:"http (Breakwater)"`
+	Port      *uint32                      `json:"port,omitempty" doc:"The port of endpoints that name none." unit:"port" minimum:"1" maximum:"65535" effect:"in place" bwdefault:"none: every endpoint names its own"`
+	Hosts     []string                     `json:"hosts,omitempty" doc:"Further domains by which callers reach it, beside its name and <name>.<namespace>; each belongs to one service." effect:"in place" bwdefault:"none"`
+	Endpoints []EndpointSpec               `json:"endpoints,omitempty" doc:"Its static addresses, beside those that register." effect:"in place" bwdefault:"none"`
+	Subsets   map[string]map[string]string `json:"subsets,omitempty" doc:"Parts of its endpoints, by name: the labels that an endpoint of each has. Policies and backends name them." effect:"in place" bwdefault:"none"`
+	Routes    []Route                      `json:"routes,omitempty" doc:"What takes its calls, the first that matches; behind them a route named default takes the rest." effect:"in place" bwdefault:"default alone"`
+	DependsOn *[]string                    `json:"dependsOn,omitempty" doc:"The services it calls, as name or namespace/name: what its proxies receive. An empty list: none." effect:"in place" bwdefault:"every service of its own namespace"`
 }
 
 // NotYet answers for the fields that later versions of the language have.
 func (ServiceSpec) NotYet() map[string]string {
 	m := make(map[string]string)
-	for _, name := range []string{"subsets", "routes", "discovery", "tls", "clusterName", "localPort"} {
+	for _, name := range []string{"discovery", "tls", "clusterName", "localPort"} {
 		m[name] = manifest.NotYet
 	}
 	return m
@@ -69,7 +71,7 @@ type EndpointSpec struct {
 	Port     *uint32           `json:"port,omitempty" doc:"Its port." unit:"port" minimum:"1" maximum:"65535" effect:"in place" bwdefault:"the service's port"`
 	Weight   *uint32           `json:"weight,omitempty" doc:"Its share of the traffic, relative to the others." minimum:"1" maximum:"1000000" effect:"in place" bwdefault:"1 (Envoy)"`
 	Locality *Locality         `json:"locality,omitempty" doc:"Where it runs. Moving it loses its ejection and its connections." effect:"rebuilds the endpoint" bwdefault:"none"`
-	Labels   map[string]string `json:"labels,omitempty" doc:"What subsets will choose by." effect:"in place" bwdefault:"none"`
+	Labels   map[string]string `json:"labels,omitempty" doc:"What subsets choose by." effect:"in place" bwdefault:"none"`
 	Health   Health            `json:"health,omitempty" doc:"What is known of it beforehand." enum:"healthy,unhealthy,draining,degraded" effect:"in place" bwdefault:"healthy (Breakwater)"`
 }
 

@@ -38,7 +38,6 @@ func TestServiceFaults(t *testing.T) {
 		"{protocol: tcp}":                                   "spec.protocol: tcp: not supported yet",
 		"{protocol: HTTP}":                                  `spec.protocol: "HTTP" is unknown: did you mean http?`,
 		"{protocol: quic}":                                  `spec.protocol: "quic" is unknown: must be one of http, http2, grpc`,
-		"{subsets: {v1: {}}}":                               "spec.subsets: not supported yet",
 		"{port: 1, hosts: [Pay.Example.com]}":               "spec.hosts[0]: must be in lower case: pay.example.com",
 		"{port: 1, hosts: [pay]}":                           `spec.hosts[0]: "pay" is a single label: a service is reached by its own name in its namespace; further hosts need a domain`,
 		"{port: 1, hosts: ['*.example.com']}":               `spec.hosts[0]: "*.example.com" has a wildcard: name every host`,

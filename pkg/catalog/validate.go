@@ -29,6 +29,8 @@ func Validate(svc *Service) manifest.FieldErrors {
 	f.hosts(svc)
 	f.endpoints(spec)
 	f.dependsOn(svc)
+	f.subsets(spec)
+	f.routes(svc)
 	return f.errs
 }
 
@@ -165,14 +167,8 @@ func (f *faults) dependsOn(svc *Service) {
 	keys, _ := Dependencies(svc)
 	for i, key := range keys {
 		path := fmt.Sprintf("spec.dependsOn[%d]", i)
-		if namespace, _, ok := strings.Cut((*svc.Spec.DependsOn)[i], "/"); ok {
-			if msg := manifest.CheckName(namespace); msg != "" {
-				f.add(path, "the namespace %s", msg)
-				continue
-			}
-		}
-		if msg := manifest.CheckName(key.Name); msg != "" {
-			f.add(path, "the name %s", msg)
+		if msg := checkKey((*svc.Spec.DependsOn)[i], key); msg != "" {
+			f.add(path, "%s", msg)
 			continue
 		}
 		switch {

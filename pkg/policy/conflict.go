@@ -125,7 +125,7 @@ func meet(a, b *Compiled, services []Service, callers []Caller) bool {
 }
 
 func meetTo(a, b *Compiled, services []Service) bool {
-	if a.toNamespace != b.toNamespace {
+	if a.toNamespace != b.toNamespace || a.part != b.part {
 		return false // of one rank: both are "*", or both name one
 	}
 	x, y := a.Policy.Spec.To, b.Policy.Spec.To

@@ -10,6 +10,7 @@ type Compiled struct {
 	rank          rank
 	toNamespace   string // Every for all
 	fromNamespace string // only with a source
+	part          part   // of the called service
 	clears        []clearing
 	sets          []setting
 }
@@ -28,10 +29,14 @@ type clearing struct {
 	origin  string // and all that was written in this section, wherever it was expanded to; empty: none
 	path    string // as written
 	off     int    // the section that is switched off, -1 where one is replaced
+	scope   string // only what is of this scope; empty for all
 }
 
 // hits reports whether a value of unit u, written at path, is taken away.
 func (c clearing) hits(u int, path string) bool {
+	if !within(units[u].scope, c.scope) {
+		return false
+	}
 	return units[u].section == c.section && (c.keep == "" || !under(path, c.keep)) || c.origin != "" && under(path, c.origin)
 }
 
@@ -50,17 +55,20 @@ func Compile(p *Policy) *Compiled {
 	if p.Spec.CircuitBreaker != nil {
 		p.Spec.CircuitBreaker.expand(&e, p.Spec.LoadBalancing)
 	}
-	c := &Compiled{Policy: p, rank: rankOf(p), toNamespace: targetNamespace(p), clears: e.clears, sets: e.sets}
+	c := &Compiled{Policy: p, rank: rankOf(p), toNamespace: targetNamespace(p), part: partOf(p.Spec.To), clears: e.clears, sets: e.sets}
+	for i := range c.clears {
+		c.clears[i].scope = c.part.scope()
+	}
 	if p.Spec.From != nil {
 		c.fromNamespace = sourceNamespace(p)
 	}
 	return c
 }
 
-// Matches reports whether c's target covers svc, for at least some caller.
-func (c *Compiled) Matches(svc Service) bool { return c.matches(&svc) }
+// Matches reports whether c's target covers svc or a part of it, for at least some caller.
+func (c *Compiled) Matches(svc Service) bool { return c.aims(&svc) }
 
-// Applies reports whether c, which matches svc, covers calls from caller.
+// Applies reports whether c, which matches svc, covers calls from caller to it, or to the part that c names.
 func (c *Compiled) Applies(_ Service, caller Caller) bool { return c.covers(&caller) }
 
 // Less orders by rank: less specific first, name last. It is a total order.

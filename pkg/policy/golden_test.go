@@ -85,9 +85,14 @@ func (w *world) caller(key manifest.Key) policy.Caller {
 	return policy.Caller{Key: key}
 }
 
-// effective answers "effective CALLER -> SERVICE".
+// effective answers "effective CALLER -> SERVICE [subset NAME] [route NAME]".
 func (w *world) effective(question string) string {
 	from, to, _ := strings.Cut(question, " -> ")
+	to, of, _ := strings.Cut(to, " ")
+	part := make(map[string]string)
+	for words := strings.Fields(of); len(words) > 1; words = words[2:] {
+		part[words[0]] = words[1]
+	}
 	svc, caller := w.service(catalog.ParseRef(to, "shop")), w.caller(catalog.ParseRef(from, "shop"))
 	var applied []*policy.Compiled
 	for _, c := range w.policies {
@@ -96,6 +101,7 @@ func (w *world) effective(question string) string {
 		}
 	}
 	e, problems := policy.Merge(svc, applied)
+	e = e.Of(part["subset"], part["route"])
 	var b strings.Builder
 	for _, f := range e.Fields {
 		fmt.Fprintf(&b, "%s: %s  # %s\n", f.Path, inJSON(f.Value), origin(f.Origin))

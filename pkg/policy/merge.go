@@ -31,12 +31,37 @@ type merging struct {
 	problems []Problem
 }
 
-// Merge merges the policies that apply to one caller and one service, in Less order. An invalid result falls back, section
-// by section, to the most specific policy's own values; the problems say so. What it returns shares memory with the policies
-// and must not be changed.
+// Merge merges the policies that apply to one caller and one service, in Less order, and once more for each part of the service
+// that one of them names. An invalid result falls back, section by section, to the most specific policy's own values; the
+// problems say so. What it returns shares memory with the policies and must not be changed.
 func Merge(svc Service, applied []*Compiled) (*Effective, []Problem) {
-	m := merge(&svc, applied)
-	return m.effective(), m.problems
+	m := merge(&svc, part{}.of(applied))
+	e, problems := m.effective(), m.problems
+	for _, p := range partsOf(applied) {
+		of := merge(&svc, p.of(applied))
+		into, name := &e.Subsets, p.subset
+		if p.route != "" {
+			into, name = &e.Routes, p.route
+		}
+		if *into == nil {
+			*into = make(map[string]*Effective)
+		}
+		(*into)[name] = of.effective()
+		problems = withOthers(problems, of.problems)
+	}
+	return e, problems
+}
+
+// withOthers adds the problems that are not known yet: a part of a service shares those of the whole.
+func withOthers(known, more []Problem) []Problem {
+	for _, p := range more {
+		if !slices.ContainsFunc(known, func(k Problem) bool {
+			return k.Reason == p.Reason && k.Message == p.Message && k.Winner == p.Winner && k.Loser == p.Loser
+		}) {
+			known = append(known, p)
+		}
+	}
+	return known
 }
 
 func merge(svc *Service, applied []*Compiled) *merging {

@@ -39,6 +39,8 @@ type Target struct {
 	Namespace string            `json:"namespace,omitempty" doc:"Where the called services are; \"*\", everywhere, only in breakwater-system." bwdefault:"the policy's own"`
 	Service   string            `json:"service,omitempty" doc:"The called service, or \"*\" for every one of the namespace." bwdefault:"by selector"`
 	Selector  map[string]string `json:"selector,omitempty" doc:"Labels of the called service." bwdefault:"by service"`
+	Subset    string            `json:"subset,omitempty" doc:"One of the service's subsets: the policy then sets fields of scope cluster only." bwdefault:"all of the service"`
+	Route     string            `json:"route,omitempty" doc:"One of the service's routes, or default for the one that takes the rest: the policy then sets fields of scope route only." bwdefault:"all of the service"`
 }
 
 // Source is the calling side. Exactly one of Service and Selector is set.
@@ -53,6 +55,8 @@ type Service struct {
 	manifest.Key
 	Labels   map[string]string
 	Protocol string // http, http2, grpc
+
+	part // what of it is looked at: the service as a whole, unless a policy names a part
 }
 
 // Caller is a service seen as the one that calls. Labels are those of its Service object.
@@ -104,4 +108,8 @@ type Effective struct {
 	Sections
 	Fields   []Field        // by path
 	Policies []manifest.Key // that apply, least specific first
+
+	// The merges for those parts of the service that a policy names, by name: of a subset its fields of scope cluster hold, of a
+	// route those of scope route. What no policy names is as the service is: see Subset and Route.
+	Subsets, Routes map[string]*Effective `json:",omitempty"`
 }

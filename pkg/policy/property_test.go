@@ -119,6 +119,12 @@ func drawPolicies(t *rapid.T, most int) []*Policy {
 			p.Spec.To.Selector = rapid.SampledFrom(someLabels).Draw(t, "to selector")
 		default:
 			p.Spec.To.Service = rapid.SampledFrom(someNames).Draw(t, "to service")
+			switch rapid.IntRange(0, 3).Draw(t, "part") {
+			case 0:
+				p.Spec.To.Subset = rapid.SampledFrom([]string{"v1", "v2"}).Draw(t, "subset")
+			case 1:
+				p.Spec.To.Route = rapid.SampledFrom([]string{"reads", "default"}).Draw(t, "route")
+			}
 		}
 		switch rapid.IntRange(0, 2).Draw(t, "from") {
 		case 1:
@@ -207,8 +213,11 @@ func TestMergeLaws(t *testing.T) {
 		}
 		orderDoesNotMatter(t, policies, svc, e)
 		sayingItTwiceChangesNothing(t, svc, all, e, len(problems) > 0)
-		everyFieldIsSomeones(t, policies, e)
+		for _, part := range e.Every() {
+			everyFieldIsSomeones(t, policies, part)
+		}
 		whatComesOutIsValid(t, svc, e, all, problems)
+		partsKeepToTheirScope(t, svc, all, e, len(problems) > 0)
 	})
 }
 
@@ -226,8 +235,8 @@ func orderDoesNotMatter(t *rapid.T, policies []*Policy, svc Service, want *Effec
 func sayingItTwiceChangesNothing(t *rapid.T, svc Service, all []*Compiled, e *Effective, fellBack bool) {
 	if len(all) > 0 && !fellBack {
 		twice, _ := Merge(svc, append(slices.Clone(all), all[len(all)-1]))
-		if diff := cmp.Diff(asJSON(t, e.Sections), asJSON(t, twice.Sections)); diff != "" {
-			t.Fatalf("applying a policy twice changes the result:\n%s", diff)
+		if !sameSections(e, twice) {
+			t.Fatalf("applying a policy twice changes the result:\n%s", cmp.Diff(asJSON(t, e), asJSON(t, twice)))
 		}
 	}
 	if e.CircuitBreaker != nil {
@@ -305,20 +314,52 @@ func at(v reflect.Value, path string) (reflect.Value, bool) {
 }
 
 func whatComesOutIsValid(t *rapid.T, svc Service, e *Effective, all []*Compiled, problems []Problem) {
-	if found := e.check(); len(found) > 0 {
-		t.Fatalf("the result is invalid: %v\n%s", found, asJSON(t, e))
+	for _, part := range e.Every() {
+		if found := part.check(); len(found) > 0 {
+			t.Fatalf("the result is invalid: %v\n%s", found, asJSON(t, part))
+		}
+		if errs := manifest.CheckBounds(&part.Sections, "spec"); len(errs) > 0 {
+			t.Fatalf("the result has values out of bounds: %v", errs)
+		}
 	}
-	if errs := manifest.CheckBounds(&e.Sections, "spec"); len(errs) > 0 {
-		t.Fatalf("the result has values out of bounds: %v", errs)
+	want := false
+	for _, p := range append(partsOf(all), part{}) {
+		again := newMerging(&svc, nil)
+		for _, c := range p.of(all) {
+			again.lay(c)
+		}
+		s := again.sections()
+		want = want || len(s.check()) > 0
 	}
-	again := newMerging(&svc, all)
-	for _, c := range all {
-		again.lay(c)
-	}
-	s := again.sections()
 	invalid := slices.ContainsFunc(problems, func(p Problem) bool { return p.Reason == InvalidMerge })
-	if want := len(s.check()) > 0; invalid != want {
+	if invalid != want {
 		t.Fatalf("InvalidMerge reported: %v, want %v", invalid, want)
+	}
+}
+
+func sameSections(a, b *Effective) bool {
+	return slices.EqualFunc(a.Every(), b.Every(), func(x, y *Effective) bool { return reflect.DeepEqual(x.Sections, y.Sections) })
+}
+
+// partsKeepToTheirScope: what a policy says of a route leaves the fields of clusters as they are in the whole, and the other way round.
+func partsKeepToTheirScope(t *rapid.T, svc Service, all []*Compiled, e *Effective, fellBack bool) {
+	if fellBack {
+		return
+	}
+	for _, p := range partsOf(all) {
+		other, of := scopeCluster, e.Routes[p.route]
+		if p.subset != "" {
+			other, of = scopeRoute, e.Subsets[p.subset]
+		}
+		for _, f := range e.Fields {
+			if f.Origin.Default || scopeOf(f.Path) != other {
+				continue
+			}
+			i := slices.IndexFunc(of.Fields, func(o Field) bool { return o.Path == f.Path })
+			if i < 0 || !reflect.DeepEqual(of.Fields[i].Value, f.Value) || of.Fields[i].Origin != f.Origin {
+				t.Fatalf("%+v: a policy for it has changed %s, which is of scope %s", p, f.Path, other)
+			}
+		}
 	}
 }
 
@@ -356,7 +397,7 @@ func TestCheckAgainstEveryPair(t *testing.T) {
 				}
 				for i, a := range applied {
 					for _, b := range applied[i+1:] {
-						if _, ok := differ(a, b); ok && a.rank == b.rank {
+						if _, ok := differ(a, b); ok && a.rank == b.rank && a.part == b.part {
 							wantConflicts[fmt.Sprint(a.Policy.Key(), b.Policy.Key())] = true
 						}
 					}

@@ -66,7 +66,7 @@ func newChecker(callers []Caller, all []*Compiled, written map[manifest.Key]bool
 		if p.Policy.Spec.From != nil || p.rank.consumer {
 			c.covered[i] = c.coveredBy(p)
 		}
-		if p.rank.to == toService {
+		if p.rank.to >= toService {
 			key := manifest.Key{Namespace: p.toNamespace, Name: p.Policy.Spec.To.Service}
 			c.byTo.named[key] = append(c.byTo.named[key], i)
 		} else {
@@ -149,7 +149,25 @@ func withNamedServices(services []Service, all []*Compiled) []Service {
 	for _, who := range p.list[len(services):] {
 		list = append(list, Service{Key: who.Key, Labels: who.Labels})
 	}
-	return list
+	return withNamedParts(list, all)
+}
+
+// withNamedParts adds the parts of services that policies name.
+func withNamedParts(services []Service, all []*Compiled) []Service {
+	named := make(map[manifest.Key][]part)
+	for _, c := range all {
+		key := manifest.Key{Namespace: c.toNamespace, Name: c.Policy.Spec.To.Service}
+		if c.part != (part{}) && !slices.Contains(named[key], c.part) {
+			named[key] = append(named[key], c.part)
+		}
+	}
+	for _, svc := range slices.Clone(services) {
+		for _, p := range named[svc.Key] {
+			svc.part = p
+			services = append(services, svc)
+		}
+	}
+	return services
 }
 
 func (c *checker) coveredBy(p *Compiled) []int {

@@ -16,6 +16,7 @@ const (
 	toEveryService
 	toSelector
 	toService
+	toPart
 )
 
 // How specific a source is, the least first.
@@ -41,6 +42,8 @@ func rankOf(p *Policy) rank {
 		r.to = toEveryService
 	case to.Selector != nil:
 		r.to = toSelector
+	case partOf(to) != (part{}):
+		r.to = toPart
 	default:
 		r.to = toService
 	}
@@ -89,7 +92,11 @@ func selects(selector, labels map[string]string) bool {
 	return true
 }
 
-func (c *Compiled) matches(svc *Service) bool {
+// matches reports whether c speaks of what of svc is looked at.
+func (c *Compiled) matches(svc *Service) bool { return c.part.holds(svc.part) && c.aims(svc) }
+
+// aims reports whether c speaks of svc, or of a part of it.
+func (c *Compiled) aims(svc *Service) bool {
 	to := &c.Policy.Spec.To
 	if c.toNamespace != Every && c.toNamespace != svc.Namespace {
 		return false
@@ -129,6 +136,7 @@ func validateTarget(p *Policy, f *faults) {
 	if to.Namespace == Every && to.Service != Every && to.Service != "" {
 		f.add("to.service", "must be \"*\", or a selector, where to.namespace is \"*\"")
 	}
+	validatePart(p, f)
 	from := p.Spec.From
 	if from == nil {
 		return
@@ -183,6 +191,12 @@ func (c *Compiled) Described() string {
 	}
 	to := c.Policy.Spec.To
 	side(c.toNamespace, to.Service, to.Selector)
+	switch {
+	case to.Subset != "":
+		b.WriteString(" subset " + to.Subset)
+	case to.Route != "":
+		b.WriteString(" route " + to.Route)
+	}
 	if from := c.Policy.Spec.From; from != nil {
 		b.WriteString(" from ")
 		side(c.fromNamespace, from.Service, from.Selector)

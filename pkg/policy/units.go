@@ -13,6 +13,7 @@ type unit struct {
 	path    string // such as retry.numRetries
 	section int    // field of Sections
 	field   int    // field of the section
+	scope   string // route or cluster; empty where it is of both
 }
 
 // sectionNames are the names of the fields of Sections, in order.
@@ -32,7 +33,7 @@ var units = func() []unit {
 		section := sections.Field(s).Type.Elem()
 		for f := range section.NumField() {
 			if name := jsonName(section.Field(f)); name != "disabled" {
-				list = append(list, unit{sectionNames[s] + "." + name, s, f})
+				list = append(list, unit{sectionNames[s] + "." + name, s, f, section.Field(f).Tag.Get("scope")})
 			}
 		}
 	}

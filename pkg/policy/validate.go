@@ -16,9 +16,6 @@ func (Spec) NotYet() map[string]string {
 		"adaptiveConcurrency", "expiresAt")
 }
 
-// NotYet answers for the fields that later versions of the language have.
-func (Target) NotYet() map[string]string { return later("route", "subset") }
-
 // Validate is everything that is wrong with one policy alone, whose namespace must be filled in. The faults carry field paths; Document.Locate adds positions.
 func Validate(p *Policy) manifest.FieldErrors {
 	f := &faults{prefix: "spec."}

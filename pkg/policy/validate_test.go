@@ -147,12 +147,41 @@ func TestTargetFaults(t *testing.T) {
 		{"shop", "to: {service: a}, from: {namespace: bank}", "from: needs service or selector: all callers of another namespace can't be named yet"},
 		{"shop", "to: {service: a}, from: {namespace: bank, service: '*'}", "from.service: must be one service, or write a selector: all callers of another namespace can't be named yet"},
 		{"shop", "to: {namespace: bank, service: ledger}, from: {namespace: bank, service: web}", "from.namespace: must be the policy's own (shop) where the called service is another namespace's"},
-		{"shop", "to: {service: a, route: checkout}", "to.route: not supported yet"},
-		{"shop", "to: {service: a, subset: v1}", "to.subset: not supported yet"},
+		{"shop", "to: {service: a, route: checkout}", ""},
+		{"shop", "to: {service: a, route: default}", ""},
+		{"shop", "to: {namespace: bank, service: a, route: checkout}", ""},
+		{"shop", "to: {service: a, route: Checkout}", "to.route: \"Checkout\" must consist of a-z, 0-9 and '-' only"},
+		{"shop", "to: {service: '*', route: checkout}", "to.service: must be one service, whose route is meant"},
+		{"shop", "to: {selector: {x: y}, route: checkout}", "to.service: must be one service, whose route is meant"},
+		{"shop", "to: {service: a, route: checkout, subset: v1}", "to: takes subset or route, not both: a subset has the fields of scope cluster, a route those of scope route"},
+		{"shop", "to: {service: a, subset: v1}", "retry.numRetries: is of scope route: a policy that names a subset can't set it; write it in one for the service or a route"},
 		{"shop", "to: payments", "to: must be an object with fields, not \"payments\""},
 	} {
 		if _, got := read(t, tt.namespace, "{"+tt.sides+", retry: {numRetries: 1}}"); got != tt.want {
 			t.Errorf("%s\n got %s\nwant %s", tt.sides, got, tt.want)
+		}
+	}
+}
+
+// A route differs in what acts on a route, a subset in what acts on a cluster. A section of both is judged field by field.
+func TestScopeFaults(t *testing.T) {
+	const notRoute = ": is of scope cluster: a policy that names a route can't set it; write it in one for the service or a subset"
+	const notSubset = ": is of scope route: a policy that names a subset can't set it; write it in one for the service or a route"
+	for _, tt := range []struct{ part, sections, want string }{
+		{"route: r", "timeout: {request: 1s}", ""},
+		{"route: r", "timeout: {request: 1s, connect: 1s}", "timeout.connect" + notRoute},
+		{"route: r", "retry: {budget: {percent: 10}}", "retry.budget" + notRoute},
+		{"route: r", "retry: {disabled: true}", ""},
+		{"route: r", "limits: {maxRequests: 1}", "limits" + notRoute},
+		{"route: r", "limits: {disabled: true}", "limits" + notRoute},
+		{"route: r", "circuitBreaker: {failureThreshold: 5}", "circuitBreaker" + notRoute},
+		{"subset: s", "limits: {maxRetries: 1}, bulkhead: {maxConcurrent: 3}, circuitBreaker: {failureThreshold: 5}", ""},
+		{"subset: s", "retry: {budget: {percent: 10}}, timeout: {connect: 1s}", ""},
+		{"subset: s", "retry: {numRetries: 1, budget: {percent: 10}}", "retry.numRetries" + notSubset},
+		{"subset: s", "timeout: {perTry: 1s}", "timeout.perTry" + notSubset},
+	} {
+		if _, got := read(t, "shop", "{to: {service: payments, "+tt.part+"}, "+tt.sections+"}"); got != tt.want {
+			t.Errorf("%s %s\n got %s\nwant %s", tt.part, tt.sections, got, tt.want)
 		}
 	}
 }
