@@ -50,11 +50,24 @@ func LeasedPath(namespace, service, id string, lease time.Duration) string {
 	return EndpointPath(namespace, service, id) + "?" + url.Values{"lease": {lease.String()}}.Encode()
 }
 
-// EffectivePath asks what holds for calls from a caller ("orders", "shop/orders", or "" for any other) to a service.
-func EffectivePath(namespace, service, from string) string {
+// EffectiveQuery says which calls to a service are meant.
+type EffectiveQuery struct {
+	From   string // the caller: "orders" or "shop/orders"; empty for any other
+	Subset string // the called subset; empty for none that policies name
+	Route  string // the route they take, likewise
+}
+
+// EffectivePath asks what holds for calls to a service.
+func EffectivePath(namespace, service string, q EffectiveQuery) string {
+	values := url.Values{}
+	for _, v := range [][2]string{{"from", q.From}, {"subset", q.Subset}, {"route", q.Route}} {
+		if v[1] != "" {
+			values.Set(v[0], v[1])
+		}
+	}
 	path := ObjectPath(Services, namespace, service) + "/effective"
-	if from != "" {
-		path += "?" + url.Values{"from": {from}}.Encode()
+	if len(values) > 0 {
+		path += "?" + values.Encode()
 	}
 	return path
 }

@@ -45,6 +45,8 @@ type ProxyList struct {
 type EffectiveResponse struct {
 	Service  string           `json:"service"` // namespace/name
 	From     string           `json:"from,omitempty"`
+	Subset   string           `json:"subset,omitempty"` // where only a part was asked for
+	Route    string           `json:"route,omitempty"`  // likewise
 	Revision int64            `json:"revision"`
 	Policies []string         `json:"policies"` // that apply, least specific first
 	Fields   []EffectiveField `json:"fields"`

@@ -20,7 +20,7 @@ func doc(namespace, name, spec string) string {
 func (f *fixture) effective(service, from string) map[string]string {
 	f.t.Helper()
 	namespace, name, _ := strings.Cut(service, "/")
-	e := parse[api.EffectiveResponse](f.t, f.want(http.StatusOK, "GET", api.EffectivePath(namespace, name, from), ""))
+	e := parse[api.EffectiveResponse](f.t, f.want(http.StatusOK, "GET", api.EffectivePath(namespace, name, api.EffectiveQuery{From: from}), ""))
 	fields := make(map[string]string)
 	for _, field := range e.Fields {
 		fields[field.Path] = strings.Trim(string(field.Value), `"`) + " < " + field.Origin.String()
@@ -98,7 +98,7 @@ func TestCallerThatIsNotInTheCatalogue(t *testing.T) {
 	f := newFixture(t)
 	f.apply(service("payments", "") + service("orders", "") + doc("shop", "p", "to: {service: payments}, from: {service: nope}, timeout: {request: 3s}"))
 	for from, want := range map[string]int{"": 0, "orders": 0, "nope": 1, "web/orders": 1} {
-		e := parse[api.EffectiveResponse](t, f.want(http.StatusOK, "GET", api.EffectivePath("shop", "payments", from), ""))
+		e := parse[api.EffectiveResponse](t, f.want(http.StatusOK, "GET", api.EffectivePath("shop", "payments", api.EffectiveQuery{From: from}), ""))
 		if len(e.Problems) != want || want > 0 && !strings.Contains(e.Problems[0], "is not in the catalogue") {
 			t.Errorf("problems from %q: %q, want %d", from, e.Problems, want)
 		}

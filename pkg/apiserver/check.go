@@ -14,22 +14,48 @@ import (
 func advise(p *plan) []api.Warning {
 	var list []api.Warning
 	for _, s := range p.steps {
-		var missing []ref
+		var named []ref
 		switch {
 		case s.policy != nil:
-			missing = policyRefs(p.world, s.policy)
+			named = policyNames(s.policy)
 			for _, w := range policy.Warnings(s.policy) {
 				list = append(list, api.Warning{Kind: s.kind, Namespace: s.key.Namespace, Name: s.key.Name, Field: w.Field, Message: w.Message})
 			}
 		case s.service != nil:
-			missing = serviceRefs(p.world, s.service)
+			named = serviceNames(s.service)
+			list = append(list, left(p, s)...)
 		}
-		for _, r := range missing {
+		for _, r := range named {
+			if text, _ := r.missing(p.world); text != "" {
+				list = append(list, api.Warning{Kind: s.kind, Namespace: s.key.Namespace, Name: s.key.Name, Field: r.field, Message: text})
+			}
+		}
+	}
+	return list
+}
+
+// left warns of the subsets and routes that a written service has no more, and that others name.
+func left(p *plan, s *step) []api.Warning {
+	if s.oldService == nil {
+		return nil
+	}
+	var list []api.Warning
+	note := func(kind string, key manifest.Key, refs []ref) {
+		for _, r := range refs {
+			if r.key != s.key || r.lacking(s.oldService) != "" || r.lacking(s.service) == "" {
+				continue
+			}
 			list = append(list, api.Warning{
 				Kind: s.kind, Namespace: s.key.Namespace, Name: s.key.Name,
-				Field: r.field, Message: fmt.Sprintf("there is no Service %s", r.key),
+				Message: fmt.Sprintf("%s of %s %s: %s any more", r.field, kind, key, r.lacking(s.service)),
 			})
 		}
+	}
+	for _, c := range p.world.Policies() {
+		note(policy.Kind, c.Policy.Key(), policyNames(c.Policy))
+	}
+	for _, other := range p.world.Services() {
+		note(catalog.Kind, other.Key(), serviceNames(other))
 	}
 	return list
 }
@@ -48,7 +74,7 @@ func referenced(p *plan) error {
 	var by []api.Conflict
 	note := func(kind string, key manifest.Key, refs []ref) {
 		for _, r := range refs {
-			if removed[r.key] {
+			if removed[r.key] && r.subset == "" && r.route == "" {
 				by = append(by, api.Conflict{
 					Kind: kind, Namespace: key.Namespace, Name: key.Name, Field: r.field,
 					Message: fmt.Sprintf("%s of %s %s names Service %s", r.field, kind, key, r.key),

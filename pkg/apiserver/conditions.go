@@ -22,7 +22,7 @@ func (s *server) policyResponse(w *world.World, p *policy.Compiled, fares map[ma
 	programmed.Type = api.Programmed
 	conditions := []api.Condition{
 		valid(o.Metadata),
-		resolved(policyRefs(w, o)),
+		resolved(w, policyNames(o)),
 		effective(fares[o.Key()]),
 		programmed,
 	}
@@ -33,7 +33,7 @@ func (s *server) policyResponse(w *world.World, p *policy.Compiled, fares map[ma
 }
 
 func serviceResponse(w *world.World, o *catalog.Service) api.ServiceResponse {
-	conditions := []api.Condition{valid(o.Metadata), resolved(serviceRefs(w, o))}
+	conditions := []api.Condition{valid(o.Metadata), resolved(w, serviceNames(o))}
 	return api.ServiceResponse{
 		APIVersion: o.APIVersion, Kind: o.Kind, Metadata: o.Metadata, Spec: o.Spec,
 		Status: observed(conditions, o.Metadata.Generation),
@@ -51,66 +51,101 @@ func valid(m manifest.Meta) api.Condition {
 	return api.Condition{Type: api.Accepted, Status: api.True, Reason: "Valid", Since: m.UpdatedAt}
 }
 
-// ref is a service that an object names.
+// ref is a service, or a part of one, that an object names.
 type ref struct {
-	field string
-	key   manifest.Key
+	field  string
+	key    manifest.Key
+	subset string // of the service; empty where it is not meant
+	route  string // likewise
 }
 
-// resolved is the condition of an object with these references to services that do not exist.
-func resolved(missing []ref) api.Condition {
-	if len(missing) == 0 {
-		return api.Condition{Type: api.ResolvedRefs, Status: api.True, Reason: "Resolved"}
+// lacking says that svc has not what r names of it; empty where it has.
+func (r ref) lacking(svc *catalog.Service) string {
+	if _, ok := svc.Spec.Subsets[r.subset]; r.subset != "" && !ok {
+		return fmt.Sprintf("there is no subset %s in Service %s", r.subset, r.key)
 	}
-	texts := make([]string, len(missing))
-	for i, m := range missing {
-		texts[i] = m.String()
+	if r.route != "" && !catalog.HasRoute(svc, r.route) {
+		return fmt.Sprintf("there is no route %s in Service %s", r.route, r.key)
 	}
-	return api.Condition{Type: api.ResolvedRefs, Status: api.False, Reason: "ServiceNotFound", Message: strings.Join(texts, "; ")}
+	return ""
 }
 
-func (r ref) String() string { return fmt.Sprintf("%s: there is no Service %s", r.field, r.key) }
+// missing says what is not there in w, and why the condition is false; empty where all is.
+func (r ref) missing(w *world.World) (text, reason string) {
+	svc, ok := w.Service(r.key)
+	switch {
+	case !ok && r.subset == "" && r.route == "":
+		return fmt.Sprintf("there is no Service %s", r.key), "ServiceNotFound"
+	case !ok:
+		return "", "" // said of the service itself
+	case r.subset != "":
+		reason = "SubsetNotFound"
+	default:
+		reason = "RouteNotFound"
+	}
+	return r.lacking(svc), reason
+}
 
-// policyRefs are the services that a policy names and that do not exist in w.
-func policyRefs(w *world.World, p *policy.Policy) []ref {
-	var missing []ref
-	for _, r := range policyNames(p) {
-		if _, ok := w.Service(r.key); !ok {
-			missing = append(missing, r)
+// resolved is the condition of an object that names these.
+func resolved(w *world.World, refs []ref) api.Condition {
+	c := api.Condition{Type: api.ResolvedRefs, Status: api.True, Reason: "Resolved"}
+	var texts []string
+	for _, r := range refs {
+		text, reason := r.missing(w)
+		if text == "" {
+			continue
+		}
+		if texts = append(texts, r.field+": "+text); len(texts) == 1 {
+			c.Status, c.Reason = api.False, reason
 		}
 	}
-	return missing
+	c.Message = strings.Join(texts, "; ")
+	return c
 }
 
-// policyNames are the services that a policy names.
-func policyNames(p *policy.Policy) []ref {
+// partNames are the parts of a service that a field at path names.
+func partNames(path string, key manifest.Key, subset, route string) []ref {
 	var list []ref
-	own := p.Metadata.Namespace
-	if to := p.Spec.To; to.Service != "" && to.Service != policy.Every {
-		list = append(list, ref{"spec.to.service", manifest.Key{Namespace: cmp.Or(to.Namespace, own), Name: to.Service}})
+	if subset != "" {
+		list = append(list, ref{field: path + ".subset", key: key, subset: subset})
 	}
-	if from := p.Spec.From; from != nil && from.Service != "" && from.Namespace != policy.Every {
-		list = append(list, ref{"spec.from.service", manifest.Key{Namespace: cmp.Or(from.Namespace, own), Name: from.Service}})
+	if route != "" {
+		list = append(list, ref{field: path + ".route", key: key, route: route})
 	}
 	return list
 }
 
-// serviceRefs are the services that a service depends on and that do not exist in w.
-func serviceRefs(w *world.World, s *catalog.Service) []ref {
-	var missing []ref
-	for _, r := range serviceNames(s) {
-		if _, ok := w.Service(r.key); !ok {
-			missing = append(missing, r)
-		}
+// policyNames are the services, and their parts, that a policy names.
+func policyNames(p *policy.Policy) []ref {
+	var list []ref
+	own := p.Metadata.Namespace
+	if to := p.Spec.To; to.Service != "" && to.Service != policy.Every {
+		key := manifest.Key{Namespace: cmp.Or(to.Namespace, own), Name: to.Service}
+		list = append(list, ref{field: "spec.to.service", key: key})
+		list = append(list, partNames("spec.to", key, to.Subset, to.Route)...)
 	}
-	return missing
+	if from := p.Spec.From; from != nil && from.Service != "" && from.Namespace != policy.Every {
+		list = append(list, ref{field: "spec.from.service", key: manifest.Key{Namespace: cmp.Or(from.Namespace, own), Name: from.Service}})
+	}
+	return list
 }
 
+// serviceNames are the services, and their subsets, that a service depends on or sends calls to.
 func serviceNames(s *catalog.Service) []ref {
 	var list []ref
 	keys, _ := catalog.Dependencies(s)
 	for i, key := range keys {
-		list = append(list, ref{fmt.Sprintf("spec.dependsOn[%d]", i), key})
+		list = append(list, ref{field: fmt.Sprintf("spec.dependsOn[%d]", i), key: key})
+	}
+	for i := range s.Spec.Routes {
+		for j, b := range s.Spec.Routes[i].Backends {
+			key, path := b.Key(s), fmt.Sprintf("spec.routes[%d].backends[%d]", i, j)
+			if key == s.Key() {
+				continue // checked with the service alone
+			}
+			list = append(list, ref{field: path + ".service", key: key})
+			list = append(list, partNames(path, key, b.Subset, "")...)
+		}
 	}
 	return list
 }

@@ -249,7 +249,9 @@ func (s *server) getEndpoint(ctx context.Context, in *getEndpointInput) (*answer
 
 type effectiveInput struct {
 	GetInput
-	From string `query:"from" doc:"The calling service: a name in the called service's namespace, or namespace/name. Absent: any other caller."`
+	From   string `query:"from" doc:"The calling service: a name in the called service's namespace, or namespace/name. Absent: any other caller."`
+	Subset string `query:"subset" doc:"A subset of the service: only the fields of scope cluster are answered then, those of scope route too if a route is asked for."`
+	Route  string `query:"route" doc:"A route of the service, or default: only the fields of scope route are answered then, those of scope cluster too if a subset is asked for."`
 }
 
 func (s *server) effective(ctx context.Context, in *effectiveInput) (*answer[api.EffectiveResponse], error) {
@@ -264,11 +266,20 @@ func (s *server) effective(ctx context.Context, in *effectiveInput) (*answer[api
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := w.Service(in.key()); !ok {
+	svc, ok := w.Service(in.key())
+	if !ok {
 		return nil, noSuch(catalog.Kind, in.key())
 	}
+	for _, missing := range partNames("query", in.key(), in.Subset, in.Route) {
+		if text := missing.lacking(svc); text != "" {
+			return nil, notFound(text)
+		}
+	}
 	eff, problems := w.Effective(w.Caller(from), in.key())
-	body := api.EffectiveResponse{Service: in.key().String(), Revision: w.Rev, Policies: []string{}, Fields: []api.EffectiveField{}}
+	eff = eff.Of(in.Subset, in.Route)
+	body := api.EffectiveResponse{
+		Service: in.key().String(), Subset: in.Subset, Route: in.Route, Revision: w.Rev, Policies: []string{}, Fields: []api.EffectiveField{},
+	}
 	if in.From != "" {
 		body.From = from.String()
 		if _, ok := w.Service(from); !ok {

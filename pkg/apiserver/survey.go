@@ -35,7 +35,7 @@ func survey(w *world.World, services []*catalog.Service) map[manifest.Key]*stand
 			of(p.Policy.Key()).services++
 		}
 		for _, r := range merges(w, called) {
-			for _, f := range r.effective.Fields {
+			for _, f := range allFields(r.effective) {
 				if !f.Origin.Default && f.Origin.Policy != (manifest.Key{}) {
 					of(f.Origin.Policy).wins++
 				}
@@ -54,6 +54,15 @@ func survey(w *world.World, services []*catalog.Service) map[manifest.Key]*stand
 		}
 	}
 	return fares
+}
+
+// allFields are the fields of e and of what it has of parts of the service.
+func allFields(e *policy.Effective) []policy.Field {
+	var list []policy.Field
+	for _, part := range e.Every() {
+		list = append(list, part.Fields...)
+	}
+	return list
 }
 
 func (s *standing) add(p policy.Problem) {

@@ -94,6 +94,9 @@ func HasRoute(svc *Service, name string) bool {
 
 // Backends are the other services that routes of svc lead to, each once, in their order.
 func Backends(svc *Service) []manifest.Key {
+	if len(svc.Spec.Routes) == 0 {
+		return nil
+	}
 	var keys []manifest.Key
 	seen := map[manifest.Key]bool{svc.Key(): true}
 	for i := range svc.Spec.Routes {

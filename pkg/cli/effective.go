@@ -12,22 +12,23 @@ import (
 )
 
 func (a *app) effectiveCommand() *cobra.Command {
-	var caller, service string
+	var service string
+	var q api.EffectiveQuery
 	var all bool
 	cmd := &cobra.Command{
-		Use:   "effective --to SERVICE [--from SERVICE]",
+		Use:   "effective --to SERVICE [--from SERVICE] [--subset NAME] [--route NAME]",
 		Short: "Show what holds for the calls from one service to another, and where each value comes from",
-		Long:  "Show what holds for the calls from one service to another, and where each value comes from. A service is NAME or NAMESPACE/NAME.\nWithout --from: for any caller that no policy names.",
+		Long:  "Show what holds for the calls from one service to another, and where each value comes from. A service is NAME or NAMESPACE/NAME.\nWithout --from: for any caller that no policy names.\nWith --subset what differs by subset, the fields of scope cluster; with --route those of scope route; with both, both.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if service == "" {
 				return usagef("--to is required")
 			}
 			to := catalog.ParseRef(service, a.namespace)
-			if caller != "" {
-				caller = catalog.ParseRef(caller, a.namespace).String()
+			if q.From != "" {
+				q.From = catalog.ParseRef(q.From, a.namespace).String()
 			}
-			e, err := a.client.Effective(cmd.Context(), to.Namespace, to.Name, caller)
+			e, err := a.client.Effective(cmd.Context(), to.Namespace, to.Name, q)
 			if err != nil {
 				return err
 			}
@@ -40,8 +41,10 @@ func (a *app) effectiveCommand() *cobra.Command {
 			return a.printEffective(e, all)
 		},
 	}
-	cmd.Flags().StringVar(&caller, "from", "", "the calling service")
+	cmd.Flags().StringVar(&q.From, "from", "", "the calling service")
 	cmd.Flags().StringVar(&service, "to", "", "the called service")
+	cmd.Flags().StringVar(&q.Subset, "subset", "", "the called subset of it")
+	cmd.Flags().StringVar(&q.Route, "route", "", "the route of it that the calls take; default for the one that takes the rest")
 	cmd.Flags().BoolVar(&all, "all", false, "show the fields that no policy sets too, after the others")
 	a.outputFlag(cmd, "table", "yaml", "json")
 	return cmd
@@ -52,7 +55,7 @@ func (a *app) printEffective(e *api.EffectiveResponse, all bool) error {
 	if caller == "" {
 		caller = "any other caller"
 	}
-	a.notef("%s -> %s at revision %d\n", caller, e.Service, e.Revision)
+	a.notef("%s -> %s%s at revision %d\n", caller, e.Service, partText(e), e.Revision)
 	for _, p := range e.Problems {
 		a.notef("warning: %s\n", p)
 	}
@@ -78,6 +81,18 @@ func (a *app) printEffective(e *api.EffectiveResponse, all bool) error {
 		return nil
 	}
 	return a.table([]string{"FIELD", "VALUE", "ORIGIN"}, rows)
+}
+
+// partText says which part of the service was asked for.
+func partText(e *api.EffectiveResponse) string {
+	text := ""
+	if e.Route != "" {
+		text += ", route " + e.Route
+	}
+	if e.Subset != "" {
+		text += ", subset " + e.Subset
+	}
+	return text
 }
 
 // The widest that values and origins get before they go on in the next row, so that a table fits a terminal.

@@ -115,9 +115,9 @@ func (c *Client) Lint(ctx context.Context, namespace string, severity api.Severi
 	return read[api.LintResponse](ctx, c, http.MethodGet, api.LintFor(namespace, severity), nil)
 }
 
-// Effective reads what holds for calls from a caller ("orders", "shop/orders", "" for any other) to a service.
-func (c *Client) Effective(ctx context.Context, namespace, service, from string) (*api.EffectiveResponse, error) {
-	return read[api.EffectiveResponse](ctx, c, http.MethodGet, api.EffectivePath(namespace, service, from), nil)
+// Effective reads what holds for calls to a service.
+func (c *Client) Effective(ctx context.Context, namespace, service string, q api.EffectiveQuery) (*api.EffectiveResponse, error) {
+	return read[api.EffectiveResponse](ctx, c, http.MethodGet, api.EffectivePath(namespace, service, q), nil)
 }
 
 // Proxies lists the connected proxies.

@@ -137,6 +137,12 @@ func ofGolden(t *testing.T, a *txtar.Archive) dataplane.Resources {
 		case "limits":
 			list = append(list, layerOf(t, string(f.Data)))
 		}
+		switch {
+		case strings.HasSuffix(f.Name, "-CDS.json"): // of a subset
+			list = append(list, fromJSON(t, view.ID{Type: view.CDS, Name: nameOf(t, f.Data, "name")}, f.Data, new(clusterv3.Cluster)))
+		case strings.HasSuffix(f.Name, "-EDS.json"):
+			list = append(list, fromJSON(t, view.ID{Type: view.EDS, Name: nameOf(t, f.Data, "cluster_name")}, f.Data, new(endpointv3.ClusterLoadAssignment)))
+		}
 	}
 	listener, err := envoy.Listener(envoy.Target{Profile: envoy.Agent}, "127.0.0.1:15001")
 	if err != nil {

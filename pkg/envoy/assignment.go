@@ -3,6 +3,7 @@ package envoy
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -15,15 +16,34 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/view"
 )
 
-// Assignment holds the endpoints of svc: the static ones of its manifest and the registered ones. Where both, or two registered
-// ones, name the same address and port, the registered one with the lowest id counts. No policy is in it, so endpoints come and go
-// without waiting for policy. None at all is fine. An error names the endpoint that Envoy would refuse.
-func Assignment(svc *catalog.Service, endpoints []catalog.Endpoint) (*view.Resource, error) {
-	name := svc.Key().String()
+// Assignments are the assignments of svc and then of its subsets, by name: see Assignment.
+func Assignments(svc *catalog.Service, endpoints []catalog.Endpoint) ([]*view.Resource, error) {
 	hosts, err := hostsOf(svc, endpoints)
 	if err != nil {
 		return nil, err
 	}
+	own, err := assignment(svc.Key().String(), hosts)
+	list := []*view.Resource{own}
+	for _, subset := range slices.Sorted(maps.Keys(svc.Spec.Subsets)) {
+		of := slices.DeleteFunc(slices.Clone(hosts), func(h host) bool { return !catalog.Selects(svc.Spec.Subsets[subset], h.Labels) })
+		r, fault := assignment(ClusterName(svc.Key(), subset), of)
+		list, err = append(list, r), cmp.Or(err, fault)
+	}
+	return list, err
+}
+
+// Assignment holds the endpoints of svc: the static ones of its manifest and the registered ones. Where both, or two registered
+// ones, name the same address and port, the registered one with the lowest id counts. No policy is in it, so endpoints come and go
+// without waiting for policy. None at all is fine. An error names the endpoint that Envoy would refuse.
+func Assignment(svc *catalog.Service, endpoints []catalog.Endpoint) (*view.Resource, error) {
+	hosts, err := hostsOf(svc, endpoints)
+	if err != nil {
+		return nil, err
+	}
+	return assignment(svc.Key().String(), hosts)
+}
+
+func assignment(name string, hosts []host) (*view.Resource, error) {
 	return resource(view.EDS, name, &endpointv3.ClusterLoadAssignment{ClusterName: name, Endpoints: localities(hosts)})
 }
 

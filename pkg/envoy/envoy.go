@@ -5,8 +5,11 @@ package envoy
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/policy"
 	"github.com/breakwater-mesh/breakwater/pkg/view"
 )
@@ -14,35 +17,87 @@ import (
 // Compiled is one service as the proxies of one target see it.
 type Compiled struct {
 	Cluster *view.Resource
+	Subsets []*view.Resource // the clusters of its subsets, by name
 	Route   *view.Resource
-	Limits  []RuntimeKey // for the layer LayerOf(cluster), by key; empty where Target.Runtime is false
+	Limits  []RuntimeKey // for the layer LayerOf(service), by key, its subsets' included; empty where Target.Runtime is false
 }
 
-// Service compiles the calls to svc under eff, an effective policy with its defaults filled in. It changes neither. An error means
-// that the result breaks a rule of Envoy's API, which valid input never does.
+// Service compiles the calls to svc under eff, an effective policy with its defaults filled in. It changes neither. Every backend
+// of its routes must exist: a route whose cluster does not answers 503. An error means that the result breaks a rule of Envoy's
+// API, which valid input never does.
 func Service(t Target, svc *catalog.Service, eff *policy.Effective) (Compiled, error) {
-	in := newInput(t, svc, eff)
-	cluster, err := t.resource(view.CDS, in.name, in.cluster())
-	if err != nil {
-		return Compiled{}, fmt.Errorf("cluster %s: %w", in.name, err)
-	}
-	route, err := t.resource(view.RDS, in.name, in.routeConfiguration(), view.ID{Type: view.CDS, Name: in.name})
-	if err != nil {
-		return Compiled{}, fmt.Errorf("route configuration %s: %w", in.name, err)
-	}
-	return Compiled{Cluster: cluster, Route: route, Limits: in.limitKeys()}, nil
+	return compileService(t, svc, eff, routeHints{})
 }
 
-// input is what every section's file reads.
+// Backend is Service for one that routes of other services lead to as well. Any of them may retry, and have high priority: a retry
+// budget holds for them in any case.
+func Backend(t Target, svc *catalog.Service, eff *policy.Effective) (Compiled, error) {
+	return compileService(t, svc, eff, routeHints{retried: true, high: true})
+}
+
+func compileService(t Target, svc *catalog.Service, eff *policy.Effective, others routeHints) (Compiled, error) {
+	name := svc.Key().String()
+	routes := routesOf(t, svc, eff)
+	var out Compiled
+	for _, in := range clustersOf(t, svc, eff) {
+		in.hints = others
+		in.leadHere(routes)
+		r, err := t.resource(view.CDS, in.name, in.cluster())
+		if err != nil {
+			return Compiled{}, fmt.Errorf("cluster %s: %w", in.name, err)
+		}
+		if in.name == name {
+			out.Cluster = r
+		} else {
+			out.Subsets = append(out.Subsets, r)
+		}
+		out.Limits = append(out.Limits, in.limitKeys()...)
+	}
+	sortKeys(out.Limits)
+	route, err := t.resource(view.RDS, name, routeConfiguration(name, routes), needs(name, routes)...)
+	if err != nil {
+		return Compiled{}, fmt.Errorf("route configuration %s: %w", name, err)
+	}
+	out.Route = route
+	return out, nil
+}
+
+// input is what every section's file reads: of a cluster, or of a route.
 type input struct {
 	target   Target
-	name     string // of the service, its cluster and its route configuration
+	name     string // of the service and its route configuration; of a cluster its own name
 	protocol catalog.Protocol
 	sections policy.Sections
+	hints    routeHints // of a cluster: what its routes ask of it
+}
+
+// routeHints is what a cluster has to know of the routes that lead to it.
+type routeHints struct {
+	retried bool // one of them sends calls again
+	high    bool // one of them has high priority
 }
 
 func newInput(t Target, svc *catalog.Service, eff *policy.Effective) input {
 	return input{target: t, name: svc.Key().String(), protocol: protocolOf(svc), sections: enabled(eff.Sections)}
+}
+
+// clustersOf are the clusters of svc: its own, and one for each subset, by name.
+func clustersOf(t Target, svc *catalog.Service, eff *policy.Effective) []input {
+	list := []input{newInput(t, svc, eff)}
+	for _, subset := range slices.Sorted(maps.Keys(svc.Spec.Subsets)) {
+		in := newInput(t, svc, eff.Subset(subset))
+		in.name = ClusterName(svc.Key(), subset)
+		list = append(list, in)
+	}
+	return list
+}
+
+// ClusterName is the name of a service's cluster, or of that of one of its subsets where that is not empty.
+func ClusterName(service manifest.Key, subset string) string {
+	if subset == "" {
+		return service.String()
+	}
+	return service.String() + "|" + subset
 }
 
 func protocolOf(svc *catalog.Service) catalog.Protocol {

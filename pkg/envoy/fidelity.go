@@ -42,8 +42,33 @@ type line struct {
 // lines are those of every section. A field without one is exact where it has a carrier at all: see unsaid.
 var lines = slices.Concat(timeoutLines, retryLines, limitsLines, outlierLines, breakerLines, balancingLines)
 
-// Report is how well t enforces each field of eff that an author wrote, and each default that t can't keep exactly, by field.
+// Report is how well t enforces each field of eff that an author wrote, and each default that t can't keep exactly, by field. Of a
+// field that parts of the service have, too, it says the worst.
 func Report(t Target, svc *catalog.Service, eff *policy.Effective) []Fidelity {
+	var found []Fidelity
+	for _, part := range eff.Every() {
+		found = worse(found, reportOf(t, svc, part))
+	}
+	return found
+}
+
+// worse is report, with what more says of a field where that is less well enforced, or not known yet; by field.
+func worse(report, more []Fidelity) []Fidelity {
+	levels := map[Level]int{Exact: 0, Approximate: 1, Unsupported: 2}
+	for _, m := range more {
+		i := slices.IndexFunc(report, func(f Fidelity) bool { return f.Field == m.Field })
+		switch {
+		case i < 0:
+			report = append(report, m)
+		case levels[m.Level] > levels[report[i].Level]:
+			report[i] = m
+		}
+	}
+	slices.SortFunc(report, func(a, b Fidelity) int { return strings.Compare(a.Field, b.Field) })
+	return report
+}
+
+func reportOf(t Target, svc *catalog.Service, eff *policy.Effective) []Fidelity {
 	in := newInput(t, svc, eff)
 	var found []Fidelity
 	for _, f := range eff.Fields {
@@ -54,7 +79,6 @@ func Report(t Target, svc *catalog.Service, eff *policy.Effective) []Fidelity {
 			found = append(found, d)
 		}
 	}
-	slices.SortFunc(found, func(a, b Fidelity) int { return strings.Compare(a.Field, b.Field) })
 	return found
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -153,18 +154,35 @@ func (g golden) outputs(t *testing.T) []txtar.File {
 	if err != nil {
 		t.Fatal(err)
 	}
-	assignment, err := Assignment(g.service, nil)
+	assignments, err := Assignments(g.service, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return []txtar.File{
+	files := []txtar.File{
 		{Name: "effective", Data: []byte(fieldsText(eff.Fields))},
 		{Name: "limits", Data: []byte(limitsText(c.Limits))},
 		{Name: "fidelity", Data: []byte(fidelityText(Report(g.target, g.service, eff)))},
 		{Name: "cluster.json", Data: jsonOf(t, c.Cluster)},
 		{Name: "route.json", Data: jsonOf(t, c.Route)},
-		{Name: "assignment.json", Data: jsonOf(t, assignment)},
+		{Name: "assignment.json", Data: jsonOf(t, assignments[0])},
 	}
+	for _, r := range slices.Concat(c.Subsets, assignments[1:]) {
+		_, subset, _ := strings.Cut(r.Name, "|")
+		files = append(files, txtar.File{Name: subset + "-" + r.Type.String() + ".json", Data: jsonOf(t, r)})
+	}
+	return append(files, partFiles(eff)...)
+}
+
+// partFiles are what differs for parts of the service.
+func partFiles(eff *policy.Effective) []txtar.File {
+	var files []txtar.File
+	for _, name := range slices.Sorted(maps.Keys(eff.Subsets)) {
+		files = append(files, txtar.File{Name: "effective subset " + name, Data: []byte(fieldsText(eff.Of(name, "").Fields))})
+	}
+	for _, name := range slices.Sorted(maps.Keys(eff.Routes)) {
+		files = append(files, txtar.File{Name: "effective route " + name, Data: []byte(fieldsText(eff.Of("", name).Fields))})
+	}
+	return files
 }
 
 func fieldsText(fields []policy.Field) string {

@@ -57,6 +57,9 @@ func (in input) circuitBreakers() *clusterv3.CircuitBreakers {
 		lower(high, highLimits)
 	}
 	normal.RetryBudget = in.clusterBudget()
+	if !in.highRetries() {
+		high.RetryBudget = in.clusterBudget()
+	}
 	cb := &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{normal, high}}
 	if l := in.sections.Limits; l != nil && l.PerHost != nil && l.PerHost.MaxConnections != nil {
 		// No runtime key reaches these. Envoy takes max_connections alone here.
@@ -82,12 +85,22 @@ func lower(t *clusterv3.CircuitBreakers_Thresholds, limits []limit) {
 	}
 }
 
-// budget is the retry budget in force, or nil.
+// budget is the retry budget in force, or nil. Where only a route retries, what holds for its cluster knows no retries: then the
+// default counts, unless a limit does.
 func (in input) budget() *policy.Budget {
-	if in.sections.Retry == nil {
+	if r := in.sections.Retry; r != nil && r.Budget != nil {
+		return r.Budget
+	}
+	if l := in.sections.Limits; !in.hints.retried || l != nil && l.MaxRetries != nil {
 		return nil
 	}
-	return in.sections.Retry.Budget
+	return &policy.Budget{Percent: new(uint32(budgetPercent)), MinConcurrent: new(uint32(budgetMinConcurrent))}
+}
+
+// highRetries reports whether a limit of its own counts the retries of high priority: the budget then does not.
+func (in input) highRetries() bool {
+	l := in.sections.Limits
+	return l != nil && l.High != nil && l.High.MaxRetries != nil
 }
 
 // clusterBudget is what of a retry budget must be in the Cluster. With runtime layers that is the interval alone: the numbers beside
@@ -127,14 +140,25 @@ func (in input) limitKeys() []RuntimeKey {
 	normal, high := thresholds(in.sections.Limits)
 	add("default", normal)
 	add("high", high)
+	in.addBudget(&keys, "default")
+	if in.hints.high && !in.highRetries() {
+		in.addBudget(&keys, "high")
+	}
+	sortKeys(keys)
+	return keys
+}
+
+func (in input) addBudget(keys *[]RuntimeKey, priority string) {
 	if b := in.budget(); b != nil {
-		prefix := "circuit_breakers." + in.name + ".default.retry_budget."
-		keys = append(keys,
+		prefix := "circuit_breakers." + in.name + "." + priority + ".retry_budget."
+		*keys = append(*keys,
 			RuntimeKey{prefix + "budget_percent", orElse(b.Percent, budgetPercent)},
 			RuntimeKey{prefix + "min_retry_concurrency", orElse(b.MinConcurrent, budgetMinConcurrent)})
 	}
+}
+
+func sortKeys(keys []RuntimeKey) {
 	slices.SortFunc(keys, func(a, b RuntimeKey) int { return strings.Compare(a.Key, b.Key) })
-	return keys
 }
 
 // orElse is *p, or def where p is nil.

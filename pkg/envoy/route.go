@@ -1,67 +1,212 @@
 package envoy
 
 import (
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+
+	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
+	"github.com/breakwater-mesh/breakwater/pkg/view"
 )
+
+// routed is one route of a service, with what holds for its calls.
+type routed struct {
+	input
+	spec     catalog.Route
+	backends []backend // never empty
+}
+
+// backend is a cluster and its share of a route's calls.
+type backend struct {
+	cluster string
+	weight  uint32
+}
+
+// routesOf are the routes of svc in their order, and the one that takes the rest unless another takes everything.
+func routesOf(t Target, svc *catalog.Service, eff *policy.Effective) []routed {
+	specs := slices.Clone(svc.Spec.Routes)
+	if !slices.ContainsFunc(specs, func(r catalog.Route) bool { return r.Everything() }) {
+		specs = append(specs, catalog.Route{Name: catalog.DefaultRoute})
+	}
+	var list []routed
+	for _, spec := range specs {
+		r := routed{input: newInput(t, svc, eff.Route(spec.Name)), spec: spec}
+		for _, b := range spec.Backends {
+			r.backends = append(r.backends, backend{ClusterName(b.Key(svc), b.Subset), b.Share()})
+		}
+		if r.backends == nil {
+			r.backends = []backend{{r.name, 1}}
+		}
+		list = append(list, r)
+	}
+	return list
+}
+
+// leadHere notes what the routes that lead to a cluster ask of it.
+func (in *input) leadHere(routes []routed) {
+	for _, r := range routes {
+		if slices.ContainsFunc(r.backends, func(b backend) bool { return b.cluster == in.name }) {
+			in.hints.retried = in.hints.retried || r.retries()
+			in.hints.high = in.hints.high || r.high()
+		}
+	}
+}
+
+func (r routed) high() bool { return catalog.PriorityOf(&r.spec) == catalog.PriorityHigh }
+
+// needs are the clusters that routes lead to, by name.
+func needs(name string, routes []routed) []view.ID {
+	clusters := []string{name}
+	for _, r := range routes {
+		for _, b := range r.backends {
+			clusters = append(clusters, b.cluster)
+		}
+	}
+	slices.Sort(clusters)
+	var ids []view.ID
+	for _, cluster := range slices.Compact(clusters) {
+		ids = append(ids, view.ID{Type: view.CDS, Name: cluster})
+	}
+	return ids
+}
 
 // routeConfiguration holds the routes of the service; scopes lead to it by host, so it takes every domain. An edit of it acts in
 // place.
-func (in input) routeConfiguration() *routev3.RouteConfiguration {
+func routeConfiguration(name string, routes []routed) *routev3.RouteConfiguration {
+	var list []*routev3.Route
+	for _, r := range routes {
+		list = append(list, r.routes()...)
+	}
 	return &routev3.RouteConfiguration{
-		Name: in.name,
-		VirtualHosts: []*routev3.VirtualHost{{
-			Name:    in.name,
-			Domains: []string{"*"},
-			Routes:  in.routes(),
-		}},
+		Name:         name,
+		VirtualHosts: []*routev3.VirtualHost{{Name: name, Domains: []string{"*"}, Routes: list}},
 	}
 }
 
-// routes are the catch-all, in two where only some methods may be sent twice: the second takes the other methods.
-func (in input) routes() []*routev3.Route {
-	all := []*routev3.Route{in.route(in.retryPolicy())}
-	methods := in.retriedMethods()
+// routes is the route, in two where only some of its methods may be sent twice: the second takes the other methods.
+func (r routed) routes() []*routev3.Route {
+	methods := r.retriedMethods()
 	if methods == nil {
-		return all
+		return []*routev3.Route{r.route(r.methods(), r.retryPolicy())}
 	}
-	guarded := in.guardedRetryPolicy()
-	if proto.Equal(guarded, in.retryPolicy()) {
-		return all // nothing is retried that a host may have begun on
+	guarded := r.guardedRetryPolicy()
+	if proto.Equal(guarded, r.retryPolicy()) {
+		return []*routev3.Route{r.route(r.methods(), guarded)} // nothing is retried that a host may have begun on
 	}
-	all[0].Match.Headers = []*routev3.HeaderMatcher{methodMatcher(methods)}
-	return append(all, in.route(guarded))
+	taken := r.methods()
+	free := methods
+	if taken != nil {
+		free = slices.DeleteFunc(slices.Clone(taken), func(m string) bool { return !slices.Contains(methods, m) })
+	}
+	var list []*routev3.Route
+	if len(free) > 0 {
+		list = append(list, r.route(free, r.retryPolicy()))
+	}
+	if len(free) == 0 || len(free) != len(taken) {
+		list = append(list, r.route(taken, guarded))
+	}
+	return list
 }
 
-func (in input) route(retry *routev3.RetryPolicy) *routev3.Route {
-	action := &routev3.RouteAction{
-		ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: in.name},
-		RetryPolicy:      retry,
+// methods are those that the route takes, sorted; nil for all.
+func (r routed) methods() []string {
+	if r.spec.Match == nil || len(r.spec.Match.Methods) == 0 {
+		return nil
 	}
-	in.addTimeouts(action)
+	return slices.Sorted(slices.Values(r.spec.Match.Methods))
+}
+
+// route is the route for some of its methods, nil for all that there are.
+func (r routed) route(methods []string, retry *routev3.RetryPolicy) *routev3.Route {
+	action := &routev3.RouteAction{RetryPolicy: retry}
+	r.lead(action)
+	if r.high() {
+		action.Priority = corev3.RoutingPriority_HIGH
+	}
+	r.addTimeouts(action)
 	route := &routev3.Route{
-		Name:   "default",
-		Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+		Name:   r.spec.Name,
+		Match:  r.match(methods),
 		Action: &routev3.Route_Route{Route: action},
 	}
-	if r := in.sections.Retry; r != nil && r.BufferBytes != nil {
-		route.RequestBodyBufferLimit = wrapperspb.UInt64(uint64(*r.BufferBytes))
+	if retry := r.sections.Retry; retry != nil && retry.BufferBytes != nil {
+		route.RequestBodyBufferLimit = wrapperspb.UInt64(uint64(*retry.BufferBytes))
 	}
 	return route
+}
+
+// lead sets where the calls go.
+func (r routed) lead(action *routev3.RouteAction) {
+	if len(r.backends) == 1 {
+		action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: r.backends[0].cluster}
+		return
+	}
+	shares := &routev3.WeightedCluster{}
+	for _, b := range r.backends {
+		shares.Clusters = append(shares.Clusters, &routev3.WeightedCluster_ClusterWeight{Name: b.cluster, Weight: wrapperspb.UInt32(b.weight)})
+	}
+	action.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: shares}
+}
+
+func (r routed) match(methods []string) *routev3.RouteMatch {
+	m := &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}}
+	if methods != nil {
+		m.Headers = append(m.Headers, methodMatcher(methods))
+	}
+	if r.spec.Match == nil {
+		return m
+	}
+	if p := r.spec.Match.Path; p != nil {
+		switch {
+		case p.Exact != nil:
+			m.PathSpecifier = &routev3.RouteMatch_Path{Path: *p.Exact}
+		case p.Prefix != nil:
+			m.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: *p.Prefix}
+		case p.Regex != nil:
+			m.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: *p.Regex}}
+		}
+	}
+	for _, h := range r.spec.Match.Headers {
+		m.Headers = append(m.Headers, requestMatcher(h))
+	}
+	return m
+}
+
+func requestMatcher(h catalog.RequestMatcher) *routev3.HeaderMatcher {
+	m := &routev3.HeaderMatcher{Name: h.Name}
+	text := func(s *matcherv3.StringMatcher) {
+		m.HeaderMatchSpecifier = &routev3.HeaderMatcher_StringMatch{StringMatch: s}
+	}
+	switch {
+	case h.Exact != nil:
+		text(exactly(*h.Exact))
+	case h.Prefix != nil:
+		text(&matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: *h.Prefix}})
+	case h.Regex != nil:
+		text(matching(*h.Regex))
+	default:
+		m.HeaderMatchSpecifier = &routev3.HeaderMatcher_PresentMatch{PresentMatch: orElse(h.Present, true)}
+	}
+	return m
 }
 
 // methodMatcher matches requests of one of methods, which are plain upper-case words.
 func methodMatcher(methods []string) *routev3.HeaderMatcher {
 	match := exactly(methods[0])
 	if len(methods) > 1 {
-		match = &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
-			SafeRegex: &matcherv3.RegexMatcher{Regex: strings.Join(methods, "|")},
-		}}
+		match = matching(strings.Join(methods, "|"))
 	}
 	return &routev3.HeaderMatcher{Name: ":method", HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: match}}
+}
+
+// matching matches what an RE2 expression takes as a whole.
+func matching(regex string) *matcherv3.StringMatcher {
+	return &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: regex}}}
 }

@@ -32,10 +32,10 @@ func LayerNames() []string {
 	return names
 }
 
-// LayerOf is the layer that holds a cluster's keys, from 0.
-func LayerOf(cluster string) int {
+// LayerOf is the layer that holds the keys of a service, from 0: those of its own cluster, and of the clusters of its subsets.
+func LayerOf(service string) int {
 	h := fnv.New32a()
-	h.Write([]byte(cluster))
+	h.Write([]byte(service))
 	return int(h.Sum32() % Layers)
 }
 

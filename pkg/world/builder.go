@@ -26,11 +26,11 @@ type Builder struct {
 
 // serviceState is what the builder knows of one service in the present world.
 type serviceState struct {
-	service    *catalog.Service
-	called     policy.Service
-	policies   []*policy.Compiled // whose target covers it, least specific first
-	assignment *view.Resource
-	built      map[string]*built // by tier and mask
+	service     *catalog.Service // with the backends that exist
+	called      policy.Service
+	policies    []*policy.Compiled // whose target covers it, least specific first
+	assignments []*view.Resource   // of it and its subsets; none where they can't be made
+	built       map[string]*built  // by tier, role and mask
 }
 
 // built is a service as the proxies of one tier see it whose calls one set of policies applies to.
@@ -43,6 +43,7 @@ type built struct {
 type classState struct {
 	class   *Class
 	caller  policy.Caller
+	roles   map[manifest.Key]role
 	holds   map[manifest.Key]*built
 	aliases map[manifest.Key][]string
 	layers  [envoy.Layers]map[manifest.Key]bool // services with keys in each runtime layer
@@ -94,7 +95,7 @@ func (b *Builder) Join(key ClassKey) *Class {
 	cs.caller = b.world.Caller(cs.callerKey())
 	b.classes[key] = cs
 	changes := b.frame(cs)
-	b.syncServices(cs, b.world.Visible(cs.caller.Key), &changes)
+	b.syncServices(cs, b.world.roles(cs.caller.Key), &changes)
 	changes.layers = allLayers()
 	b.publish(cs, changes)
 	return cs.class
@@ -112,9 +113,9 @@ func (b *Builder) refreshServices(t touched) {
 	for key := range t.services {
 		if s, ok := b.world.Service(key); ok {
 			called := calledService(s)
-			state := &serviceState{service: s, called: called, policies: b.world.Matching(called), built: map[string]*built{}}
+			state := &serviceState{service: b.world.routed(s), called: called, policies: b.world.Matching(called), built: map[string]*built{}}
 			if old, ok := b.services[key]; ok {
-				state.assignment = old.assignment
+				state.assignments = old.assignments
 			}
 			b.services[key] = state
 		} else {
@@ -130,26 +131,28 @@ func (b *Builder) refreshServices(t touched) {
 	}
 }
 
-// assign makes the assignment of a service. Where an endpoint can't be built, what was built before stays in force, and at a start
+// assign makes the assignments of a service. Where an endpoint can't be built, what was built before stays in force, and at a start
 // the others go without it.
 func (b *Builder) assign(state *serviceState) {
 	key := state.service.Key()
 	endpoints := b.world.Serving(key)
-	r, err := envoy.Assignment(state.service, endpoints)
-	if err != nil {
+	delete(b.strays, key)
+	fresh, err := envoy.Assignments(state.service, endpoints)
+	broken := err != nil
+	if broken {
 		b.strays[key] = fmt.Errorf("endpoints of %s: %w", key, err)
-		if state.assignment != nil {
+		if fresh, err = envoy.Assignments(state.service, sound(state.service, endpoints)); err != nil {
 			return
 		}
-		if r, err = envoy.Assignment(state.service, sound(state.service, endpoints)); err != nil {
-			return
+	}
+	for i, r := range fresh { // what is unchanged stays the very same
+		for _, old := range state.assignments {
+			if old.Name == r.Name && (broken || old.Version == r.Version) {
+				fresh[i] = old
+			}
 		}
-	} else {
-		delete(b.strays, key)
 	}
-	if state.assignment == nil || state.assignment.Version != r.Version {
-		state.assignment = r
-	}
+	state.assignments = fresh
 }
 
 // sound are the endpoints of svc that can be built.
@@ -171,6 +174,22 @@ type classChanges struct {
 
 func (c *classChanges) put(r *view.Resource) {
 	c.views[r.Type] = append(c.views[r.Type], view.Put(r))
+}
+
+func (c *classChanges) putAll(list []*view.Resource) {
+	for _, r := range list {
+		c.put(r)
+	}
+}
+
+// removeSubsets removes the clusters, and their assignments, that are no more.
+func (c *classChanges) removeSubsets(before, now []*view.Resource) {
+	for _, r := range before {
+		if !slices.ContainsFunc(now, func(n *view.Resource) bool { return n.Name == r.Name }) {
+			c.remove(view.CDS, r.Name)
+			c.remove(view.EDS, r.Name)
+		}
+	}
 }
 
 func (c *classChanges) remove(t view.Type, name string) {
@@ -197,7 +216,7 @@ func (b *Builder) updateClass(cs *classState, t touched) {
 		cs.caller = b.world.Caller(cs.caller.Key)
 	}
 	if t.catalogue || self {
-		b.syncServices(cs, b.world.Visible(cs.caller.Key), &c)
+		b.syncServices(cs, b.world.roles(cs.caller.Key), &c)
 	}
 	rebuilt := maps.Keys(t.services)
 	if self { // its labels may have moved it in or out of a policy's from
@@ -209,28 +228,29 @@ func (b *Builder) updateClass(cs *classState, t touched) {
 		}
 	}
 	for key := range t.endpoints {
-		if _, ok := cs.holds[key]; ok && b.services[key].assignment != nil {
-			c.put(b.services[key].assignment)
+		if _, ok := cs.holds[key]; ok {
+			c.putAll(b.services[key].assignments)
 		}
 	}
 	b.publish(cs, c)
 }
 
-// syncServices makes cs hold exactly the visible services.
-func (b *Builder) syncServices(cs *classState, visible []manifest.Key, c *classChanges) {
-	keep := make(map[manifest.Key]bool, len(visible))
-	for _, key := range visible {
-		keep[key] = true
-		if _, ok := cs.holds[key]; !ok {
-			b.ensureState(key)
-			b.setService(cs, key, c)
-			if state := b.services[key]; cs.holds[key] != nil && state.assignment != nil {
-				c.put(state.assignment)
-			}
+// syncServices makes cs hold exactly the services that have a role for it.
+func (b *Builder) syncServices(cs *classState, roles map[manifest.Key]role, c *classChanges) {
+	before := cs.roles
+	cs.roles = roles
+	for key, now := range roles {
+		if _, held := cs.holds[key]; held && before[key] == now {
+			continue
+		}
+		b.ensureState(key)
+		b.setService(cs, key, c)
+		if cs.holds[key] != nil {
+			c.putAll(b.services[key].assignments)
 		}
 	}
 	for key := range cs.holds {
-		if !keep[key] {
+		if _, keep := roles[key]; !keep {
 			cs.dropService(key, c)
 		}
 	}
@@ -259,14 +279,29 @@ func (b *Builder) setService(cs *classState, key manifest.Key, c *classChanges) 
 	old := cs.holds[key]
 	cs.holds[key] = now
 	c.put(now.Cluster)
-	c.put(now.Route)
-	cs.setScopes(key, b.world.aliases(state.service, cs.caller.Namespace), c)
+	c.putAll(now.Subsets)
+	if old != nil {
+		c.removeSubsets(old.Subsets, now.Subsets)
+	}
+	cs.setRoutes(b.world, state, now, c)
 	if old == nil || !slices.Equal(old.Limits, now.Limits) {
 		cs.setLimits(key, now.Limits, c)
 	}
 }
 
-// build makes the resources of a service as cs sees it, once for each tier and set of policies.
+// setRoutes leads the hosts of a service to its routes, unless it is a backend alone: nobody calls it by its name.
+func (cs *classState) setRoutes(w *World, state *serviceState, now *built, c *classChanges) {
+	key := state.service.Key()
+	if cs.roles[key].called {
+		c.put(now.Route)
+		cs.setScopes(key, w.aliases(state.service, cs.caller.Namespace), c)
+		return
+	}
+	c.remove(view.RDS, key.String())
+	cs.setScopes(key, nil, c)
+}
+
+// build makes the resources of a service as cs sees it, once for each tier, role and set of policies.
 func (b *Builder) build(state *serviceState, cs *classState) (*built, error) {
 	target := cs.class.Key.target()
 	var applied []*policy.Compiled
@@ -277,16 +312,20 @@ func (b *Builder) build(state *serviceState, cs *classState) (*built, error) {
 			applied, mask[i] = append(applied, p), 'x'
 		}
 	}
-	id := fmt.Sprintf("%+v %s", target, mask)
+	compile := envoy.Service
+	if cs.roles[state.service.Key()].backend {
+		compile = envoy.Backend
+	}
+	id := fmt.Sprintf("%+v %v %s", target, cs.roles[state.service.Key()].backend, mask)
 	if found, ok := state.built[id]; ok {
 		return found, nil
 	}
 	effective, _ := policy.Merge(state.called, applied)
-	compiled, err := envoy.Service(target, state.service, effective)
+	compiled, err := compile(target, state.service, effective)
 	if err != nil {
 		return nil, fmt.Errorf("compile %s for %s: %w", state.service.Key(), cs.caller.Key, err)
 	}
-	now := &built{Compiled: compiled, policies: effective.Policies}
+	now := &built{Compiled: compiled, policies: effective.AllPolicies()}
 	state.built[id] = now
 	return now, nil
 }
@@ -295,6 +334,7 @@ func (cs *classState) dropService(key manifest.Key, c *classChanges) {
 	for _, t := range []view.Type{view.CDS, view.EDS, view.RDS} {
 		c.remove(t, key.String())
 	}
+	c.removeSubsets(cs.holds[key].Subsets, nil)
 	cs.setScopes(key, nil, c)
 	cs.setLimits(key, nil, c)
 	delete(cs.holds, key)
@@ -387,6 +427,9 @@ func (b *Builder) Shaped(policy manifest.Key) map[*Class][]view.ID {
 				shaped[cs.class] = append(shaped[cs.class],
 					view.ID{Type: view.CDS, Name: name}, view.ID{Type: view.RDS, Name: name},
 					view.ID{Type: view.RTDS, Name: envoy.LayerName(envoy.LayerOf(name))})
+				for _, subset := range held.Subsets {
+					shaped[cs.class] = append(shaped[cs.class], view.ID{Type: view.CDS, Name: subset.Name})
+				}
 			}
 		}
 	}

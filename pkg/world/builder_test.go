@@ -226,7 +226,7 @@ func (g *generator) changes(w *World) Changes {
 			c.Policies[k] = pick(g, nil, g.policy(k))
 		case 2:
 			e := EndpointKey{g.serviceKey(), pick(g, "one", "two")}
-			c.Endpoints[e] = pick(g, nil, &catalog.Endpoint{Service: e.Service, ID: e.ID, Spec: catalog.EndpointSpec{Address: pick(g, "127.0.0.1", "127.0.0.2"), Port: ptr(uint32(80 + g.rng.IntN(3)))}, Lease: pick(g, 0, time.Minute)})
+			c.Endpoints[e] = pick(g, nil, &catalog.Endpoint{Service: e.Service, ID: e.ID, Spec: catalog.EndpointSpec{Address: pick(g, "127.0.0.1", "127.0.0.2"), Port: ptr(uint32(80 + g.rng.IntN(3))), Labels: pick(g, nil, map[string]string{"version": "v1"})}, Lease: pick(g, 0, time.Minute)})
 		case 3: // the host moves, whoever lists it
 			c.Hosts["pay.example.com"] = pick(g, nil, ptr(g.serviceKey()))
 		case 4: // an agent is heard, or not
@@ -250,13 +250,17 @@ func (g *generator) service(w *World, c Changes) {
 		s.Spec.Protocol = pick(g, catalog.HTTP, catalog.GRPC)
 		s.Spec.Hosts = pick(g, nil, []string{"pay.example.com"})
 		s.Spec.DependsOn = pick(g, nil, &[]string{}, &[]string{"payments", "mail/email"})
+		s.Spec.Subsets = pick(g, nil, map[string]map[string]string{"v1": {"version": "v1"}}, map[string]map[string]string{"v1": {"version": "v1"}, "v2": {"version": "v2"}})
+		s.Spec.Routes = pick(g, nil, nil, []catalog.Route{{Name: "reads", Backends: []catalog.Backend{{Service: pick(g, "email", "mail/orders"), Subset: pick(g, "", "v1", "v2")}, {}}, Priority: pick(g, "", catalog.PriorityHigh)}})
 	})
 	c.Hosts[k.Name+"."+k.Namespace] = &k
 }
 
 func (g *generator) policy(k manifest.Key) *policy.Compiled {
 	spec := policy.Spec{Precedence: ptr(int32(g.rng.IntN(3)))}
-	switch g.rng.IntN(3) {
+	switch g.rng.IntN(4) {
+	case 3:
+		return g.partPolicy(k, spec)
 	case 0:
 		spec.To.Service = "*"
 	case 1:
@@ -279,6 +283,19 @@ func (g *generator) policy(k manifest.Key) *policy.Compiled {
 		policy.Sections{CircuitBreaker: &policy.CircuitBreaker{FailureThreshold: ptr(uint32(1 + g.rng.IntN(3)))}},
 		policy.Sections{Retry: &policy.Retry{NumRetries: ptr(uint32(1 + g.rng.IntN(3)))}},
 	)
+	return compiled(g.t, k, spec)
+}
+
+// partPolicy is a policy for a route or a subset.
+func (g *generator) partPolicy(k manifest.Key, spec policy.Spec) *policy.Compiled {
+	spec.To = policy.Target{Namespace: pick(g, "shop", "mail"), Service: pick(g, "orders", "payments")}
+	if g.rng.IntN(2) == 0 {
+		spec.To.Route = pick(g, "reads", catalog.DefaultRoute)
+		spec.Retry = &policy.Retry{NumRetries: ptr(uint32(1 + g.rng.IntN(3)))}
+	} else {
+		spec.To.Subset = pick(g, "v1", "v2")
+		spec.Limits = &policy.Limits{MaxRequests: ptr(manifest.Count(1 + g.rng.IntN(3)))}
+	}
 	return compiled(g.t, k, spec)
 }
 

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/policy"
 )
@@ -25,6 +26,7 @@ func touch(old, now *World, c Changes) touched {
 		t.callers[key] = true
 		t.catalogue = true
 	}
+	t.backends(now, c)
 	for key := range c.Endpoints {
 		t.endpoints[key.Service] = true
 	}
@@ -37,6 +39,20 @@ func touch(old, now *World, c Changes) touched {
 		t.policy(now, now.policies[key])
 	}
 	return t
+}
+
+// backends touches the services with routes to a changed one: it, or a subset of it, may have come or gone.
+func (t *touched) backends(now *World, c Changes) {
+	if len(c.Services) == 0 {
+		return
+	}
+	for key, s := range now.services {
+		for _, behind := range catalog.Backends(s) {
+			if _, changed := c.Services[behind]; changed {
+				t.services[key] = true
+			}
+		}
+	}
 }
 
 // hosts touches the owners of every host that moved.

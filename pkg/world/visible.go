@@ -32,6 +32,58 @@ func (w *World) Visible(caller manifest.Key) []manifest.Key {
 	return slices.Compact(keys)
 }
 
+// role is what a service is to the proxies of one caller.
+type role struct {
+	called  bool // they reach it by its hosts
+	backend bool // routes of services that they call lead to it
+}
+
+// roles are the services that proxies of caller receive.
+func (w *World) roles(caller manifest.Key) map[manifest.Key]role {
+	roles := make(map[manifest.Key]role)
+	visible := w.Visible(caller)
+	for _, key := range visible {
+		roles[key] = role{called: true}
+	}
+	for _, key := range visible {
+		for _, behind := range catalog.Backends(w.services[key]) {
+			if _, exists := w.services[behind]; exists {
+				roles[behind] = role{called: roles[behind].called, backend: true}
+			}
+		}
+	}
+	return roles
+}
+
+// routed is svc with only those backends that exist: a proxy fails the calls that it sends to no cluster. A route that is left
+// without any leads to svc itself.
+func (w *World) routed(svc *catalog.Service) *catalog.Service {
+	missing := func(b catalog.Backend) bool { return !w.hasBackend(svc, b) }
+	if !slices.ContainsFunc(svc.Spec.Routes, func(r catalog.Route) bool { return slices.ContainsFunc(r.Backends, missing) }) {
+		return svc
+	}
+	pruned := *svc
+	pruned.Spec.Routes = slices.Clone(svc.Spec.Routes)
+	for i := range pruned.Spec.Routes {
+		r := &pruned.Spec.Routes[i]
+		r.Backends = slices.DeleteFunc(slices.Clone(r.Backends), missing)
+		if !slices.ContainsFunc(r.Backends, func(b catalog.Backend) bool { return b.Share() > 0 }) {
+			r.Backends = nil // a proxy refuses weights that are all 0
+		}
+	}
+	return &pruned
+}
+
+// hasBackend reports whether there is what a backend of svc names.
+func (w *World) hasBackend(svc *catalog.Service, b catalog.Backend) bool {
+	to, ok := w.services[b.Key(svc)]
+	if !ok || b.Subset == "" {
+		return ok
+	}
+	_, ok = to.Spec.Subsets[b.Subset]
+	return ok
+}
+
 // aliases are the hosts under which callers of one namespace reach svc. A host that another service claims is left out.
 func (w *World) aliases(svc *catalog.Service, namespace string) []string {
 	key := svc.Key()
