@@ -5,6 +5,11 @@ package dataplane
 // dropped in silence.
 type fields map[string]fields
 
+// known are the fields of the resources themselves. They are put together once: to do so takes longer than to read a resource.
+var known = struct{ cluster, assignment, listener, scope, routes, runtime fields }{
+	clusterFields(), assignmentFields(), listenerFields(), scopeFields(), routeConfigurationFields(), fields{"name": nil, "layer": nil},
+}
+
 // and is f with harmless entries, which are what an agent may leave out: names for statistics, metadata for others, tuning.
 func (f fields) and(harmless ...string) fields {
 	for _, name := range harmless {

@@ -33,17 +33,17 @@ func Decode(id view.ID, version string, body []byte) (*Resource, []Fault) {
 	res := &Resource{ID: id, Version: version, Body: body}
 	switch id.Type {
 	case view.CDS:
-		read(r, res, "cluster", clusterFields(), new(clusterv3.Cluster), r.cluster)
+		read(r, res, "cluster", known.cluster, new(clusterv3.Cluster), r.cluster)
 	case view.EDS:
-		read(r, res, "cluster_load_assignment", assignmentFields(), new(endpointv3.ClusterLoadAssignment), r.assignment)
+		read(r, res, "cluster_load_assignment", known.assignment, new(endpointv3.ClusterLoadAssignment), r.assignment)
 	case view.LDS:
-		read(r, res, "listener", listenerFields(), new(listenerv3.Listener), r.listener)
+		read(r, res, "listener", known.listener, new(listenerv3.Listener), r.listener)
 	case view.SRDS:
-		read(r, res, "scoped_route_configuration", scopeFields(), new(routev3.ScopedRouteConfiguration), r.scope)
+		read(r, res, "scoped_route_configuration", known.scope, new(routev3.ScopedRouteConfiguration), r.scope)
 	case view.RDS:
-		read(r, res, "route_configuration", routeConfigurationFields(), new(routev3.RouteConfiguration), r.routeConfiguration)
+		read(r, res, "route_configuration", known.routes, new(routev3.RouteConfiguration), r.routeConfiguration)
 	case view.RTDS:
-		read(r, res, "runtime", fields{"name": nil, "layer": nil}, new(runtimev3.Runtime), r.runtime)
+		read(r, res, "runtime", known.runtime, new(runtimev3.Runtime), r.runtime)
 	default:
 		r.fault("type", "is not known")
 	}
