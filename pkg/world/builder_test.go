@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/breakwater-mesh/breakwater/internal/testkit/race"
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
@@ -138,7 +139,7 @@ func TestEditTouchesOnlyItsService(t *testing.T) {
 // TestStepsEndWhereOneBuildWould is the law of the builder: however a world came about, each class holds what a builder would
 // make that sees it for the first time.
 func TestStepsEndWhereOneBuildWould(t *testing.T) {
-	for seed := range uint64(25) {
+	for seed := range uint64(race.Rounds(25)) {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		g := &generator{t: t, rng: rng}
 		b := NewBuilder()

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/breakwater-mesh/breakwater/internal/testkit/race"
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/view"
@@ -214,7 +215,7 @@ func TestStaticEndpointsCount(t *testing.T) {
 // TestNoServiceIsEmptiedBySilence marks, renews, registers and removes at random: never is more than the share of a service gone, of
 // those there were, and never all of it.
 func TestNoServiceIsEmptiedBySilence(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range uint64(race.Rounds(40)) {
 		rng := rand.New(rand.NewPCG(seed, 3))
 		names := []string{"a", "b", "c"}
 		f := newFleet(t, map[string]int{"a": 1 + rng.IntN(20), "b": 1 + rng.IntN(20), "c": 1 + rng.IntN(3)})

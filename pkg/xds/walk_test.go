@@ -7,12 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/breakwater-mesh/breakwater/internal/testkit/race"
 	"github.com/breakwater-mesh/breakwater/pkg/view"
 	"github.com/breakwater-mesh/breakwater/pkg/world"
 )
 
 var (
-	walks    = flag.Int("walks", 2000, "number of random walks")
+	walks    = flag.Int("walks", race.Rounds(2000), "number of random walks")
 	walkSeed = flag.Uint64("walkseed", 0, "run this one walk")
 )
 
