@@ -36,7 +36,7 @@ var generatedPart = regexp.MustCompile(`(?s)<!-- generated: ([a-zA-Z ]+) -->\n(.
 
 // TestGeneratedDocs compares the parts of docs/ that come from the code with the committed text.
 func TestGeneratedDocs(t *testing.T) {
-	parts := map[string]string{"later": laterTable(), "settings": settingsTable(controlPlaneFlags()), "agent settings": settingsTable(agentFlags()), "agent pages": pagesTable(), "operations": operationsTable(t), "problems": problemsTable(t)}
+	parts := map[string]string{"later": laterTable(), "gates": gatesTable(), "settings": settingsTable(controlPlaneFlags()), "agent settings": settingsTable(agentFlags()), "agent pages": pagesTable(), "operations": operationsTable(t), "problems": problemsTable(t)}
 	section := reflect.TypeFor[policy.Sections]()
 	described := manifest.Describe[policy.Sections]("")
 	for f := range section.Fields() {
@@ -76,6 +76,16 @@ func TestGeneratedDocs(t *testing.T) {
 	for name := range parts {
 		t.Errorf("no document has a place for %q: <!-- generated: %s --> ... <!-- end -->", name, name)
 	}
+}
+
+// gatesTable is the fields of which some Envoy that is served knows nothing.
+func gatesTable() string {
+	var rows [][]string
+	for _, f := range envoy.YoungFields() {
+		short := strings.Split(f.API, ".")
+		rows = append(rows, []string{"`" + f.Field + "`", f.Since, "`" + strings.Join(short[len(short)-2:], ".") + "`", f.Without})
+	}
+	return table([]string{"field", "since Envoy", "its field", "an older Envoy"}, rows)
 }
 
 func docs(t *testing.T) []string {

@@ -25,6 +25,7 @@ const (
 	Referenced        ProblemType = typePrefix + "referenced"         // 409: others name what would be deleted
 	InvalidMerge      ProblemType = typePrefix + "invalid-merge"      // 422: valid policies whose merge is not
 	LintErrors        ProblemType = typePrefix + "lint-errors"        // 422: strict, and lint finds errors
+	NotExact          ProblemType = typePrefix + "not-exact"          // 422: exactness is asked for, and a proxy does not enforce a field exactly
 	PreconditionFails ProblemType = typePrefix + "precondition"       // 412: If-Match or If-None-Match does not hold
 	Forbidden         ProblemType = typePrefix + "forbidden"          // 403
 	Unavailable       ProblemType = typePrefix + "unavailable"        // 503: the store can't be reached

@@ -10,7 +10,7 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/policy"
 )
 
-// advise warns of what the written objects name and that will not exist, and of what proxies hold only nearly.
+// advise warns of what the written objects name and that will not exist, and of policies that do nothing.
 func advise(p *plan) []api.Warning {
 	var list []api.Warning
 	for _, s := range p.steps {

@@ -130,7 +130,7 @@ func checkQuery(raw string) *api.Problem {
 	}
 	var faults []manifest.FieldError
 	for _, name := range slices.Sorted(maps.Keys(query)) {
-		if n := len(query[name]); n > 1 && name != "delete" {
+		if n := len(query[name]); n > 1 && name != "delete" && name != "dialect" {
 			faults = append(faults, manifest.FieldError{Field: "query." + name, Message: fmt.Sprintf("is there %d times", n)})
 		}
 	}

@@ -26,6 +26,7 @@ func (s *server) routes(h huma.API) {
 	put(h, "putPolicy", onePolicy, "Create or replace a policy", s.putPolicy, typeOf[policy.Policy]())
 	del(h, "deletePolicy", onePolicy, "Delete a policy", s.deletePolicy)
 	get(h, "policyStatus", onePolicy+"/status", "How a policy stands", s.policyStatus)
+	get(h, "fidelity", onePolicy+"/fidelity", "How exactly the proxies enforce a policy, field by field", s.fidelity)
 
 	get(h, "listAllServices", api.Base+"/services", "List the services of all namespaces", everywhere(s.listServices))
 	get(h, "listServices", inNS+"/services", "List the services of a namespace", s.listServices)

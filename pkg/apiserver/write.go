@@ -90,10 +90,21 @@ func wellFormed(header string) bool {
 	return ok
 }
 
-type putInput struct {
+// PutInput asks for a write of one object.
+type PutInput struct {
 	Named
 	Preconditions
 	Author
+}
+
+// Exactness is asked for by writes of policies.
+type Exactness struct {
+	RequireExact bool `query:"requireExact" doc:"Refuse policies of which a connected proxy that they concern, or a sidecar where there is none, does not enforce every field exactly."`
+}
+
+type putPolicyInput struct {
+	PutInput
+	Exactness
 }
 
 // written is the answer to a write of one object: 201 if it was created.
@@ -105,8 +116,8 @@ type written[T any] struct {
 	Body     T
 }
 
-func (s *server) putPolicy(ctx context.Context, in *putInput) (*written[api.PolicyResponse], error) {
-	done, err := s.put(ctx, in, policy.Kind)
+func (s *server) putPolicy(ctx context.Context, in *putPolicyInput) (*written[api.PolicyResponse], error) {
+	done, err := s.put(ctx, &in.PutInput, policy.Kind, in.RequireExact)
 	if err != nil {
 		return nil, err
 	}
@@ -117,8 +128,8 @@ func (s *server) putPolicy(ctx context.Context, in *putInput) (*written[api.Poli
 	}, nil
 }
 
-func (s *server) putService(ctx context.Context, in *putInput) (*written[api.ServiceResponse], error) {
-	done, err := s.put(ctx, in, catalog.Kind)
+func (s *server) putService(ctx context.Context, in *PutInput) (*written[api.ServiceResponse], error) {
+	done, err := s.put(ctx, in, catalog.Kind, false)
 	if err != nil {
 		return nil, err
 	}
@@ -129,8 +140,9 @@ func (s *server) putService(ctx context.Context, in *putInput) (*written[api.Ser
 	}, nil
 }
 
-func (s *server) put(ctx context.Context, in *putInput, kind string) (*outcome, error) {
+func (s *server) put(ctx context.Context, in *PutInput, kind string, exact bool) (*outcome, error) {
 	o := in.options()
+	o.exact = exact
 	if err := in.Preconditions.apply(ctx, &o); err != nil {
 		return nil, err
 	}
@@ -285,6 +297,7 @@ func (s *server) deleteEndpoint(ctx context.Context, in *EndpointInput) (*answer
 
 type applyInput struct {
 	Author
+	Exactness
 	Delete []string `query:"delete,explode" doc:"An object to delete in the same transaction, as Kind/namespace/name. May be repeated."`
 	Force  bool     `query:"force" doc:"Delete services though others name them."`
 	Strict bool     `query:"strict" doc:"Refuse what lint finds errors in."`
@@ -309,7 +322,7 @@ func (s *server) validate(ctx context.Context, in *applyInput) (*answer[api.Vali
 
 func (s *server) applyOrTry(ctx context.Context, in *applyInput, dryRun bool) (*outcome, error) {
 	o := in.options()
-	o.force, o.strict, o.dryRun = in.Force, in.Strict, dryRun
+	o.force, o.strict, o.exact, o.dryRun = in.Force, in.Strict, in.RequireExact, dryRun
 	if err := unconditional(ctx, "is for one object: write it by PUT"); err != nil {
 		return nil, err
 	}

@@ -32,10 +32,11 @@ type writer struct {
 	kept    int64
 
 	findings *findings
+	proxies  func() []api.Proxy // the connected ones
 }
 
 func newWriter(c Config) *writer {
-	return &writer{kv: c.KV, worlds: c.Worlds, log: c.Log, now: c.Now, limit: c.WriteLimit, catchUp: c.CatchUp, kept: c.HistoryKept, findings: &findings{}}
+	return &writer{kv: c.KV, worlds: c.Worlds, log: c.Log, now: c.Now, limit: c.WriteLimit, catchUp: c.CatchUp, kept: c.HistoryKept, findings: &findings{}, proxies: c.Book.Proxies}
 }
 
 // options say under which conditions a write is wanted.
@@ -43,6 +44,7 @@ type options struct {
 	ifMatch    string // If-Match, "" for none
 	createOnly bool   // If-None-Match: *
 	force      bool   // delete services though others name them
+	exact      bool   // refuse what a proxy does not enforce exactly
 	strict     bool   // refuse what lint finds errors in
 	dryRun     bool
 	who, why   string
@@ -180,6 +182,9 @@ func (w *writer) foresee(ctx context.Context, p *plan, o options) error {
 		return err
 	}
 	aftermath(before, p, told)
+	if err := w.inexact(p, o.exact); err != nil {
+		return err
+	}
 	return w.advised(before, p, o.strict)
 }
 

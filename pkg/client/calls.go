@@ -81,6 +81,7 @@ type ApplyOptions struct {
 	Delete []string // what to delete in the same transaction: see api.DeleteRef
 	Force  bool     // delete services though others name them
 	Strict bool     // refuse what lint finds errors in
+	Exact  bool     // refuse policies of which a proxy does not enforce every field exactly
 }
 
 func (o ApplyOptions) query() string {
@@ -93,6 +94,9 @@ func (o ApplyOptions) query() string {
 	}
 	if o.Strict {
 		q.Set("strict", "true")
+	}
+	if o.Exact {
+		q.Set("requireExact", "true")
 	}
 	if len(q) == 0 {
 		return ""
@@ -118,6 +122,12 @@ func (c *Client) Lint(ctx context.Context, namespace string, severity api.Severi
 // Effective reads what holds for calls to a service.
 func (c *Client) Effective(ctx context.Context, namespace, service string, q api.EffectiveQuery) (*api.EffectiveResponse, error) {
 	return read[api.EffectiveResponse](ctx, c, http.MethodGet, api.EffectivePath(namespace, service, q), nil)
+}
+
+// Fidelity reads how well a policy is enforced by some dialects, or by those in use if none is named; version is that of their Envoys, ""
+// for the newest.
+func (c *Client) Fidelity(ctx context.Context, namespace, name, version string, dialects ...string) (*api.FidelityResponse, error) {
+	return read[api.FidelityResponse](ctx, c, http.MethodGet, api.FidelityPath(namespace, name, version, dialects...), nil)
 }
 
 // Proxies lists the connected proxies.

@@ -25,6 +25,8 @@ type Fidelity struct {
 	Level   Level  `json:"level"`
 	Reason  string `json:"reason,omitempty"`  // empty where exact
 	Instead string `json:"instead,omitempty"` // what to write to get nearer, if anything
+
+	Inherent bool `json:"inherent,omitempty"` // it holds of the section whatever is written in it
 }
 
 // line says how well some targets enforce a field and all below it. A section's lines stand in its own file; the first that fits
@@ -89,7 +91,7 @@ func (in input) fidelity(f policy.Field) (Fidelity, bool) {
 	}
 	for _, l := range lines {
 		if l.fits(in, f) {
-			return Fidelity{f.Path, l.level, l.reason, l.instead}, true
+			return Fidelity{f.Path, l.level, l.reason, l.instead, l.always}, true
 		}
 	}
 	return in.unsaid(f.Path), !f.Origin.Default
@@ -115,9 +117,9 @@ func (l line) fits(in input, f policy.Field) bool {
 func (in input) unsaid(field string) Fidelity {
 	switch on := in.target.audience(); {
 	case on == grpcClients:
-		return Fidelity{field, Unsupported, "a gRPC client does not read it", ""}
+		return Fidelity{Field: field, Level: Unsupported, Reason: "a gRPC client does not read it"}
 	case on == clustersOnly && scopes[field] == "route":
-		return Fidelity{field, Unsupported, "the proxy's routes are its owner's", "the same in the owner's route"}
+		return Fidelity{Field: field, Level: Unsupported, Reason: "the proxy's routes are its owner's", Instead: "the same in the owner's route"}
 	}
 	return Fidelity{Field: field, Level: Exact}
 }

@@ -72,7 +72,10 @@ func (t Target) tooOld(f policy.Field) (feature, bool) {
 }
 
 func (f feature) fidelity(field string, minor int) Fidelity {
-	return Fidelity{field, Unsupported, fmt.Sprintf("Envoy 1.%d does not know it: %s", minor, f.without), fmt.Sprintf("Envoy 1.%d or newer", f.since)}
+	return Fidelity{
+		Field: field, Level: Unsupported, Reason: fmt.Sprintf("Envoy 1.%d does not know it: %s", minor, f.without),
+		Instead: fmt.Sprintf("Envoy 1.%d or newer", f.since),
+	}
 }
 
 // resource is m without what t does not know. m must be made for this one use.
@@ -132,4 +135,23 @@ func stripPacked(a *anypb.Any, minor int) {
 	if strip(inner.ProtoReflect(), minor); !proto.Equal(before, inner) {
 		a.Value = pack(inner).Value
 	}
+}
+
+// YoungField is a field of the language that an old Envoy does without.
+type YoungField struct {
+	Field   string // such as retry.budget.interval
+	API     string // the field of Envoy's API that carries it
+	Since   string // the version of Envoy that has it first, such as 1.39
+	Without string // what an older one does
+}
+
+// YoungFields are all there are.
+func YoungFields() []YoungField {
+	var list []YoungField
+	for _, f := range features {
+		if f.field != "" {
+			list = append(list, YoungField{f.field, string(f.api), fmt.Sprintf("1.%d", f.since), f.without})
+		}
+	}
+	return list
 }

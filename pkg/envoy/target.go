@@ -1,5 +1,7 @@
 package envoy
 
+import "strings"
+
 // The profiles: what the proxies of a target are, and so which resources they get.
 const (
 	Sidecar      = "sidecar"       // an Envoy whose listeners, routes, clusters, endpoints and limits are ours
@@ -41,4 +43,13 @@ func (t Target) audience() audience {
 		return agents
 	}
 	return sidecars
+}
+
+// Tier is the part of a version that decides what a proxy understands: 1.40 of 1.40.2.
+func Tier(version string) string {
+	parts := strings.SplitN(version, ".", 3)
+	if len(parts) < 2 {
+		return version
+	}
+	return parts[0] + "." + parts[1]
 }

@@ -284,31 +284,14 @@ func (c *Compiled) speaksOf(section int) bool {
 
 // Warning is what a valid policy should know.
 type Warning struct {
-	Field   string `json:"field"` // as in the manifest, such as spec.circuitBreaker.halfOpen
+	Field   string `json:"field"` // as in the manifest, such as spec.retry
 	Message string `json:"message"`
 }
 
-// Warnings are what Envoy can't hold of p exactly.
+// Warnings are what a valid policy should be told of itself. How exactly proxies enforce it is another matter.
 func Warnings(p *Policy) []Warning {
-	var list []Warning
-	add := func(field, message string) { list = append(list, Warning{"spec." + field, message}) }
-	s := &p.Spec.Sections
-	if *s == (Sections{}) {
-		list = append(list, Warning{"spec", "sets nothing: write at least one section"})
+	if p.Spec.Sections == (Sections{}) {
+		return []Warning{{"spec", "sets nothing: write at least one section"}}
 	}
-	if b := s.CircuitBreaker; b != nil {
-		if b.HalfOpen != nil {
-			add("circuitBreaker.halfOpen", "unsupported on Envoy, which closes when the time is over: only the agent tries first")
-		}
-		if b.Scope != nil && *b.Scope == ScopeService {
-			add("circuitBreaker.scope", "approximate on Envoy: each host counts alone, and the breaker is open when all are ejected")
-		}
-	}
-	if b := s.Bulkhead; b != nil && b.MaxWaiting != nil {
-		add("bulkhead.maxWaiting", "approximate for http, where a call that waits for a connection counts; unsupported for http2 and grpc, where none waits")
-	}
-	if r := s.Retry; r != nil && r.Budget != nil && s.Limits != nil && s.Limits.MaxRetries != nil {
-		add("limits.maxRetries", "counts for nothing beside retry.budget")
-	}
-	return list
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/world"
 )
@@ -19,7 +20,6 @@ const (
 	dialectGRPC  = "grpc"
 	dialectAgent = "agent"
 
-	defaultProfile  = "sidecar"
 	defaultOutbound = "127.0.0.1:15001"
 
 	maxNodeBytes = 256 << 10
@@ -56,8 +56,8 @@ func identify(n *corev3.Node) (identity, error) {
 	if id.key.Dialect, err = dialect(n.GetUserAgentName()); err != nil {
 		return identity{}, err
 	}
-	id.key.Tier = tier(id.version)
-	id.key.Profile = metadata(n, "profile", defaultProfile)
+	id.key.Tier = envoy.Tier(id.version)
+	id.key.Profile = profile(id.key.Dialect, n)
 	id.key.Outbound = metadata(n, "outbound", defaultOutbound)
 	id.key.Runtime = metadata(n, "runtime", "") == "8"
 	return id, nil
@@ -121,13 +121,15 @@ func version(n *corev3.Node) string {
 	return clip(n.GetUserAgentVersion())
 }
 
-// tier is the part of a version that decides what a proxy understands: 1.40 of 1.40.2.
-func tier(version string) string {
-	parts := strings.SplitN(version, ".", 3)
-	if len(parts) < 2 {
-		return version
+// profile is what the proxy's resources are made for: its dialect, where that leaves no choice.
+func profile(dialect string, n *corev3.Node) string {
+	switch dialect {
+	case dialectGRPC:
+		return envoy.GRPC
+	case dialectAgent:
+		return envoy.Agent
 	}
-	return parts[0] + "." + parts[1]
+	return metadata(n, "profile", envoy.Sidecar)
 }
 
 // metadata is the string at breakwater.<name> of the node's metadata, nested or with a dot in its key.

@@ -42,7 +42,11 @@ func TestNodeBecomesAnIdentity(t *testing.T) {
 		{"gRPC", func(n *corev3.Node) {
 			n.UserAgentName = "gRPC Go"
 			n.UserAgentVersionType = &corev3.Node_UserAgentVersion{UserAgentVersion: "1.85.0"}
-		}, func(k *world.ClassKey) { k.Dialect, k.Tier = "grpc", "1.85" }},
+		}, func(k *world.ClassKey) { k.Dialect, k.Profile, k.Tier = "grpc", "grpc", "1.85" }},
+		{"agent", func(n *corev3.Node) {
+			n.UserAgentName = "breakwater-agent"
+			n.Metadata = meta(map[string]any{"breakwater.profile": "sidecar"})
+		}, func(k *world.ClassKey) { k.Dialect, k.Profile = "agent", "agent" }},
 		{"no version", func(n *corev3.Node) { n.UserAgentVersionType = nil }, func(k *world.ClassKey) { k.Tier = "" }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,0 +1,223 @@
+package apiserver
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/breakwater-mesh/breakwater/pkg/api"
+	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+	"github.com/breakwater-mesh/breakwater/pkg/envoy"
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
+	"github.com/breakwater-mesh/breakwater/pkg/world"
+)
+
+// dialect is a kind of proxy, and how many of it are concerned.
+type dialect struct {
+	target  envoy.Target
+	proxies int
+}
+
+// dialectsOf are those of the connected proxies whose calls p concerns.
+func dialectsOf(w *world.World, proxies []api.Proxy, p *policy.Compiled) []dialect {
+	concerned := make(map[manifest.Key]bool)
+	count := make(map[envoy.Target]int)
+	for _, proxy := range proxies {
+		key := manifest.Key{Namespace: proxy.Namespace, Name: proxy.Service}
+		concerns, known := concerned[key]
+		if !known {
+			concerns = concernsCaller(w, p, key)
+			concerned[key] = concerns
+		}
+		if concerns {
+			count[envoy.Target{Profile: proxy.Profile, Version: envoy.Tier(proxy.Version)}]++
+		}
+	}
+	var list []dialect
+	for target, n := range count {
+		list = append(list, dialect{target, n})
+	}
+	slices.SortFunc(list, func(a, b dialect) int {
+		return cmp.Or(slices.Index(envoy.Profiles(), a.target.Profile)-slices.Index(envoy.Profiles(), b.target.Profile),
+			strings.Compare(a.target.Version, b.target.Version))
+	})
+	return list
+}
+
+// concernsCaller reports whether p applies to a call that a proxy of caller may make.
+func concernsCaller(w *world.World, p *policy.Compiled, caller manifest.Key) bool {
+	for _, key := range w.Visible(caller) {
+		if called := w.Called(key); p.Matches(called) && p.Applies(called, w.Caller(caller)) {
+			return true
+		}
+	}
+	return false
+}
+
+// fidelityOf is how well t enforces p, as if no other policy were there.
+func fidelityOf(w *world.World, p *policy.Compiled, t envoy.Target) []api.FieldFidelity {
+	services := byProtocol(covered(w, p))
+	said := make(map[api.FieldFidelity][]string) // protocols for which it holds, by what is said
+	for protocol, svc := range services {
+		for _, f := range fidelityFor(p, svc, t) {
+			said[f] = append(said[f], string(protocol))
+		}
+	}
+	list := []api.FieldFidelity{}
+	for f, protocols := range said {
+		if len(protocols) < len(services) {
+			slices.Sort(protocols)
+			f.Protocol = strings.Join(protocols, ", ")
+		}
+		list = append(list, f)
+	}
+	slices.SortFunc(list, func(a, b api.FieldFidelity) int {
+		return cmp.Or(strings.Compare(a.Field, b.Field), strings.Compare(a.Protocol, b.Protocol))
+	})
+	return list
+}
+
+// byProtocol is one service of each protocol: nothing else of a service matters. Without any it is an http service.
+func byProtocol(list []*catalog.Service) map[catalog.Protocol]*catalog.Service {
+	if len(list) == 0 {
+		list = []*catalog.Service{{Metadata: manifest.Meta{Namespace: manifest.DefaultNamespace, Name: "any"}}}
+	}
+	found := make(map[catalog.Protocol]*catalog.Service)
+	for _, svc := range list {
+		found[catalog.ProtocolOf(svc)] = svc
+	}
+	return found
+}
+
+// fidelityFor says the worst of each field as it was written: one word of an author may become several fields.
+func fidelityFor(p *policy.Compiled, svc *catalog.Service, t envoy.Target) []api.FieldFidelity {
+	called := policy.Service{Key: svc.Key(), Labels: svc.Metadata.Labels, Protocol: string(catalog.ProtocolOf(svc))}
+	effective, _ := policy.Merge(called, []*policy.Compiled{p})
+	origins := make(map[string]policy.Origin, len(effective.Fields))
+	for _, f := range effective.Fields {
+		origins[f.Path] = f.Origin
+	}
+	worst := make(map[string]api.FieldFidelity)
+	for _, f := range envoy.Report(t, svc, effective) {
+		said := api.FieldFidelity{Field: f.Field, Level: string(f.Level), Reason: f.Reason, Instead: f.Instead, Inherent: f.Inherent}
+		if origin := origins[f.Field]; origin.Default {
+			said.Default = true
+		} else {
+			said.Field = cmp.Or(origin.Path, f.Field)
+		}
+		if rank(said) > rank(worst[said.Field]) {
+			worst[said.Field] = said
+		}
+	}
+	var list []api.FieldFidelity
+	for _, f := range worst {
+		list = append(list, f)
+	}
+	return list
+}
+
+func rank(f api.FieldFidelity) int {
+	return map[string]int{api.Exact: 1, api.Approximate: 2, api.Unsupported: 3}[f.Level]
+}
+
+type fidelityInput struct {
+	GetInput
+	Dialect []string `query:"dialect,explode" enum:"sidecar,clusters-only,grpc,agent" doc:"Ask for this dialect, whether or not it is in use. May be repeated. Absent: those of the connected proxies that the policy concerns, or else sidecar."`
+	Version string   `query:"version" doc:"Of the Envoys of the dialects asked for, such as 1.36. Absent: the newest."`
+}
+
+var versionForm = regexp.MustCompile(`^[0-9]+\.[0-9]+(\.[0-9]+)?$`)
+
+func (in *fidelityInput) check() error {
+	if in.Version != "" && !versionForm.MatchString(in.Version) {
+		return invalid(manifest.FieldError{Field: "query.version", Message: `must be a version of Envoy, such as "1.36"`})
+	}
+	if in.Version != "" && len(in.Dialect) == 0 {
+		return invalid(manifest.FieldError{Field: "query.version", Message: "belongs to a dialect: write dialect=sidecar beside it"})
+	}
+	return in.GetInput.check()
+}
+
+func (s *server) fidelity(ctx context.Context, in *fidelityInput) (*answer[api.FidelityResponse], error) {
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	w, err := s.worldAt(ctx, in.Revision)
+	if err != nil {
+		return nil, err
+	}
+	p, ok := w.Policy(in.key())
+	if !ok {
+		return nil, noSuch(policy.Kind, in.key())
+	}
+	body := api.FidelityResponse{Namespace: in.Namespace, Name: in.Name, Revision: w.Rev, Dialects: []api.DialectFidelity{}}
+	for _, d := range in.dialects(dialectsOf(w, s.Book.Proxies(), p)) {
+		body.Dialects = append(body.Dialects, api.DialectFidelity{
+			Dialect: d.target.Profile, Version: d.target.Version, Proxies: d.proxies, Fields: fidelityOf(w, p, d.target),
+		})
+	}
+	return &answer[api.FidelityResponse]{Body: body}, nil
+}
+
+// dialects are the ones to answer for, of which inUse are connected.
+func (in *fidelityInput) dialects(inUse []dialect) []dialect {
+	if len(in.Dialect) == 0 {
+		return orSidecar(inUse)
+	}
+	var list []dialect
+	for _, profile := range in.Dialect {
+		asked := dialect{target: envoy.Target{Profile: profile, Version: envoy.Tier(in.Version)}}
+		for _, d := range inUse {
+			if d.target.Profile == profile && (in.Version == "" || d.target.Version == asked.target.Version) {
+				asked.proxies += d.proxies
+			}
+		}
+		if !slices.ContainsFunc(list, func(d dialect) bool { return d.target == asked.target }) {
+			list = append(list, asked)
+		}
+	}
+	return list
+}
+
+// orSidecar is a sidecar of the newest Envoy where no proxy is connected.
+func orSidecar(inUse []dialect) []dialect {
+	if len(inUse) == 0 {
+		return []dialect{{target: envoy.Target{Profile: envoy.Sidecar}}}
+	}
+	return inUse
+}
+
+// inexact warns of what the dialects in use can't do exactly of the written policies. It leaves to the report what holds of a section
+// whatever is written in it. With exact it refuses instead, whatever it is.
+func (w *writer) inexact(p *plan, exact bool) error {
+	problem := &api.Problem{Type: api.NotExact, Title: "Not enforced exactly", Status: http.StatusUnprocessableEntity, Detail: "and the request asks for it"}
+	for _, s := range p.steps {
+		if s.policy == nil || s.action == api.Unchanged && !exact {
+			continue
+		}
+		c := policy.Compile(s.policy)
+		for _, d := range orSidecar(dialectsOf(p.world, w.proxies(), c)) {
+			name := api.DialectFidelity{Dialect: d.target.Profile, Version: d.target.Version}.String()
+			for _, f := range fidelityOf(p.world, c, d.target) {
+				if f.Level == api.Exact || f.Default {
+					continue
+				}
+				field, message := "spec."+f.Field, fmt.Sprintf("%s: %s", name, f)
+				if exact {
+					problem.Errors = append(problem.Errors, s.place.fault(field, message))
+				} else if !f.Inherent {
+					p.warnings = append(p.warnings, api.Warning{Kind: s.kind, Namespace: s.key.Namespace, Name: s.key.Name, Field: field, Message: message})
+				}
+			}
+		}
+	}
+	if len(problem.Errors) == 0 {
+		return nil
+	}
+	return problem
+}

@@ -1,0 +1,140 @@
+package apiserver_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/breakwater-mesh/breakwater/pkg/api"
+	"github.com/breakwater-mesh/breakwater/pkg/apiserver"
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+)
+
+// fleet is a book of some proxies.
+type fleet []api.Proxy
+
+func (f fleet) Proxies() []api.Proxy { return f }
+
+func (fleet) Programmed(manifest.Key) api.Condition { return api.Condition{Type: api.Programmed} }
+
+func withFleet(list ...api.Proxy) func(*apiserver.Config) {
+	return func(c *apiserver.Config) { c.Book = fleet(list) }
+}
+
+func proxy(service, profile, version string) api.Proxy {
+	return api.Proxy{ID: service + "-" + profile, Namespace: "shop", Service: service, Profile: profile, Version: version}
+}
+
+const twoProtocols = `apiVersion: breakwater/v1alpha1
+kind: Service
+metadata: {namespace: shop, name: payments}
+spec: {protocol: http, port: 80}
+---
+apiVersion: breakwater/v1alpha1
+kind: Service
+metadata: {namespace: shop, name: ledger}
+spec: {protocol: grpc, port: 80}
+---
+`
+
+func shopPolicy(spec string) string {
+	return "apiVersion: breakwater/v1alpha1\nkind: Policy\nmetadata: {namespace: shop, name: p}\nspec: " + spec + "\n"
+}
+
+func fidelityOf(f *fixture, version string, dialects ...string) []api.DialectFidelity {
+	f.t.Helper()
+	path := api.FidelityPath("shop", "p", version, dialects...)
+	return parse[api.FidelityResponse](f.t, f.want(http.StatusOK, "GET", path, "")).Dialects
+}
+
+// lines are the fields as "name[/protocol] level".
+func lines(d api.DialectFidelity) string {
+	var list []string
+	for _, f := range d.Fields {
+		text := f.Field
+		if f.Protocol != "" {
+			text += "/" + f.Protocol
+		}
+		list = append(list, text+" "+f.Level)
+	}
+	return strings.Join(list, ", ")
+}
+
+func TestFidelityOfWhatIsInUse(t *testing.T) {
+	f := newFixture(t, withFleet(proxy("orders", "sidecar", "1.40.0"), proxy("orders", "sidecar", "1.40.2"), proxy("orders", "sidecar", "1.36.1"),
+		proxy("orders", "grpc", "1.85.0"), proxy("web", "agent", "0.1.0")))
+	f.apply(twoProtocols + shopPolicy("{to: {service: '*'}, from: {service: orders}, retry: {numRetries: 2, budget: {interval: 1s}}}"))
+	got := fidelityOf(f, "")
+	var names []string
+	for _, d := range got {
+		names = append(names, d.String())
+	}
+	if want := []string{"sidecar 1.36", "sidecar 1.40", "grpc 1.85"}; !slices.Equal(names, want) {
+		t.Fatalf("dialects %v, want %v: web is not concerned", names, want)
+	}
+	if got[1].Proxies != 2 {
+		t.Errorf("%d proxies of Envoy 1.40, want 2", got[1].Proxies)
+	}
+	for i, want := range []string{"retry.budget.interval unsupported", "retry.budget.interval exact"} {
+		if text := lines(got[i]); !strings.Contains(text, want) || !strings.Contains(text, "retry.numRetries exact") || !strings.Contains(text, "retry.retryOn/grpc approximate") {
+			t.Errorf("%s: %s, want %s", got[i], text, want)
+		}
+	}
+}
+
+func TestFidelityAskedFor(t *testing.T) {
+	f := newFixture(t)
+	f.apply(twoProtocols + shopPolicy("{to: {service: payments}, circuitBreaker: {failureThreshold: 3}, timeout: {request: 1s}}"))
+	if got := fidelityOf(f, ""); len(got) != 1 || got[0].Dialect != "sidecar" || got[0].Proxies != 0 {
+		t.Errorf("nobody is connected: %v, want a sidecar", got)
+	}
+	got := fidelityOf(f, "", "grpc", "clusters-only")
+	if len(got) != 2 || got[0].Dialect != "grpc" || got[1].Dialect != "clusters-only" {
+		t.Fatalf("got %v", got)
+	}
+	if text := lines(got[0]); !strings.Contains(text, "circuitBreaker.failureThreshold unsupported") {
+		t.Errorf("grpc: %s", text)
+	}
+	if text := lines(got[1]); !strings.Contains(text, "circuitBreaker.failureThreshold exact") || !strings.Contains(text, "timeout.request unsupported") {
+		t.Errorf("clusters-only: %s", text)
+	}
+	for query, field := range map[string]string{"?dialect=nginx": "query.dialect", "?version=1.36": "query.version", "?dialect=sidecar&version=new": "query.version"} {
+		p := parse[api.Problem](t, f.want(http.StatusUnprocessableEntity, "GET", api.FidelityPath("shop", "p", "")+query, ""))
+		if len(p.Errors) != 1 || !strings.HasPrefix(p.Errors[0].Field, field) {
+			t.Errorf("%s: %+v, want a fault of %s", query, p.Errors, field)
+		}
+	}
+	f.want(http.StatusNotFound, "GET", api.FidelityPath("shop", "other", ""), "")
+}
+
+func TestWritesAreWarnedOfWhatIsInexact(t *testing.T) {
+	f := newFixture(t, withFleet(proxy("orders", "sidecar", "1.38.0")))
+	result := f.apply(twoProtocols + shopPolicy(`{to: {service: payments}, retry: {budget: {interval: 1s}},
+  circuitBreaker: {recoveryTimeout: 5s, scope: service}, bulkhead: {maxConcurrent: 3, maxWaiting: 4}}`))
+	var got []string
+	for _, w := range result.Warnings {
+		got = append(got, w.Field)
+		if !strings.HasPrefix(w.Message, "sidecar 1.38: ") {
+			t.Errorf("warning %q does not name the dialect", w.Message)
+		}
+	}
+	// The end of an ejection is inexact whatever is written: it is told in the report alone.
+	want := []string{"spec.bulkhead.maxWaiting", "spec.circuitBreaker.scope", "spec.retry.budget.interval"}
+	if !slices.Equal(got, want) {
+		t.Errorf("warnings of %v, want %v", got, want)
+	}
+}
+
+func TestRequireExact(t *testing.T) {
+	f := newFixture(t, withFleet(proxy("orders", "sidecar", "1.40.0")))
+	f.apply(twoProtocols)
+	inexact := shopPolicy("{to: {service: payments}, circuitBreaker: {scope: service}}")
+	for _, w := range []struct{ method, path string }{{"POST", api.ApplyPath}, {"POST", api.ValidatePath}, {"PUT", api.ObjectPath(api.Policies, "shop", "p")}} {
+		p := parse[api.Problem](t, f.want(http.StatusUnprocessableEntity, w.method, w.path+"?requireExact=true", inexact))
+		if p.Type != api.NotExact || !slices.ContainsFunc(p.Errors, func(e manifest.FieldError) bool { return e.Field == "spec.circuitBreaker.scope" && e.Line > 0 }) {
+			t.Errorf("%s %s: %+v, want the field with its line", w.method, w.path, p)
+		}
+	}
+	f.want(http.StatusOK, "POST", api.ApplyPath+"?requireExact=true", shopPolicy("{to: {service: payments}, timeout: {request: 1s}}"))
+}
