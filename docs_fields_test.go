@@ -112,12 +112,30 @@ var carriers = []carried{
 
 	{"loadBalancing.algorithm", cluster, "lb_policy", "random", "least-request"},
 	{"loadBalancing.panicThreshold", cluster, "common_lb_config.healthy_panic_threshold", "3", "4"},
+
+	{"healthCheck.http.path", cluster, "http_health_check.path", "/a", "/b"},
+	{"healthCheck.http.host", cluster, "http_health_check.host", "a", "b"},
+	{"healthCheck.http.method", cluster, "http_health_check.method", "HEAD", "POST"},
+	{"healthCheck.http.expectedStatuses", cluster, "http_health_check.expected_statuses", "[201]", "[2xx]"},
+	{"healthCheck.grpc.service", cluster, "grpc_health_check.service_name", "a", "b"},
+	{"healthCheck.grpc.authority", cluster, "grpc_health_check.authority", "a", "b"},
+	{"healthCheck.tcp.send", cluster, "tcp_health_check.send", "a", "b"},
+	{"healthCheck.tcp.receive", cluster, "tcp_health_check.receive", "[a]", "[b]"},
+	{"healthCheck.interval", cluster, "health_checks.interval", "3s", "4s"},
+	{"healthCheck.timeout", cluster, "health_checks.timeout", "3s", "4s"},
+	{"healthCheck.healthyThreshold", cluster, "health_checks.healthy_threshold", "3", "4"},
+	{"healthCheck.unhealthyThreshold", cluster, "health_checks.unhealthy_threshold", "4", "5"},
+	{"healthCheck.jitter", cluster, "health_checks.interval_jitter", "3s", "4s"},
+	{"healthCheck.noTrafficInterval", cluster, "health_checks.no_traffic_interval", "3s", "4s"},
 }
 
 // around is what must stand beside a field for it to count.
 var around = map[string]string{
 	"timeout": "{}", "retry": "{numRetries: 1}", "limits": "{}", "bulkhead": "{maxConcurrent: 2}", "circuitBreaker": "{failureThreshold: 5}", "loadBalancing": "{}",
 	"outlierDetection":             "{consecutive5xx: 5}",
+	"healthCheck":                  "{tcp: {}}",
+	"healthCheck.http":             "{http: {path: /}}",
+	"healthCheck.grpc":             "{grpc: {}}",
 	"retry.retriableStatusCodes":   "{retryOn: [retriable-status-codes], retriableStatusCodes: [500]}",
 	"retry.retriableHeaders":       "{retryOn: [retriable-headers], retriableHeaders: [{name: z, present: true}]}",
 	"retry.methods":                "{retryOn: [5xx]}",
@@ -129,6 +147,14 @@ var around = map[string]string{
 	"outlierDetection.enforcingPercent.successRate":                   "{successRate: {minimumHosts: 3}}",
 	"outlierDetection.enforcingPercent.failurePercentage":             "{failurePercentage: {minimumHosts: 3}}",
 }
+
+// besides are the other sections that must stand beside a field for it to count.
+var besides = map[string]string{
+	"outlierDetection.unejectOnHealthCheck": "healthCheck: {tcp: {}}",
+}
+
+// speaks is what the service must speak for a field to count.
+var speaks = map[string]catalog.Protocol{"healthCheck.grpc": catalog.HTTP2}
 
 // gets is the documents' text for what Envoy gets of a field.
 func gets(field string) string {
@@ -165,9 +191,14 @@ func (c carried) check(t *testing.T) {
 		t.Errorf("scope %s, but Envoy gets it in the %s", scope, c.carrier)
 	}
 	section, beside := c.beside()
-	without := resources(t, sections(t, section, beside, "", ""))
-	first := resources(t, sections(t, section, beside, c.field, c.first))
-	second := resources(t, sections(t, section, beside, c.field, c.second))
+	with := func(field, value string) map[string]map[string]string {
+		spec := sections(t, section, beside, field, value)
+		if err := yaml.Unmarshal([]byte(besides[c.field]), &spec); err != nil {
+			t.Fatal(err)
+		}
+		return resources(t, speaks[parentOf(c.field)], spec)
+	}
+	without, first, second := with("", ""), with(c.field, c.first), with(c.field, c.second)
 	c.compare(t, "set", tag.Get("effect"), without, first)
 	c.compare(t, "changed", tag.Get("effect"), first, second)
 }
@@ -175,11 +206,16 @@ func (c carried) check(t *testing.T) {
 // beside is the section of the field, and what must stand there with it.
 func (c carried) beside() (section, beside string) {
 	section, _, _ = strings.Cut(c.field, ".")
-	if beside, ok := around[c.field]; ok {
-		return section, beside
+	for _, path := range []string{c.field, parentOf(c.field)} {
+		if beside, ok := around[path]; ok {
+			return section, beside
+		}
 	}
 	return section, around[section]
 }
+
+// parentOf is the path without its last name.
+func parentOf(path string) string { return path[:strings.LastIndex(path, ".")] }
 
 // TestDocsDisabled looks at what switching a section off does: it rebuilds the cluster if a field that it takes away does.
 func TestDocsDisabled(t *testing.T) {
@@ -187,7 +223,8 @@ func TestDocsDisabled(t *testing.T) {
 		section, beside := c.beside()
 		with := sections(t, section, beside, c.field, c.first)
 		off := sections(t, section, "{disabled: true}", "", "")
-		before, after := resources(t, with), resources(t, with, off)
+		speak := speaks[parentOf(c.field)]
+		before, after := resources(t, speak, with), resources(t, speak, with, off)
 		rebuilt := len(differing(before[cluster], after[cluster])) > 0
 		// A section of which any field rebuilds the cluster may need one for the others to count.
 		want := c.carrier == cluster || section == "outlierDetection" || section == "circuitBreaker"
@@ -253,13 +290,14 @@ func sections(t *testing.T, section, beside, field, value string) map[string]any
 }
 
 // resources compiles policies of these sections, the least specific first; what comes out is place -> value, by carrier.
-func resources(t *testing.T, specs ...map[string]any) map[string]map[string]string {
+func resources(t *testing.T, protocol catalog.Protocol, specs ...map[string]any) map[string]map[string]string {
 	t.Helper()
 	var applied []*policy.Compiled
 	for i, spec := range specs {
 		applied = append(applied, policyOf(t, fmt.Sprintf("probe-%d", i), spec))
 	}
 	s := &catalog.Service{Metadata: manifest.Meta{Namespace: "shop", Name: "payments"}}
+	s.Spec.Protocol = protocol
 	c := compiled(t, s, applied)
 	out := map[string]map[string]string{cluster: places(t, c.Cluster), route: places(t, c.Route), runtime: {}}
 	for _, k := range c.Limits {

@@ -212,6 +212,7 @@ func laterTable() string {
 	add("`outlierDetection`", policy.OutlierDetection{})
 	add("`circuitBreaker`", policy.CircuitBreaker{})
 	add("`loadBalancing`", policy.LoadBalancing{})
+	add("`healthCheck`", policy.HealthCheck{})
 	add("Service, in `spec`", catalog.ServiceSpec{})
 	return table([]string{"where", "refused with \"not supported yet\""}, rows)
 }

@@ -40,10 +40,11 @@ func schemaName(t reflect.Type, hint string) string {
 	return huma.DefaultSchemaNamer(t, hint)
 }
 
-// count and methods stand in for types whose JSON is not what their Go type says.
+// count, methods and status stand in for types whose JSON is not what their Go type says.
 type (
 	count   struct{}
 	methods struct{}
+	status  struct{}
 )
 
 // Schema implements huma.SchemaProvider.
@@ -63,9 +64,19 @@ func (methods) Schema(huma.Registry) *huma.Schema {
 	}}
 }
 
+// Schema implements huma.SchemaProvider.
+func (status) Schema(huma.Registry) *huma.Schema {
+	least, most := 100.0, 599.0
+	return &huma.Schema{OneOf: []*huma.Schema{
+		{Type: huma.TypeInteger, Minimum: &least, Maximum: &most},
+		{Type: huma.TypeString, Pattern: "^[1-5](xx|[0-9][0-9])$"},
+	}}
+}
+
 func aliasTypes(r huma.Registry) {
 	r.RegisterTypeAlias(typeOf[manifest.Count](), typeOf[count]())
 	r.RegisterTypeAlias(typeOf[policy.Methods](), typeOf[methods]())
+	r.RegisterTypeAlias(typeOf[policy.Status](), typeOf[status]())
 }
 
 // documentBody says what an operation reads. The framework must not know it before: bodies are decoded by pkg/manifest, which reports

@@ -38,6 +38,7 @@ func (in input) cluster() *clusterv3.Cluster {
 		},
 	}
 	in.balance(c)
+	in.checkHealth(c)
 	return c
 }
 

@@ -27,7 +27,7 @@ func (in input) outlierDetection() *clusterv3.OutlierDetection {
 		MaxEjectionPercent:    wrap(o.MaxEjectionPercent),
 
 		AlwaysEjectOneHost:                     boolean(o.AlwaysEjectOneHost, false),
-		SuccessfulActiveHealthCheckUnejectHost: boolean(o.UnejectOnHealthCheck, true),
+		SuccessfulActiveHealthCheckUnejectHost: boolean(in.uneject(), true),
 		DetectDegradedHosts:                    boolean(o.DetectDegradedHosts, false),
 		SplitExternalLocalOriginErrors:         orElse(o.SplitLocalOriginErrors, false),
 
@@ -44,6 +44,14 @@ func (in input) outlierDetection() *clusterv3.OutlierDetection {
 	addSuccessRate(out, o.SuccessRate, enforcing.SuccessRate)
 	addFailurePercentage(out, o.FailurePercentage, enforcing.FailurePercentage)
 	return out
+}
+
+// uneject is what a passing health check does to an ejection. Where there are none, what a policy says of it must not rebuild the cluster.
+func (in input) uneject() *bool {
+	if in.sections.HealthCheck == nil {
+		return nil
+	}
+	return in.sections.OutlierDetection.UnejectOnHealthCheck
 }
 
 // addSuccessRate judges, with split errors, what hosts answered and what the proxy saw itself, each on its own.

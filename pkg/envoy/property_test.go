@@ -81,7 +81,24 @@ func drawPolicy(r *rapid.T, i int) *policy.Policy {
 			PanicThreshold: drawCount(r, "panicThreshold", 0, 100),
 		}
 	})
+	p.Spec.HealthCheck = maybe(r, "healthCheck", func() policy.HealthCheck { return drawHealthCheck(r) })
 	return p
+}
+
+func drawHealthCheck(r *rapid.T) policy.HealthCheck {
+	h := policy.HealthCheck{
+		Interval: drawDuration(r, "interval"), Timeout: drawDuration(r, "timeout"), Jitter: drawDuration(r, "jitter"), NoTrafficInterval: drawDuration(r, "noTraffic"),
+		HealthyThreshold: drawCount(r, "healthy", 1, 1000), UnhealthyThreshold: drawCount(r, "unhealthy", 1, 1000),
+	}
+	switch rapid.IntRange(0, 3).Draw(r, "how") {
+	case 0:
+		h.HTTP = &policy.HTTPCheck{Path: new("/healthz"), Method: maybe(r, "method", func() string { return "HEAD" }), ExpectedStatuses: []policy.Status{"2xx", "404"}}
+	case 1:
+		h.GRPC = &policy.GRPCCheck{Service: maybe(r, "service", func() string { return "pay" })}
+	case 2:
+		h.TCP = &policy.TCPCheck{Send: maybe(r, "send", func() string { return "hello" }), Receive: []string{"hi"}}
+	}
+	return h
 }
 
 func drawDuration(r *rapid.T, name string) *manifest.Duration {

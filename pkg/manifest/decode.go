@@ -278,7 +278,7 @@ func (d *Document) envelope() FieldErrors {
 		Spec       raw    `json:"spec"`
 		Status     raw    `json:"status" set:"server"`
 	}
-	w.structure(t.root, value(&head), "")
+	w.structure(t.root, value(&head), "", "")
 	d.APIVersion, d.Kind, d.Metadata = head.APIVersion, head.Kind, head.Metadata
 	for _, name := range []string{"apiVersion", "kind", "metadata", "spec"} {
 		n := t.nodeAt(name)

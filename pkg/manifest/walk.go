@@ -47,7 +47,7 @@ func (w *walker) value(n *yaml.Node, v reflect.Value, path string, tag reflect.S
 	case reflect.Pointer:
 		w.pointer(n, v, path, tag)
 	case reflect.Struct:
-		w.structure(n, v, path)
+		w.structure(n, v, path, tag)
 	case reflect.Slice:
 		w.list(n, v, path)
 	case reflect.Map:
@@ -97,12 +97,12 @@ func fieldsOf(t reflect.Type) []field {
 	return list
 }
 
-func (w *walker) structure(n *yaml.Node, v reflect.Value, path string) {
+func (w *walker) structure(n *yaml.Node, v reflect.Value, path string, tag reflect.StructTag) {
 	if n.Kind != yaml.MappingNode {
 		w.fault(path, n, "must be an object with fields, not "+kindOf(n))
 		return
 	}
-	if len(n.Content) == 0 {
+	if len(n.Content) == 0 && tag.Get("empty") != "allowed" {
 		w.fault(path, n, "is empty: set a field or leave it out")
 		return
 	}

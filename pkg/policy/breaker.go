@@ -65,6 +65,8 @@ func (b *CircuitBreaker) expand(e *expansion, lb *LoadBalancing) {
 	e.set("outlierDetection.interval", new(breakerInterval), "circuitBreaker")
 	e.set("outlierDetection.maxEjectionPercent", new(uint32(100)), "circuitBreaker")
 	e.set("outlierDetection.splitLocalOriginErrors", new(false), "circuitBreaker")
+	// A host may be well by its health check and fail its callers: the breaker stays open as long as it says.
+	e.set("outlierDetection.unejectOnHealthCheck", new(false), "circuitBreaker")
 	if lb == nil || lb.PanicThreshold == nil {
 		e.set("loadBalancing.panicThreshold", new(uint32(0)), "circuitBreaker")
 	}

@@ -82,6 +82,11 @@ func (c *Compiled) contradicts(o *Compiled) (int, bool) {
 				return set.unit, true
 			}
 		}
+		for _, other := range alternatives[set.unit] {
+			if _, ok := o.find(other); ok {
+				return set.unit, true
+			}
+		}
 	}
 	return 0, false
 }
@@ -102,6 +107,11 @@ func (c *Compiled) pathOf(u int) string {
 	}
 	if clear, ok := c.clearing(units[u].section); ok {
 		return clear.path
+	}
+	for _, other := range alternatives[u] {
+		if set, ok := c.find(other); ok {
+			return set.path
+		}
 	}
 	return units[u].path
 }

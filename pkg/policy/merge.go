@@ -91,6 +91,11 @@ func (m *merging) lay(c *Compiled) {
 		}
 	}
 	for _, set := range c.sets {
+		for _, other := range alternatives[set.unit] {
+			if s := &m.slots[other]; s.value.IsValid() {
+				s.replace(held{by: c, path: set.path})
+			}
+		}
 		m.slots[set.unit].replace(held{set.value, c, set.path})
 		section, _, _ := strings.Cut(set.path, ".")
 		m.off[sectionIndex(section)] = held{}
@@ -175,7 +180,7 @@ func (h held) wrote(l leaf) bool {
 		return false
 	}
 	written, ok := nested(h.value)
-	return !ok || !isNil(written.Field(l.field))
+	return !ok || l.field < 0 || !isNil(written.Field(l.field))
 }
 
 // lost are the losing values by leaf, the most specific first.

@@ -32,6 +32,7 @@ type Sections struct {
 	OutlierDetection *OutlierDetection `json:"outlierDetection,omitempty" doc:"Ejects failing hosts for a while." bwdefault:"off"`
 	CircuitBreaker   *CircuitBreaker   `json:"circuitBreaker,omitempty" doc:"The classic circuit breaker, compiled onto outlier detection." bwdefault:"off"`
 	LoadBalancing    *LoadBalancing    `json:"loadBalancing,omitempty" doc:"Chooses the host of a call." bwdefault:"off"`
+	HealthCheck      *HealthCheck      `json:"healthCheck,omitempty" doc:"Asks hosts whether they are well, and keeps those that are not out of rotation." bwdefault:"off"`
 }
 
 // Target is the called side. Exactly one of Service and Selector is set; Service may be "*".

@@ -68,6 +68,11 @@ func drawSection(t *rapid.T, i int) Sections {
 		if s.LoadBalancing = (&LoadBalancing{Disabled: off}); off == nil {
 			s.LoadBalancing = &LoadBalancing{Algorithm: few(t, "algorithm", Random, LeastRequest), PanicThreshold: few(t, "panic", uint32(0), 30)}
 		}
+	case "healthCheck":
+		if s.HealthCheck = (&HealthCheck{Disabled: off}); off == nil {
+			s.HealthCheck = &HealthCheck{HTTP: few(t, "http", HTTPCheck{Path: new("/a")}, HTTPCheck{Path: new("/b"), ExpectedStatuses: []Status{"2xx"}}), TCP: few(t, "tcp", TCPCheck{}),
+				Interval: few(t, "interval", someTimes...), HealthyThreshold: few(t, "healthy", uint32(1), 4)}
+		}
 	}
 	return s
 }

@@ -94,7 +94,7 @@ func nested(v reflect.Value) (reflect.Value, bool) {
 // leaf is a scalar or list within a unit.
 type leaf struct {
 	suffix string // ".base"; empty for a unit without fields of its own
-	field  int    // of the unit; 0 for a unit without
+	field  int    // of the unit; 0 for a unit without, -1 for one with nothing in it
 	value  reflect.Value
 }
 
@@ -112,6 +112,9 @@ func leaves(v reflect.Value) []leaf {
 		if field := s.Field(i); !isNil(field) {
 			list = append(list, leaf{"." + jsonName(s.Type().Field(i)), i, field})
 		}
+	}
+	if len(list) == 0 {
+		return []leaf{{field: -1, value: v}} // that it is there says all
 	}
 	return list
 }

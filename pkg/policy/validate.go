@@ -12,7 +12,7 @@ import (
 
 // NotYet answers for the fields that later versions of the language have.
 func (Spec) NotYet() map[string]string {
-	return later("hedge", "healthCheck", "fault", "fallback", "failureCriteria", "errorMapping", "rateLimit", "admissionControl",
+	return later("hedge", "fault", "fallback", "failureCriteria", "errorMapping", "rateLimit", "admissionControl",
 		"adaptiveConcurrency", "expiresAt")
 }
 
@@ -24,6 +24,7 @@ func Validate(p *Policy) manifest.FieldErrors {
 	f.errs = append(f.errs, manifest.CheckBounds(&p.Spec.Sections, "spec")...)
 	s := &p.Spec.Sections
 	f.offAlone(s)
+	f.oneOf(s)
 	f.together(s)
 	s.each(func(section any) {
 		if v, ok := section.(validatable); ok {
