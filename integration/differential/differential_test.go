@@ -19,7 +19,7 @@ import (
 type scenario struct {
 	name      string
 	protocol  string      // of the service; "" is http
-	policy    []string    // sections
+	policy    []string    // sections; $SIDE in them is the caller
 	hosts     int         // that answer; 0 is one, unless some refuse
 	refusing  int         // further hosts that refuse connections
 	onlyHTTP1 bool        // the hosts speak no HTTP/2
@@ -107,14 +107,23 @@ func (t *trial) patience() time.Duration {
 // documents are the trial's Service and policies.
 func (t *trial) documents() []string {
 	documents := []string{service(t.service, t.up.hosts, t.protocol)}
-	if len(t.policy) > 0 {
+	switch whole := strings.Join(t.policy, "\n"); {
+	case strings.Contains(whole, sideName): // each caller has its own
+		for _, caller := range []string{left, right} {
+			documents = append(documents, policy(t.service, caller, strings.ReplaceAll(strings.Join(t.policy, "\n  "), sideName, caller)))
+		}
+	case len(t.policy) > 0:
 		documents = append(documents, policy(t.service, "", t.policy...))
 	}
 	if t.mutant > 0 {
-		documents = append(documents, policy(t.service, right, t.policyMutants()[t.mutant-1]))
+		mutant := strings.ReplaceAll(t.policyMutants()[t.mutant-1], sideName, right)
+		documents = append(documents, strings.Replace(policy(t.service, right, "precedence: 1", mutant), "name: "+t.service+"-"+right, "name: "+t.service+"-changed", 1))
 	}
 	return documents
 }
+
+// sideName stands, in a policy and its mutants, for the caller: health checks have no other way to say on whose behalf they ask.
+const sideName = "$SIDE"
 
 func service(name string, hosts []string, protocol ...string) string {
 	var b strings.Builder

@@ -108,7 +108,6 @@ var notChanged = map[string]string{
 	"limits.high.maxRequests":                "likewise",
 	"limits.high.maxRetries":                 "likewise",
 	"limits.high.maxConnectionPools":         "likewise",
-	"outlierDetection.unejectOnHealthCheck":  "the language has no health checks yet; raw-check-uneject has them",
 	"outlierDetection.maxEjectionTimeJitter": "chance decides; the tests of pkg/resilience know its bounds",
 	"outlierDetection.interval":              "it is seen in when a host returns, between one interval and two: the scenarios of ejections allow for that",
 	"circuitBreaker.scope":                   "on Envoy each host counts alone, and the agent does as Envoy",

@@ -153,6 +153,9 @@ func silent() (string, error) {
 func (u *upstream) serve(host int, w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body) // a request that breaks off is compared by what came
 	a := u.sides[r.Header.Get(sideHeader)]
+	if side := r.Host; a == nil && u.sides[side] != nil { // a health check
+		a, r.Host = u.sides[side], sideName
+	}
 	if a == nil {
 		http.Error(w, "no "+sideHeader, http.StatusTeapot)
 		return
