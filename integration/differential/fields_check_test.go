@@ -44,8 +44,8 @@ func checkFields() []*scenario {
 				s.get(1)
 			}, variants: []string{"outlierDetection: {unejectOnHealthCheck: false, baseEjectionTime: 1m, maxEjectionTime: 1m}"}},
 		{name: "field-check-tcp", policy: []string{check("tcp: {}", once)}, hosts: 1, refusing: 1, byHost: named(1), traffic: get(4), variants: []string{"healthCheck: {disabled: true}"}},
-		{name: "field-check-tcp-says", policy: []string{check(`tcp: {send: "` + asked + `", receive: ["418", "no "]}`, once), panics("0")}, traffic: get(2),
-			variants: []string{check(`tcp: {send: "` + asked + `", receive: ["419"]}`, once), check(`tcp: {send: "BREW\r\n\r\n", receive: ["418"]}`, once)}},
+		{name: "field-check-tcp-says", policy: []string{check(`tcp: {send: "`+asked+`", receive: ["418", "no "]}`, once), panics("0")}, traffic: get(2),
+			variants: []string{check(`tcp: {send: "`+asked+`", receive: ["419"]}`, once), check(`tcp: {send: "BREW\r\n\r\n", receive: ["418"]}`, once)}},
 		{name: "field-check-grpc", protocol: "http2", policy: []string{check("grpc: {authority: $SIDE, service: a}", once)}, hosts: 2, byHost: [][]behaviour{grpc("\x01"), grpc("\x02")}, traffic: get(2),
 			variants: []string{check("grpc: {authority: $SIDE, service: b}"), check("grpc: {authority: other, service: a}")}},
 	}
