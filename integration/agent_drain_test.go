@@ -44,8 +44,8 @@ func (c *keeper) run(ctx context.Context) error {
 // agent can see it: of that the end of the listener can't be told.
 func (c *keeper) use(ctx context.Context, conn net.Conn) error {
 	in := bufio.NewReader(conn)
-	_ = conn.SetDeadline(time.Now().Add(patience))
 	for n := 0; ctx.Err() == nil; n++ {
+		_ = conn.SetDeadline(time.Now().Add(patience))
 		_, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: payments\r\n\r\n")
 		var resp *http.Response
 		if err == nil {
@@ -98,7 +98,7 @@ func TestAgentSurvivesSIGTERMs(t *testing.T) {
 			}
 		})
 	}
-	group.Go(func() { callHTTP2(ctx, t, a.Outbound, &overHTTP2) })
+	group.Go(func() { callHTTP2(ctx, t, a.Outbound, &overHTTP2, &fresh) })
 	for i := range choose(10, 100) {
 		before, before2 := answered.Load(), overHTTP2.Load()
 		eventually(t, func() error {
@@ -129,11 +129,18 @@ func TestAgentSurvivesSIGTERMs(t *testing.T) {
 }
 
 // callHTTP2 calls over one HTTP/2 connection after another. A stream that the agent's GOAWAY leaves out is repeated, as HTTP/2 has it.
-func callHTTP2(ctx context.Context, t *testing.T, address string, answered *atomic.Int64) {
+// An agent that takes a connection says so before anything else: one that ends before that waited in the kernel.
+func callHTTP2(ctx context.Context, t *testing.T, address string, answered, fresh *atomic.Int64) {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
+	var conn *heard // the latest
 	transport := &http.Transport{Protocols: protocols, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "tcp", address)
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if err != nil {
+			return nil, err
+		}
+		conn = &heard{Conn: c}
+		return conn, nil
 	}}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
@@ -141,6 +148,10 @@ func callHTTP2(ctx context.Context, t *testing.T, address string, answered *atom
 		resp, err := client.Get("http://payments/")
 		if errors.Is(err, syscall.ECONNREFUSED) {
 			pause(ctx, 2*time.Millisecond)
+			continue
+		}
+		if err != nil && !conn.any.Load() {
+			fresh.Add(1)
 			continue
 		}
 		if err != nil {
@@ -153,6 +164,20 @@ func callHTTP2(ctx context.Context, t *testing.T, address string, answered *atom
 		_ = resp.Body.Close()
 		answered.Add(1)
 	}
+}
+
+// heard is a connection that remembers whether anything came over it.
+type heard struct {
+	net.Conn
+	any atomic.Bool
+}
+
+func (h *heard) Read(p []byte) (int, error) {
+	n, err := h.Conn.Read(p)
+	if n > 0 {
+		h.any.Store(true)
+	}
+	return n, err
 }
 
 func pause(ctx context.Context, d time.Duration) {
