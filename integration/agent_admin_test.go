@@ -71,6 +71,7 @@ var alsoOurs = regexp.MustCompile(`\.dynamic_endpoint_configs\.\*\.(version_info
 
 // TestAgentsAdminPortHasEnvoysShape asks both, of the same configuration and traffic.
 func TestAgentsAdminPortHasEnvoysShape(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	hosts := m.service("payments", 2)
 	m.apply(m.manifest("orders"))

@@ -70,6 +70,7 @@ func (c *keeper) use(ctx context.Context, conn net.Conn) error {
 
 // TestAgentSurvivesSIGTERMs ends the agent again and again under load.
 func TestAgentSurvivesSIGTERMs(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	slow := make(chan struct{}, 1)
 	host, err := harness.StartHost(0, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -99,7 +100,7 @@ func TestAgentSurvivesSIGTERMs(t *testing.T) {
 		})
 	}
 	group.Go(func() { callHTTP2(ctx, t, a.Outbound, &overHTTP2, &fresh) })
-	for i := range choose(10, 100) {
+	for i := range choose(4, 100) {
 		before, before2 := answered.Load(), overHTTP2.Load()
 		eventually(t, func() error {
 			if answered.Load() < before+50 || overHTTP2.Load() < before2+5 {

@@ -94,6 +94,7 @@ func (l *local) saved(n int) []string {
 
 // TestAgentSurvivesAFlappingControlPlane cuts every stream ten times a second.
 func TestAgentSurvivesAFlappingControlPlane(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	m.service("payments", 2)
 	m.apply(m.manifest("orders"))
@@ -136,6 +137,7 @@ func TestAgentSurvivesAFlappingControlPlane(t *testing.T) {
 }
 
 func TestAgentSurvivesEtcd(t *testing.T) {
+	t.Parallel()
 	cluster := etcdcluster.Start(t, 1)
 	m := newMesh(t, "--etcd-endpoints", strings.Join(cluster.Endpoints(), ","))
 	m.service("payments", 2)
@@ -165,6 +167,7 @@ func TestAgentSurvivesEtcd(t *testing.T) {
 // TestAgentSurvivesADamagedFile damages the newest file: the one before it is used, and nothing crashes. That each byte is seen
 // to is pkg/xdsclient's to show.
 func TestAgentSurvivesADamagedFile(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	m.service("payments", 1)
 	m.apply(m.manifest("orders"))
@@ -205,6 +208,7 @@ func TestAgentSurvivesADamagedFile(t *testing.T) {
 }
 
 func TestAgentGoesRoundABlackHole(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	m.service("payments", 2)
 	hole, err := harness.StartBlackHole()
@@ -236,6 +240,7 @@ func TestAgentGoesRoundABlackHole(t *testing.T) {
 
 // TestAgentFindsAnotherControlPlane has a server first whose name does not resolve.
 func TestAgentFindsAnotherControlPlane(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	m.service("payments", 1)
 	m.apply(m.manifest("orders"))
@@ -252,6 +257,7 @@ func TestAgentFindsAnotherControlPlane(t *testing.T) {
 
 // TestAgentSurvivesEdits edits and calls, and looks at the memory.
 func TestAgentSurvivesEdits(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	m.service("payments", 2)
 	m.apply(m.manifest("orders"))

@@ -112,6 +112,7 @@ func TestAgentServesFromDiskWithinASecond(t *testing.T) {
 
 // TestAgentStartsFromTheFileOfBwctl goes from one program to the other.
 func TestAgentStartsFromTheFileOfBwctl(t *testing.T) {
+	t.Parallel()
 	m, _ := shop(t)
 	bwctl, err := harness.Build(t.TempDir(), "./cmd/bwctl")
 	if err != nil {
@@ -145,6 +146,7 @@ func TestAgentStartsFromTheFileOfBwctl(t *testing.T) {
 
 // TestAgentWritesAnAccessLog over a rotation and to its end.
 func TestAgentWritesAnAccessLog(t *testing.T) {
+	t.Parallel()
 	m, _ := shop(t)
 	path := filepath.Join(t.TempDir(), "access.log")
 	a := m.agentWith(harness.AgentOptions{Extra: []string{"--access-log", path}})
@@ -194,6 +196,7 @@ func TestAgentWritesAnAccessLog(t *testing.T) {
 
 // TestAgentLosesNoRequestAtSIGTERM has callers that send one request after the other on connections that they keep.
 func TestAgentLosesNoRequestAtSIGTERM(t *testing.T) {
+	t.Parallel()
 	m, host := shop(t)
 	a := m.agentWith(harness.AgentOptions{Extra: []string{"--drain-delay", "300ms"}})
 	a.reaches("payments", 200)
@@ -244,6 +247,7 @@ func TestAgentLosesNoRequestAtSIGTERM(t *testing.T) {
 }
 
 func TestASecondSIGTERMEndsTheAgentAtOnce(t *testing.T) {
+	t.Parallel()
 	m, host := shop(t)
 	a := m.agent("orders")
 	a.reaches("payments", 200)
@@ -271,6 +275,7 @@ func TestASecondSIGTERMEndsTheAgentAtOnce(t *testing.T) {
 
 // TestAgentTakesItsPortFromTheServiceManager restarts while callers go on connecting: none is refused.
 func TestAgentTakesItsPortFromTheServiceManager(t *testing.T) {
+	t.Parallel()
 	m, _ := shop(t)
 	path, err := agentBinary()
 	if err != nil {

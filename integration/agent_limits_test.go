@@ -21,6 +21,7 @@ import (
 
 // TestAgentSurvivesSlowHeads has many connections whose heads come byte by byte. Who takes a minute is cut off: seen in the long run.
 func TestAgentSurvivesSlowHeads(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	m.service("payments", 2)
 	m.apply(m.manifest("orders"))
@@ -64,6 +65,7 @@ func (l *local) dial(n int) []net.Conn {
 
 // TestAgentAndEnvoyBoundHeads compares what both say to heads that are too large.
 func TestAgentAndEnvoyBoundHeads(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	host, err := harness.StartHost(0, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n, _ := strconv.Atoi(r.URL.Query().Get("head")); n > 0 {
@@ -124,6 +126,7 @@ func rawStatus(t *testing.T, address, request string) int {
 
 // TestAgentWithFewFiles has more connections come than it may open files.
 func TestAgentWithFewFiles(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	m.service("payments", 1)
 	m.apply(m.manifest("orders"))
@@ -161,6 +164,7 @@ func TestAgentWithFewFiles(t *testing.T) {
 
 // TestAgentWithAFullDisk keeps its state on a file system of 64 KiB that is full. Nobody else sees its mount; who isn't root is root there.
 func TestAgentWithAFullDisk(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	m.service("payments", 1)
 	m.apply(m.manifest("orders"))

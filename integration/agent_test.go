@@ -63,6 +63,7 @@ func (l *local) stat(name string) int64 {
 }
 
 func TestAgentRoutesEjectsAndFollowsEndpoints(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	hosts := m.service("payments", 2)
 	m.apply(m.manifest("orders"))
@@ -108,6 +109,7 @@ func TestAgentRoutesEjectsAndFollowsEndpoints(t *testing.T) {
 }
 
 func TestAgentLimitsRetriesAndTimesOut(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	host := m.service("payments", 1)[0]
 	m.apply(m.manifest("orders"))
@@ -155,6 +157,7 @@ func TestAgentLimitsRetriesAndTimesOut(t *testing.T) {
 }
 
 func TestAgentOutlivesTheControlPlane(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	m.service("payments", 2)
 	m.apply(m.manifest("orders"))
@@ -195,6 +198,7 @@ func TestAgentOutlivesTheControlPlane(t *testing.T) {
 }
 
 func TestAgentDrains(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	host := m.service("payments", 1)[0]
 	m.apply(m.manifest("orders"))

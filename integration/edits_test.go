@@ -26,6 +26,7 @@ import (
 // twice. No request may be lost, and in the end Envoy must hold what the control plane wants and nothing else. BREAKWATER_SEED
 // repeats a run, as far as edits go; BREAKWATER_LONG=1 makes 10,000 edits.
 func TestRandomEditsUnderTraffic(t *testing.T) {
+	t.Parallel()
 	edits, pause := 300, 60*time.Millisecond
 	if os.Getenv("BREAKWATER_LONG") == "1" {
 		edits = 10_000
@@ -56,6 +57,7 @@ func TestRandomEditsUnderTraffic(t *testing.T) {
 // TestEnvoyRestartsAmidEdits kills Envoy and starts it again while edits go on: it must be ready in far less than the 15 s after which
 // it gives up waiting for a resource, answer everything, and hold what the control plane wants.
 func TestEnvoyRestartsAmidEdits(t *testing.T) {
+	t.Parallel()
 	e := newEditor(t)
 	stop := e.load(100)
 	for range 15 {

@@ -31,6 +31,7 @@ import (
 
 // Whatever the compiler's goldens hold, the real Envoy takes.
 func TestEnvoyAcceptsEveryGolden(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("../pkg/envoy/testdata/*.txtar")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no goldens: %v", err)
@@ -148,6 +149,7 @@ func (p *proxy) eventually(t *testing.T, what string, ok func() bool) {
 
 // Runtime keys reach a cluster whose name has a slash, cut off at the number written, and change in place.
 func TestEnvoyRuntimeLimitsActInPlace(t *testing.T) {
+	t.Parallel()
 	host := startHost(t, nil)
 	svc := service("payments", catalog.HTTP)
 	limits := func(n uint32) []*view.Resource {
@@ -212,6 +214,7 @@ func TestEnvoyRuntimeLimitsActInPlace(t *testing.T) {
 
 // Runtime keys of a retry budget act: under a budget Envoy reports no remaining retries.
 func TestEnvoyRuntimeBudget(t *testing.T) {
+	t.Parallel()
 	host := startHost(t, nil)
 	svc := service("payments", catalog.HTTP)
 	p := startProxy(t, compiled(t, svc, policy.Sections{}, host.Address)...)
@@ -237,6 +240,7 @@ func TestEnvoyRuntimeBudget(t *testing.T) {
 
 // A try is bounded in time where there are no retries, and not repeated.
 func TestEnvoyPerTryWithoutRetry(t *testing.T) {
+	t.Parallel()
 	host := startHost(t, nil)
 	host.Set(harness.Behaviour{Hang: true})
 	s := sections(t, catalog.HTTP, policy.Sections{Timeout: &policy.Timeout{PerTry: millis(150)}})
@@ -257,6 +261,7 @@ func TestEnvoyPerTryWithoutRetry(t *testing.T) {
 
 // Only methods that may be sent twice are, once a host may have seen them; what never reached a host is retried for all.
 func TestEnvoyMethodGuard(t *testing.T) {
+	t.Parallel()
 	host := startHost(t, nil)
 	svc := service("payments", catalog.HTTP)
 	s := sections(t, catalog.HTTP, policy.Sections{
@@ -319,6 +324,7 @@ func closedPort(t *testing.T) string {
 
 // The application can't steer Envoy with headers, and the service doesn't see them.
 func TestEnvoyIgnoresSteeringHeaders(t *testing.T) {
+	t.Parallel()
 	seen := make(chan http.Header, 8)
 	host := startHost(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen <- r.Header
@@ -357,6 +363,7 @@ func TestEnvoyIgnoresSteeringHeaders(t *testing.T) {
 
 // A proxy without runtime layers has its limits in the Cluster.
 func TestEnvoyLimitsInCluster(t *testing.T) {
+	t.Parallel()
 	host := startHost(t, nil)
 	svc := service("payments", catalog.HTTP)
 	s := sections(t, catalog.HTTP, policy.Sections{Limits: &policy.Limits{MaxRequests: count(2)}})
@@ -377,6 +384,7 @@ func TestEnvoyLimitsInCluster(t *testing.T) {
 
 // What a route holds beside the plain retry, each field on its own.
 func TestEnvoyRouteFields(t *testing.T) {
+	t.Parallel()
 	host := startHost(t, nil)
 	svc := service("payments", catalog.HTTP)
 	p := startProxy(t, compiled(t, svc, policy.Sections{}, host.Address)...)
@@ -429,6 +437,7 @@ func TestEnvoyRouteFields(t *testing.T) {
 
 // A request larger than the buffer is sent once.
 func TestEnvoyRetryBuffer(t *testing.T) {
+	t.Parallel()
 	host := startHost(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -448,6 +457,7 @@ func TestEnvoyRetryBuffer(t *testing.T) {
 
 // Only the detectors that a policy names eject; and with the panic threshold at 0 an ejected service is cut off.
 func TestEnvoyAbsentDetectorsAreOff(t *testing.T) {
+	t.Parallel()
 	host := startHost(t, nil)
 	s := sections(t, catalog.HTTP, policy.Sections{
 		OutlierDetection: &policy.OutlierDetection{ConsecutiveGatewayFailure: new(uint32(3)), MaxEjectionPercent: new(uint32(100))},
@@ -477,6 +487,7 @@ func TestEnvoyAbsentDetectorsAreOff(t *testing.T) {
 
 // An endpoint's health and weight reach Envoy.
 func TestEnvoyEndpointHealth(t *testing.T) {
+	t.Parallel()
 	good, draining, unhealthy := startHost(t, nil), startHost(t, nil), startHost(t, nil)
 	svc := service("payments", catalog.HTTP)
 	p := startProxy(t, compiled(t, svc, policy.Sections{}, good.Address, draining.Address, unhealthy.Address)...)

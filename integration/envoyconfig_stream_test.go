@@ -31,6 +31,7 @@ import (
 
 // An application may speak HTTP/2 without TLS, to a service that does too.
 func TestEnvoyTransparentH2C(t *testing.T) {
+	t.Parallel()
 	seen := make(chan string, 2)
 	host := startHost(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -94,6 +95,7 @@ func (h healthServer) Watch(_ *healthv1.HealthCheckRequest, s healthv1.Health_Wa
 }
 
 func TestEnvoyTransparentGRPC(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -150,6 +152,7 @@ func TestEnvoyTransparentGRPC(t *testing.T) {
 
 // A websocket is upgraded and carries bytes both ways.
 func TestEnvoyTransparentWebsocket(t *testing.T) {
+	t.Parallel()
 	host := startHost(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") != "websocket" || r.Header.Get("Sec-Websocket-Key") != "abc" {
 			w.WriteHeader(http.StatusBadRequest)
@@ -187,6 +190,7 @@ func TestEnvoyTransparentWebsocket(t *testing.T) {
 
 // An application that is given the sidecar as its HTTP proxy needs nothing else.
 func TestEnvoyAsHTTPProxy(t *testing.T) {
+	t.Parallel()
 	host := startHost(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, r.Host, r.RequestURI)
 	}))
@@ -209,6 +213,7 @@ func TestEnvoyAsHTTPProxy(t *testing.T) {
 
 // The bootstrap that bwctl writes is one that Envoy takes, with one control plane or with several, by address or by name.
 func TestEnvoyAcceptsBootstrap(t *testing.T) {
+	t.Parallel()
 	needEnvoy(t)
 	binary := must(harness.EnvoyPath())(t)
 	for name, xds := range map[string][]string{

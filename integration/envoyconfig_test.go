@@ -150,6 +150,7 @@ func exchange(t *testing.T, address, raw string) (request, response sight) {
 
 // Without a policy, the service and the application see of each other what they see without a proxy.
 func TestEnvoyTransparentHTTP1(t *testing.T) {
+	t.Parallel()
 	host := startHost(t, http.HandlerFunc(witness))
 	p := startProxy(t, compiled(t, service("payments", catalog.HTTP), policy.Sections{}, host.Address)...)
 	for name, raw := range map[string]string{

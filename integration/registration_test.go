@@ -168,6 +168,7 @@ func wantNoFailures(t *testing.T, s harness.Summary, while string) {
 }
 
 func TestAgentsRegisterTheirApplications(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	callers, load := m.callers()
 	first, second := m.instance("payments-1"), m.instance("payments-2")
@@ -214,6 +215,7 @@ func TestAgentsRegisterTheirApplications(t *testing.T) {
 }
 
 func TestApplicationThatDiesIsTakenOut(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	callers, _ := m.callers()
 	first, second := m.instance("payments-1"), m.instance("payments-2")
@@ -233,6 +235,7 @@ func TestApplicationThatDiesIsTakenOut(t *testing.T) {
 }
 
 func TestAllAgentsAtOnceLoseNothing(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	callers, load := m.callers()
 	instances := []*instance{m.instance("payments-1"), m.instance("payments-2"), m.instance("payments-3")}
@@ -259,6 +262,7 @@ func TestAllAgentsAtOnceLoseNothing(t *testing.T) {
 }
 
 func TestControlPlaneRestartedLosesNoEndpoint(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	callers, load := m.callers()
 	instances := []*instance{m.instance("payments-1"), m.instance("payments-2"), m.instance("payments-3"), m.instance("payments-4")}
@@ -295,6 +299,7 @@ func TestControlPlaneRestartedLosesNoEndpoint(t *testing.T) {
 }
 
 func TestEtcdRestartedLosesNoEndpoint(t *testing.T) {
+	t.Parallel()
 	cluster := etcdcluster.Start(t, 1)
 	m := newMesh(t, "--etcd-endpoints", strings.Join(cluster.Endpoints(), ","))
 	callers, load := m.callers()

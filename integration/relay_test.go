@@ -89,6 +89,7 @@ func (r *relayed) eventuallyRelay(stat string, want int64) {
 
 // TestEnvoyBehindTheRelay loses the control plane, then restarts the Envoy, then the agent too, then all comes back.
 func TestEnvoyBehindTheRelay(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	m.service("payments", 2)
 	m.service("billing", 1)

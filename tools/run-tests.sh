@@ -23,8 +23,8 @@ flags=(-count=1 -timeout 15m -json)
   go test "${flags[@]}" "${plain[@]}" || echo "make test: packages failed" >&2
   # Some wait more than they work: three at a time keep two cores busy.
   go test "${flags[@]}" -race -p 3 "${raced[@]}" || echo "make test: packages failed" >&2
-  # The tests that measure time against real processes run one package at a time, and last.
-  go test "${flags[@]}" -race -p 1 ./integration/...
+  # The tests against real processes run one package at a time, and last: they measure time. Most of it they wait.
+  go test "${flags[@]}" -race -p 1 -parallel 4 ./integration/...
 } 2>&1 | python3 tools/test-report.py
 status=("${PIPESTATUS[@]}")
 [ "${status[0]}" = 0 ] && [ "${status[1]}" = 0 ]
