@@ -127,11 +127,24 @@ var carriers = []carried{
 	{"healthCheck.unhealthyThreshold", cluster, "health_checks.unhealthy_threshold", "4", "5"},
 	{"healthCheck.jitter", cluster, "health_checks.interval_jitter", "3s", "4s"},
 	{"healthCheck.noTrafficInterval", cluster, "health_checks.no_traffic_interval", "3s", "4s"},
+	{"hedge.onPerTryTimeout", route, "hedge_on_per_try_timeout", "true", "false"},
+
+	{"rateLimit.requests", route, "token_bucket.tokens_per_fill", "5", "6"},
+	{"rateLimit.interval", route, "token_bucket.fill_interval", "2s", "3s"},
+	{"rateLimit.burst", route, "token_bucket.max_tokens", "20", "30"},
+
+	{"fallback.response.status", route, "status_code", "404", "503"},
+	{"fallback.response.body", route, "body.inline_string", "a", "b"},
+	{"fallback.response.contentType", route, "header.value", "text/html", "text/css"},
+	{"fallback.when", route, "custom_response_matcher", "[gateway-error]", "[5xx]"},
+
+	{"errorMapping.gateway", route, "breakwater.errors", "true", "false"},
 }
 
 // around is what must stand beside a field for it to count.
 var around = map[string]string{
 	"timeout": "{}", "retry": "{numRetries: 1}", "limits": "{}", "bulkhead": "{maxConcurrent: 2}", "circuitBreaker": "{failureThreshold: 5}", "loadBalancing": "{}",
+	"hedge": "{}", "rateLimit": "{requests: 9}", "fallback": "{response: {status: 201}}", "errorMapping": "{}",
 	"outlierDetection":             "{consecutive5xx: 5}",
 	"healthCheck":                  "{tcp: {}}",
 	"healthCheck.http":             "{http: {path: /}}",

@@ -54,7 +54,7 @@ func compileService(t Target, svc *catalog.Service, eff *policy.Effective, other
 		out.Limits = append(out.Limits, in.limitKeys()...)
 	}
 	sortKeys(out.Limits)
-	route, err := t.resource(view.RDS, name, routeConfiguration(name, routes), needs(name, routes)...)
+	route, err := t.resource(view.RDS, name, routeConfiguration(newInput(t, svc, eff), routes), needs(name, routes)...)
 	if err != nil {
 		return Compiled{}, fmt.Errorf("route configuration %s: %w", name, err)
 	}
@@ -127,6 +127,18 @@ func enabled(s policy.Sections) policy.Sections {
 	}
 	if s.LoadBalancing != nil && drop(s.LoadBalancing.Disabled) {
 		s.LoadBalancing = nil
+	}
+	if s.Hedge != nil && drop(s.Hedge.Disabled) {
+		s.Hedge = nil
+	}
+	if s.RateLimit != nil && drop(s.RateLimit.Disabled) {
+		s.RateLimit = nil
+	}
+	if s.Fallback != nil && drop(s.Fallback.Disabled) {
+		s.Fallback = nil
+	}
+	if s.ErrorMapping != nil && drop(s.ErrorMapping.Disabled) {
+		s.ErrorMapping = nil
 	}
 	return s
 }

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	accessv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -83,4 +84,19 @@ func overwrite(name, value string) *corev3.HeaderValueOption {
 
 func inlineString(text string) *corev3.DataSource {
 	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: text}}
+}
+
+// metadata switches on for a route what the listener holds for all. It is nil where there is nothing to switch.
+func (in input) metadata() *corev3.Metadata {
+	if e := in.sections.ErrorMapping; e == nil || !orElse(e.Gateway, false) {
+		return nil
+	}
+	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{
+		"breakwater": {Fields: map[string]*structpb.Value{"errors": structpb.NewStringValue("gateway")}},
+	}}
+}
+
+var errorMappingLines = []line{
+	{field: "errorMapping", on: clustersOnly, level: Unsupported, reason: "the proxy's listeners are its owner's"},
+	{field: "errorMapping.gateway", when: grpcService, level: Unsupported, reason: "gRPC has statuses of its own for this, and they stay"},
 }

@@ -1,8 +1,12 @@
 package envoy
 
 import (
-	"google.golang.org/protobuf/proto"
+	"reflect"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	customv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/custom_response/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
@@ -42,4 +46,38 @@ func httpFilters(own ...*hcmv3.HttpFilter) []*hcmv3.HttpFilter {
 
 func httpFilter(name string, config proto.Message) *hcmv3.HttpFilter {
 	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(config)}}
+}
+
+// configured are the filters that a route, or the virtual host, configures, by their names; nil where there are none.
+type configured map[string]*anypb.Any
+
+// add leaves a filter without configuration alone.
+func (c *configured) add(filter string, config proto.Message) {
+	if config == nil {
+		return
+	}
+	if *c == nil {
+		*c = make(configured)
+	}
+	(*c)[filter] = pack(config)
+}
+
+// hostFilters are what a virtual host says of filters: what all its routes share.
+func (in input) hostFilters() configured {
+	var c configured
+	c.add(rateLimitFilter, in.rateLimit())
+	return c
+}
+
+// routeFilters are what a route says of filters beside its virtual host, which stands for whole.
+func (in input) routeFilters(whole input) configured {
+	var c configured
+	c.add(fallbackFilter, in.fallbackResponse())
+	if own := in.rateLimit(); !reflect.DeepEqual(in.sections.RateLimit, whole.sections.RateLimit) {
+		if own == nil {
+			own = &routev3.FilterConfig{Disabled: true}
+		}
+		c.add(rateLimitFilter, own)
+	}
+	return c
 }

@@ -33,6 +33,8 @@ var features = []feature{
 		without: "a host that calls itself degraded gets its full share of calls"},
 	// Without it the application's x-envoy- headers stay; no address being internal, Envoy itself drops those that steer it.
 	{api: "envoy.config.common.mutation_rules.v3.HeaderMutation.remove_on_match", since: 36, whole: true},
+	{api: "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit.enable_retry_after_header", since: 40},
+	{api: "envoy.extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy.preserve_response_code_details", since: 40},
 	{api: "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.retry_policy", since: 37},
 	{api: "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.outlier_detection", since: 36},
 }

@@ -79,14 +79,19 @@ func needs(name string, routes []routed) []view.ID {
 
 // routeConfiguration holds the routes of the service; scopes lead to it by host, so it takes every domain. An edit of it acts in
 // place.
-func routeConfiguration(name string, routes []routed) *routev3.RouteConfiguration {
+func routeConfiguration(whole input, routes []routed) *routev3.RouteConfiguration {
 	var list []*routev3.Route
 	for _, r := range routes {
-		list = append(list, r.routes()...)
+		for _, one := range r.routes() {
+			one.TypedPerFilterConfig = r.routeFilters(whole)
+			list = append(list, one)
+		}
 	}
 	return &routev3.RouteConfiguration{
-		Name:         name,
-		VirtualHosts: []*routev3.VirtualHost{{Name: name, Domains: []string{"*"}, Routes: list}},
+		Name: whole.name,
+		VirtualHosts: []*routev3.VirtualHost{{
+			Name: whole.name, Domains: []string{"*"}, Routes: list, TypedPerFilterConfig: whole.hostFilters(),
+		}},
 	}
 }
 
@@ -94,11 +99,11 @@ func routeConfiguration(name string, routes []routed) *routev3.RouteConfiguratio
 func (r routed) routes() []*routev3.Route {
 	methods := r.retriedMethods()
 	if methods == nil {
-		return []*routev3.Route{r.route(r.methods(), r.retryPolicy())}
+		return []*routev3.Route{r.route(r.methods(), r.retryPolicy(), false)}
 	}
 	guarded := r.guardedRetryPolicy()
 	if proto.Equal(guarded, r.retryPolicy()) {
-		return []*routev3.Route{r.route(r.methods(), guarded)} // nothing is retried that a host may have begun on
+		return []*routev3.Route{r.route(r.methods(), guarded, true)} // nothing is retried that a host may have begun on
 	}
 	taken := r.methods()
 	free := methods
@@ -107,10 +112,10 @@ func (r routed) routes() []*routev3.Route {
 	}
 	var list []*routev3.Route
 	if len(free) > 0 {
-		list = append(list, r.route(free, r.retryPolicy()))
+		list = append(list, r.route(free, r.retryPolicy(), false))
 	}
 	if len(free) == 0 || len(free) != len(taken) {
-		list = append(list, r.route(taken, guarded))
+		list = append(list, r.route(taken, guarded, true))
 	}
 	return list
 }
@@ -123,9 +128,9 @@ func (r routed) methods() []string {
 	return slices.Sorted(slices.Values(r.spec.Match.Methods))
 }
 
-// route is the route for some of its methods, nil for all that there are.
-func (r routed) route(methods []string, retry *routev3.RetryPolicy) *routev3.Route {
-	action := &routev3.RouteAction{RetryPolicy: retry}
+// route is the route for some of its methods, nil for all that there are; guarded where they must not be sent twice.
+func (r routed) route(methods []string, retry *routev3.RetryPolicy, guarded bool) *routev3.Route {
+	action := &routev3.RouteAction{RetryPolicy: retry, HedgePolicy: r.hedgePolicy(guarded)}
 	r.lead(action)
 	if r.high() {
 		action.Priority = corev3.RoutingPriority_HIGH
@@ -135,6 +140,8 @@ func (r routed) route(methods []string, retry *routev3.RetryPolicy) *routev3.Rou
 		Name:   r.spec.Name,
 		Match:  r.match(methods),
 		Action: &routev3.Route_Route{Route: action},
+
+		Metadata: r.metadata(),
 	}
 	if retry := r.sections.Retry; retry != nil && retry.BufferBytes != nil {
 		route.RequestBodyBufferLimit = wrapperspb.UInt64(uint64(*retry.BufferBytes))

@@ -33,6 +33,10 @@ type Sections struct {
 	CircuitBreaker   *CircuitBreaker   `json:"circuitBreaker,omitempty" doc:"The classic circuit breaker, compiled onto outlier detection." bwdefault:"off"`
 	LoadBalancing    *LoadBalancing    `json:"loadBalancing,omitempty" doc:"Chooses the host of a call." bwdefault:"off"`
 	HealthCheck      *HealthCheck      `json:"healthCheck,omitempty" doc:"Asks hosts whether they are well, and keeps those that are not out of rotation." bwdefault:"off"`
+	Hedge            *Hedge            `json:"hedge,omitempty" doc:"Sends a second try while the first may still answer." bwdefault:"off"`
+	RateLimit        *RateLimit        `json:"rateLimit,omitempty" doc:"Bounds how many calls a proxy sends in a time." bwdefault:"off"`
+	Fallback         *Fallback         `json:"fallback,omitempty" doc:"Answers where the service could not." bwdefault:"off"`
+	ErrorMapping     *ErrorMapping     `json:"errorMapping,omitempty" doc:"Says in which words the proxy tells that no answer could be had." bwdefault:"off"`
 }
 
 // Target is the called side. Exactly one of Service and Selector is set; Service may be "*".

@@ -73,6 +73,23 @@ func drawSection(t *rapid.T, i int) Sections {
 			s.HealthCheck = &HealthCheck{HTTP: few(t, "http", HTTPCheck{Path: new("/a")}, HTTPCheck{Path: new("/b"), ExpectedStatuses: []Status{"2xx"}}), TCP: few(t, "tcp", TCPCheck{}),
 				Interval: few(t, "interval", someTimes...), HealthyThreshold: few(t, "healthy", uint32(1), 4)}
 		}
+	case "hedge":
+		if s.Hedge = (&Hedge{Disabled: off}); off == nil {
+			s.Hedge = &Hedge{OnPerTryTimeout: few(t, "onPerTryTimeout", true, false)}
+		}
+	case "rateLimit":
+		if s.RateLimit = (&RateLimit{Disabled: off}); off == nil {
+			s.RateLimit = &RateLimit{Requests: few(t, "requests", uint32(5), 9), Interval: few(t, "interval", someTimes...), Burst: few(t, "burst", uint32(7))}
+		}
+	case "fallback":
+		if s.Fallback = (&Fallback{Disabled: off}); off == nil {
+			s.Fallback = &Fallback{Response: few(t, "response", FallbackResponse{Status: new(uint32(203))}, FallbackResponse{Body: new("sorry")}),
+				When: rapid.SampledFrom([][]string{nil, {"reset"}}).Draw(t, "when")}
+		}
+	case "errorMapping":
+		if s.ErrorMapping = (&ErrorMapping{Disabled: off}); off == nil {
+			s.ErrorMapping = &ErrorMapping{Gateway: few(t, "gateway", true, false)}
+		}
 	}
 	return s
 }

@@ -1,0 +1,32 @@
+package differential_test
+
+// routeSections are scenarios of the sections that stand on a route beside timeouts and retries.
+func routeSections() []*scenario {
+	fail := []behaviour{always503}
+	slow := []behaviour{{delay: 900 * ms, body: "late"}, always200}
+	fallback := func(fields string) []string { return []string{"fallback: {" + fields + "}"} }
+	fixed := `response: {status: 203, body: '{"items":[]}', contentType: text/plain}`
+	each := mixed(request{}, request{method: "HEAD"}, request{method: "POST", body: "x"})
+	return []*scenario{
+		{name: "policy-hedge", policy: append(retry("numRetries: 1, retryOn: [connect-failure]"), "hedge: {onPerTryTimeout: true}", "timeout: {request: 3s, perTry: 200ms}"),
+			script: slow, traffic: get(1), longest: 700 * ms, variants: []string{"hedge: {disabled: true}", "hedge: {onPerTryTimeout: false}"}},
+		{name: "policy-rate-limit", policy: []string{"rateLimit: {requests: 1, interval: 60s, burst: 3}"}, traffic: get(5),
+			variants: []string{"rateLimit: {disabled: true}", "rateLimit: {burst: 4}"}},
+		{name: "policy-rate-limit-fills", policy: []string{"rateLimit: {requests: 2, interval: 1s}"}, traffic: func(s *side) { s.get(3); s.rest(1500 * ms); s.get(1) },
+			variants: []string{"rateLimit: {interval: 20s}", "rateLimit: {requests: 3}"}},
+		{name: "policy-fallback-response", policy: append(fallback(fixed), retry("numRetries: 1, retryOn: [5xx]")...), script: fail, traffic: each,
+			variants: []string{"fallback: {disabled: true}", "fallback: {response: {status: 200, body: '{\"items\":[]}', contentType: text/plain}}",
+				"fallback: {response: {status: 203, body: none, contentType: text/plain}}", "fallback: {response: {status: 203, body: '{\"items\":[]}'}}"}},
+		{name: "policy-fallback-response-when", policy: fallback(fixed + ", when: [gateway-error]"), script: answers(500, 502, 503, 504, 404), traffic: get(5),
+			variants: []string{"fallback: {when: [5xx]}", "fallback: {when: [connect-failure]}"}},
+		{name: "policy-fallback-response-refused", policy: fallback(fixed), refusing: 1, traffic: each},
+		{name: "policy-fallback-response-timeout", policy: append(fallback(fixed), "timeout: {request: 200ms}"), script: []behaviour{hangs}, traffic: get(1), mutant: "fallback: {when: [connect-failure]}"},
+		{name: "policy-fallback-response-limit", policy: append(fallback(fixed), "limits: {maxRequests: 0, maxPendingRequests: 0}"), traffic: get(1)},
+		{name: "policy-mapped-refused", policy: []string{"errorMapping: {gateway: true}"}, refusing: 1, traffic: each, variants: []string{"errorMapping: {disabled: true}", "errorMapping: {gateway: false}"}},
+		{name: "policy-mapped-timeout", policy: []string{"errorMapping: {gateway: true}", "timeout: {request: 200ms}"}, script: []behaviour{hangs}, traffic: get(1), mutant: "errorMapping: {disabled: true}"},
+		{name: "policy-mapped-connect", policy: []string{"errorMapping: {gateway: true}", "timeout: {connect: 300ms}"}, silent: 1, traffic: get(1), mutant: "errorMapping: {disabled: true}"},
+		{name: "policy-mapped-reset", policy: []string{"errorMapping: {gateway: true}"}, script: []behaviour{resets}, traffic: get(1), mutant: "errorMapping: {disabled: true}"},
+		{name: "policy-mapped-limit", policy: []string{"errorMapping: {gateway: true}", "limits: {maxRequests: 0, maxPendingRequests: 0}"}, traffic: get(1), mutant: "errorMapping: {disabled: true}"},
+		{name: "policy-mapped-not-its-own", policy: []string{"errorMapping: {gateway: true}"}, script: fail, traffic: get(1)},
+	}
+}

@@ -1,0 +1,90 @@
+package envoy
+
+import (
+	"slices"
+	"strconv"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	customv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/custom_response/v3"
+	responsev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/custom_response/local_response_policy/v3"
+	inputv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
+	xdsv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+
+	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
+)
+
+// fallbackHeader says that an answer is not the service's.
+const fallbackHeader = "x-breakwater-fallback"
+
+// fallbackResponse stands in for responses by their status: the last try's, and the proxy's own. It is nil where there is none, and for
+// gRPC, whose answers have another form.
+func (in input) fallbackResponse() proto.Message {
+	b := in.sections.Fallback
+	if b == nil || b.Response == nil || in.protocol == catalog.GRPC {
+		return nil
+	}
+	local := &responsev3.LocalResponsePolicy{
+		StatusCode: wrapperspb.UInt32(orElse(b.Response.Status, 200)),
+		Body:       inlineString(orElse(b.Response.Body, "")),
+		ResponseHeadersToAdd: []*corev3.HeaderValueOption{
+			overwrite("content-type", orElse(b.Response.ContentType, "application/json")), overwrite(fallbackHeader, "response"),
+		},
+		ResponseCodeDetailsAction: &responsev3.LocalResponsePolicy_PreserveResponseCodeDetails{PreserveResponseCodeDetails: true},
+	}
+	return &customv3.CustomResponse{CustomResponseMatcher: &xdsv3.Matcher{MatcherType: &xdsv3.Matcher_MatcherList_{
+		MatcherList: &xdsv3.Matcher_MatcherList{Matchers: []*xdsv3.Matcher_MatcherList_FieldMatcher{{
+			Predicate: failed(b.When),
+			OnMatch: &xdsv3.Matcher_OnMatch{OnMatch: &xdsv3.Matcher_OnMatch_Action{Action: &xdscorev3.TypedExtensionConfig{
+				Name: "local", TypedConfig: pack(local),
+			}}},
+		}}},
+	}}}
+}
+
+// failed matches the statuses of failures. What had no response at all is a 503 by now, or with errorMapping a 502.
+func failed(when []string) *xdsv3.Matcher_MatcherList_Predicate {
+	if slices.Contains(when, policy.On5xx) {
+		return statusMatch(&inputv3.HttpResponseStatusCodeClassMatchInput{}, "5xx")
+	}
+	statuses := []int{502, 503}
+	if slices.Contains(when, policy.OnGatewayError) || slices.Contains(when, policy.OnReset) {
+		statuses = append(statuses, 504) // of a try that took too long
+	}
+	var each []*xdsv3.Matcher_MatcherList_Predicate
+	for _, status := range statuses {
+		each = append(each, statusMatch(&inputv3.HttpResponseStatusCodeMatchInput{}, strconv.Itoa(status)))
+	}
+	return &xdsv3.Matcher_MatcherList_Predicate{MatchType: &xdsv3.Matcher_MatcherList_Predicate_OrMatcher{
+		OrMatcher: &xdsv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: each},
+	}}
+}
+
+func statusMatch(input proto.Message, value string) *xdsv3.Matcher_MatcherList_Predicate {
+	return &xdsv3.Matcher_MatcherList_Predicate{MatchType: &xdsv3.Matcher_MatcherList_Predicate_SinglePredicate_{
+		SinglePredicate: &xdsv3.Matcher_MatcherList_Predicate_SinglePredicate{
+			Input: &xdscorev3.TypedExtensionConfig{Name: "status", TypedConfig: pack(input)},
+			Matcher: &xdsv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: &xdsv3.StringMatcher{
+				MatchPattern: &xdsv3.StringMatcher_Exact{Exact: value},
+			}},
+		},
+	}}
+}
+
+// byStatusAlone reports that a fixed response has to tell failures apart that have one status.
+func byStatusAlone(in input, _ policy.Field) bool {
+	b := in.sections.Fallback
+	return b.Response != nil && !slices.Contains(b.When, policy.On5xx) && (slices.Contains(b.When, policy.OnReset) || slices.Contains(b.When, policy.OnConnectFailure))
+}
+
+var fallbackLines = []line{
+	{field: "fallback", on: clustersOnly, level: Unsupported, reason: "the proxy's routes are its owner's"},
+	{field: "fallback.response", when: grpcService, level: Unsupported, reason: "a fixed response has a form that gRPC does not know"},
+	{field: "fallback.when", on: proxies, when: byStatusAlone, level: Approximate,
+		reason: "a fixed response goes by the status, so that 502, 503 and 504 of the service's own count as well", instead: "gateway-error"},
+}
