@@ -19,7 +19,9 @@ import (
 type scenario struct {
 	name      string
 	protocol  string      // of the service; "" is http
+	spec      string      // more of the service: its subsets and routes, as a field each line. An endpoint has the label host: h0, h1 ...
 	policy    []string    // sections; $SIDE in them is the caller
+	parts     []partOf    // policies for parts of the service
 	hosts     int         // that answer; 0 is one, unless some refuse
 	refusing  int         // further hosts that refuse connections
 	onlyHTTP1 bool        // the hosts speak no HTTP/2
@@ -47,6 +49,12 @@ type scenario struct {
 
 	raw     *resources  // in place of a policy: what a third-party xDS server serves
 	mutants []resources // each in addition for the agent alone, which the comparison must see
+}
+
+// partOf is a policy for a part of the service under test.
+type partOf struct {
+	part     string // such as "subset: one"
+	sections []string
 }
 
 // trial is a scenario, or one of its mutants, with hosts of its own.
@@ -106,7 +114,7 @@ func (t *trial) patience() time.Duration {
 
 // documents are the trial's Service and policies.
 func (t *trial) documents() []string {
-	documents := []string{service(t.service, t.up.hosts, t.protocol)}
+	documents := []string{t.serviceOf(t.up.hosts)}
 	switch whole := strings.Join(t.policy, "\n"); {
 	case strings.Contains(whole, sideName): // each caller has its own
 		for _, caller := range []string{left, right} {
@@ -114,6 +122,11 @@ func (t *trial) documents() []string {
 		}
 	case len(t.policy) > 0:
 		documents = append(documents, policy(t.service, "", t.policy...))
+	}
+	for i, p := range t.parts {
+		text := policy(t.service, "", p.sections...)
+		text = strings.Replace(text, "name: "+t.service, fmt.Sprintf("name: %s-part%d", t.service, i), 1)
+		documents = append(documents, strings.Replace(text, "to: {service: "+t.service, "to: {service: "+t.service+", "+p.part, 1))
 	}
 	if t.mutant > 0 {
 		mutant := strings.ReplaceAll(t.policyMutants()[t.mutant-1], sideName, right)
@@ -124,6 +137,15 @@ func (t *trial) documents() []string {
 
 // sideName stands, in a policy and its mutants, for the caller: health checks have no other way to say on whose behalf they ask.
 const sideName = "$SIDE"
+
+// serviceOf is the trial's Service with these hosts.
+func (t *trial) serviceOf(hosts []string) string {
+	text := service(t.service, hosts, t.protocol)
+	for line := range strings.Lines(t.spec) {
+		text += "  " + strings.TrimSpace(line) + "\n"
+	}
+	return text
+}
 
 func service(name string, hosts []string, protocol ...string) string {
 	var b strings.Builder
@@ -136,9 +158,9 @@ func service(name string, hosts []string, protocol ...string) string {
 	if len(hosts) > 0 {
 		b.WriteString("  endpoints:\n")
 	}
-	for _, host := range hosts {
+	for i, host := range hosts {
 		ip, port, _ := net.SplitHostPort(host)
-		fmt.Fprintf(&b, "  - {address: %s, port: %s}\n", ip, port)
+		fmt.Fprintf(&b, "  - {address: %s, port: %s, labels: {host: h%d}}\n", ip, port, i)
 	}
 	return b.String()
 }
@@ -279,7 +301,7 @@ func (r *rig) change(t *testing.T, tr *trial, sides []*side) {
 	t.Helper()
 	if tr.removeLast {
 		rest := tr.up.hosts[:len(tr.up.hosts)-1]
-		if err := r.cp.Apply(service(tr.service, rest, tr.protocol)); err != nil {
+		if err := r.cp.Apply(tr.serviceOf(rest)); err != nil {
 			t.Fatal(err)
 		}
 		both(sides, func(s *side) { s.reachesOnly(len(rest)) })

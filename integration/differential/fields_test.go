@@ -103,11 +103,6 @@ func policyFields() []*scenario {
 
 // notChanged are the fields of the language that no mutant changes, each with why.
 var notChanged = map[string]string{
-	"limits.high.maxConnections":             "no policy gives a request high priority; raw-high does",
-	"limits.high.maxPendingRequests":         "likewise",
-	"limits.high.maxRequests":                "likewise",
-	"limits.high.maxRetries":                 "likewise",
-	"limits.high.maxConnectionPools":         "likewise",
 	"outlierDetection.maxEjectionTimeJitter": "chance decides; the tests of pkg/resilience know its bounds",
 	"outlierDetection.interval":              "it is seen in when a host returns, between one interval and two: the scenarios of ejections allow for that",
 	"circuitBreaker.scope":                   "on Envoy each host counts alone, and the agent does as Envoy",
