@@ -109,9 +109,9 @@ func (m *mesh) manifest(name string, extra ...string) string {
 	if len(m.hosts[name]) > 0 {
 		b.WriteString("  endpoints:\n")
 	}
-	for _, host := range m.hosts[name] {
+	for i, host := range m.hosts[name] {
 		ip, port, _ := strings.Cut(host.Address, ":")
-		fmt.Fprintf(&b, "  - {address: %s, port: %s}\n", ip, port)
+		fmt.Fprintf(&b, "  - {address: %s, port: %s, labels: {host: h%d}}\n", ip, port, i)
 	}
 	return b.String()
 }
