@@ -61,6 +61,9 @@ func (s *sub) accept(items []item) {
 // is under way at a time, the assignment of a cluster that warms is either in the rejected one or still to be sent.
 func (s *state) reject(q request, f flight, later []flight, now time.Time) {
 	sub := &s.subs[q.typ]
+	if s.world && !s.gates && sub.sort(f.items, q.text, now) {
+		return
+	}
 	culprit := suspect(f.items, q.text)
 	switch {
 	case culprit >= 0:
@@ -81,6 +84,28 @@ func (s *state) reject(q request, f flight, later []flight, now time.Time) {
 			sub.urge(it.name, again)
 		}
 	}
+}
+
+// sort is reject for a gRPC client, which takes every good resource of a response that it rejects, and names the others. It reports
+// whether any is named.
+func (s *sub) sort(items []item, text string, now time.Time) bool {
+	var good []item
+	for _, it := range items {
+		if it.res == nil || !names(text, it.name) {
+			good = append(good, it)
+		}
+	}
+	if len(good) == len(items) {
+		return false
+	}
+	for _, it := range items {
+		if it.res != nil && names(text, it.name) && !it.void {
+			s.blame(it, text, now)
+		}
+	}
+	s.accept(good)
+	s.limit = 0
+	return true
 }
 
 // blame books a rejection of exactly this version, which counts also where the name was subscribed anew meanwhile.

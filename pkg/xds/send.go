@@ -21,12 +21,19 @@ const (
 // update is the next response of a type that sets something, or nil.
 func (s *state) update(t view.Type, head *world.Head, now time.Time) *response {
 	sub := &s.subs[t]
-	if !sub.open || len(sub.flights) >= mostFlights(t) {
+	if !sub.open || len(sub.flights) >= s.mostFlights(t) {
 		return nil
 	}
 	ready, waiting := s.pending(t, head.Views[t], now)
+	if s.world && !whole(t) {
+		ready = sub.silence(ready)
+	}
 	if len(ready) > 0 {
-		return s.fly(t, ready[:min(len(ready), sub.size(len(ready)))], head.Rev, now)
+		n := min(len(ready), sub.size(len(ready)))
+		if s.world && whole(t) && sub.limit == 0 {
+			n = len(ready) // what is left out of the whole is gone
+		}
+		return s.fly(t, ready[:n], head.Rev, now)
 	}
 	if !waiting {
 		sub.rest(head.Views[t])
@@ -165,7 +172,7 @@ func (s *state) removal(head *world.Head, now time.Time) *response {
 	var used *uses
 	for _, t := range [...]view.Type{view.SRDS, view.LDS, view.RDS, view.CDS, view.EDS} {
 		sub := &s.subs[t]
-		if !sub.open || sub.sent == head.Views[t] || len(sub.flights) >= mostFlights(t) {
+		if !sub.open || sub.sent == head.Views[t] || len(sub.flights) >= s.mostFlights(t) {
 			continue
 		}
 		var items []item
@@ -179,7 +186,7 @@ func (s *state) removal(head *world.Head, now time.Time) *response {
 			}
 			switch {
 			case used.keep(old.ID()):
-			case t == view.RDS && sub.acked.Get(old.Name) == nil:
+			case t == view.RDS && sub.acked.Get(old.Name) == nil, s.world && !whole(t):
 				silent = append(silent, view.Change{Name: old.Name}) // never the first answer
 			default:
 				items = append(items, item{name: old.Name})
@@ -188,7 +195,7 @@ func (s *state) removal(head *world.Head, now time.Time) *response {
 		for _, c := range silent {
 			sub.forget(c.Name)
 		}
-		sub.sent = sub.sent.With(silent)
+		sub.sent, sub.acked = sub.sent.With(silent), sub.acked.With(silent)
 		if len(items) > 0 {
 			return s.fly(t, items, head.Rev, now)
 		}

@@ -8,9 +8,7 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/status"
 
 	"github.com/breakwater-mesh/breakwater/pkg/view"
 	"github.com/breakwater-mesh/breakwater/pkg/world"
@@ -135,14 +133,14 @@ func (s *Server) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// StreamAggregatedResources refuses the state-of-the-world dialect.
-func (s *Server) StreamAggregatedResources(grpc.BidiStreamingServer[discoveryv3.DiscoveryRequest, discoveryv3.DiscoveryResponse]) error {
-	return status.Error(codes.Unimplemented, "state-of-the-world xDS is not served yet: set api_type to DELTA_GRPC")
+// StreamAggregatedResources serves one proxy, in the state of the world, until its stream ends. gRPC clients know nothing else.
+func (s *Server) StreamAggregatedResources(g grpc.BidiStreamingServer[discoveryv3.DiscoveryRequest, discoveryv3.DiscoveryResponse]) error {
+	return s.serve(g, worldForm)
 }
 
-// DeltaAggregatedResources serves one proxy until its stream ends.
+// DeltaAggregatedResources serves one proxy, in deltas, until its stream ends.
 func (s *Server) DeltaAggregatedResources(g grpc.BidiStreamingServer[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]) error {
-	return s.serve(g)
+	return s.serve(g, deltaForm)
 }
 
 // begin counts a reader, unless the server is going.

@@ -329,17 +329,6 @@ func TestStartHoldsEverything(t *testing.T) {
 	c.quiet()
 }
 
-func TestStateOfTheWorldIsRefusedInWords(t *testing.T) {
-	r := newRig(t, shop{}.head(1), Config{})
-	s, err := discoveryv3.NewAggregatedDiscoveryServiceClient(r.conn).StreamAggregatedResources(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Recv(); status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), "DELTA_GRPC") {
-		t.Errorf("got %v, want Unimplemented that names DELTA_GRPC", err)
-	}
-}
-
 func TestAnotherTypeEndsTheStream(t *testing.T) {
 	r := newRig(t, shop{}.head(1), Config{})
 	c := r.connect()

@@ -26,6 +26,7 @@ type limits struct {
 // lock. request takes what the proxy says; next is what to say to it.
 type state struct {
 	limits  limits
+	world   bool // it is held in the state of the world: a response of LDS, CDS or SRDS is all there is of the type
 	gates   bool // the proxy subscribes to all clusters, as Envoy and our agent do: routes wait for them
 	resumed bool // it came with resources of an earlier stream
 	opened  time.Time
@@ -40,13 +41,21 @@ func newState(l limits, gates bool, now time.Time) *state {
 // request takes one message of the proxy. Its errors are gRPC statuses, and end the stream.
 func (s *state) request(q request, head *world.Head, now time.Time) error {
 	sub := &s.subs[q.typ]
+	repeated := false
+	if s.world {
+		q = sub.differ(q)
+		repeated = sub.repeated(q)
+	}
 	if q.nonce != "" {
 		s.answer(q, now)
+	}
+	if repeated {
+		view.Diff(nil, sub.names, func(_, r *view.Resource) { sub.urge(r.Name, answer) })
 	}
 	first := !sub.open
 	sub.open = true
 	if first {
-		if len(q.subscribe) == 0 && len(q.unsubscribe) == 0 && wildcardByDefault(q.typ) {
+		if len(q.subscribe) == 0 && len(q.unsubscribe) == 0 && wildcardByDefault(q.typ) && !s.world {
 			sub.wild = true
 		}
 		s.resumed = s.resumed || len(q.known) > 0
@@ -137,8 +146,8 @@ func (s *sub) drop(names []string) {
 
 // mostFlights is how many unanswered responses of a type there may be. One warming cluster withholds the answers to all CDS
 // responses, so that more of those may be under way.
-func mostFlights(t view.Type) int {
-	if t == view.CDS {
+func (s *state) mostFlights(t view.Type) int {
+	if t == view.CDS && !s.world { // where each response is all there is, the next one can wait
 		return 8
 	}
 	return 1
@@ -183,6 +192,9 @@ func (s *state) fly(t view.Type, items []item, rev int64, now time.Time) *respon
 	sub.sent = sub.sent.With(changes)
 	sub.flights = append(sub.flights, f)
 	sub.answered = true
+	if s.world && whole(t) {
+		r.set, r.gone = sub.complete(items), nil
+	}
 	return r
 }
 

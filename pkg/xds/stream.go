@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
@@ -19,6 +19,7 @@ import (
 // stream is one proxy's stream: the goroutine of its handler sends, another one reads.
 type stream struct {
 	server  *Server
+	form    form
 	address string
 	wake    chan struct{} // capacity 1: the newest head is all that is of interest
 
@@ -33,12 +34,12 @@ type stream struct {
 }
 
 // serve is the life of a stream.
-func (s *Server) serve(g grpc.ServerStream) (err error) {
+func (s *Server) serve(g grpc.ServerStream, f form) (err error) {
 	if !s.begin() {
 		return errDraining()
 	}
 	ctx, cancel := context.WithCancel(g.Context())
-	st := &stream{server: s, wake: make(chan struct{}, 1), ready: make(chan struct{})}
+	st := &stream{server: s, form: f, wake: make(chan struct{}, 1), ready: make(chan struct{})}
 	if p, ok := peer.FromContext(ctx); ok {
 		st.address = p.Addr.String()
 	}
@@ -128,7 +129,7 @@ func (st *stream) flush(ctx context.Context, g grpc.ServerStream, ended <-chan e
 			return nil
 		}
 		st.server.cfg.Metrics.Sent(r.typ, len(r.set))
-		if err := st.send(ctx, g, toDelta(r), busy == 0, ended, timer); err != nil {
+		if err := st.send(ctx, g, st.form.frame(r), busy == 0, ended, timer); err != nil {
 			return err
 		}
 	}
@@ -186,11 +187,11 @@ func (st *stream) read(ctx context.Context, g grpc.ServerStream) (err error) {
 		}
 	}()
 	for {
-		m := new(discoveryv3.DeltaDiscoveryRequest)
-		if err := g.RecvMsg(m); err != nil {
+		node, q, err := st.form.receive(g)
+		if err != nil {
 			return status.Convert(err).Err()
 		}
-		if err := st.take(ctx, m); err != nil {
+		if err := st.take(ctx, node, q); err != nil {
 			return err
 		}
 		select {
@@ -201,23 +202,19 @@ func (st *stream) read(ctx context.Context, g grpc.ServerStream) (err error) {
 }
 
 // take hands one request to the state. The first one decides who the proxy is.
-func (st *stream) take(ctx context.Context, m *discoveryv3.DeltaDiscoveryRequest) error {
+func (st *stream) take(ctx context.Context, node *corev3.Node, q request) error {
 	first := st.class == nil
 	if first {
-		if err := st.join(ctx, m); err != nil {
+		if err := st.join(ctx, node); err != nil {
 			return err
 		}
-	} else if err := st.id.same(m.GetNode()); err != nil {
-		return err
-	}
-	q, err := fromDelta(m)
-	if err != nil {
+	} else if err := st.id.same(node); err != nil {
 		return err
 	}
 	now := time.Now()
 	st.mu.Lock()
 	sent, answers := st.state.sentAt(q)
-	err = st.state.request(q, st.class.Head(), now)
+	err := st.state.request(q, st.class.Head(), now)
 	st.mu.Unlock()
 	if err != nil {
 		return err
@@ -232,9 +229,9 @@ func (st *stream) take(ctx context.Context, m *discoveryv3.DeltaDiscoveryRequest
 	return nil
 }
 
-// join finds the class of the proxy that m is from.
-func (st *stream) join(ctx context.Context, m *discoveryv3.DeltaDiscoveryRequest) error {
-	id, err := identify(m.GetNode())
+// join finds the class of the proxy that node is.
+func (st *stream) join(ctx context.Context, node *corev3.Node) error {
+	id, err := identify(node)
 	if err != nil {
 		return err
 	}
@@ -247,6 +244,7 @@ func (st *stream) join(ctx context.Context, m *discoveryv3.DeltaDiscoveryRequest
 	}
 	st.id, st.class, st.connected = id, class, time.Now()
 	st.state = newState(st.server.limits, id.key.Dialect != dialectGRPC, st.connected)
+	st.state.world = st.form.world
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 // request is one message of a proxy, in whichever dialect of xDS it was written.
 type request struct {
 	typ         view.Type
+	wanted      []string // in the state of the world: all there is, from which subscribe and unsubscribe follow
 	subscribe   []string
 	unsubscribe []string
 	known       map[string]string // the versions that a proxy which reconnects holds, by name

@@ -1,0 +1,168 @@
+package xds
+
+import (
+	"strconv"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/breakwater-mesh/breakwater/pkg/view"
+)
+
+// form is how the requests and responses of one conversation are written. What is said, and when, the state decides for both
+// alike.
+type form struct {
+	world   bool // of the state of the world: see state.world
+	receive func(grpc.ServerStream) (*corev3.Node, request, error)
+	frame   func(*response) *frame
+}
+
+var deltaForm = form{
+	receive: func(g grpc.ServerStream) (*corev3.Node, request, error) {
+		m := new(discoveryv3.DeltaDiscoveryRequest)
+		if err := g.RecvMsg(m); err != nil {
+			return nil, request{}, err
+		}
+		q, err := fromDelta(m)
+		return m.GetNode(), q, err
+	},
+	frame: toDelta,
+}
+
+var worldForm = form{
+	world: true,
+	receive: func(g grpc.ServerStream) (*corev3.Node, request, error) {
+		m := new(discoveryv3.DiscoveryRequest)
+		if err := g.RecvMsg(m); err != nil {
+			return nil, request{}, err
+		}
+		q, err := fromWorld(m)
+		return m.GetNode(), q, err
+	},
+	frame: toWorld,
+}
+
+// fromWorld reads a request of the state-of-the-world dialect, which names all that is wanted each time.
+func fromWorld(m *discoveryv3.DiscoveryRequest) (request, error) {
+	t, ok := view.FromURL(m.GetTypeUrl())
+	if !ok {
+		return request{}, invalid("type_url %q is not served", clip(m.GetTypeUrl()))
+	}
+	return request{
+		typ:      t,
+		wanted:   m.GetResourceNames(),
+		nonce:    m.GetResponseNonce(),
+		rejected: m.GetErrorDetail() != nil,
+		text:     m.GetErrorDetail().GetMessage(),
+	}, nil
+}
+
+// toWorld writes a response of the state-of-the-world dialect. Its resources are the tails of the same shared bytes.
+func toWorld(r *response) *frame {
+	buffers := make(mem.BufferSlice, 0, len(r.set)+1)
+	for _, res := range r.set {
+		buffers = append(buffers, mem.SliceBuffer(res.Sotw))
+	}
+	url := r.typ.URL()
+	tail := make([]byte, 0, len(url)+len(r.nonce)+32)
+	tail = protowire.AppendTag(tail, fieldSystemVersion, protowire.BytesType)
+	tail = protowire.AppendString(tail, strconv.FormatInt(r.rev, 10))
+	tail = protowire.AppendTag(tail, fieldTypeURL, protowire.BytesType)
+	tail = protowire.AppendString(tail, url)
+	tail = protowire.AppendTag(tail, fieldNonce, protowire.BytesType)
+	tail = protowire.AppendString(tail, r.nonce)
+	return &frame{buffers: append(buffers, mem.SliceBuffer(tail))}
+}
+
+// whole reports whether a response of the state of the world is all there is of a type, so that what is not in it is gone. Of the
+// other types each resource stands for itself, and none can be said to be gone.
+func whole(t view.Type) bool { return t == view.LDS || t == view.CDS || t == view.SRDS }
+
+// differ turns all that is wanted into what is new and what is wanted no more. Names that are sent once more, with no answer under
+// way, ask for their resources again.
+func (s *sub) differ(q request) request {
+	names := make(map[string]bool, len(q.wanted))
+	for _, name := range q.wanted {
+		names[name] = true
+	}
+	wild := names["*"] || len(names) == 0 && wildcardByDefault(q.typ) && (!s.open || s.wild && s.names.Len() == 0)
+	delete(names, "*")
+	q.subscribe, q.unsubscribe = nil, nil
+	if wild && !s.wild {
+		q.subscribe = append(q.subscribe, "*")
+	}
+	if !wild && s.wild {
+		q.unsubscribe = append(q.unsubscribe, "*")
+	}
+	view.Diff(nil, s.names, func(_, r *view.Resource) {
+		if !names[r.Name] {
+			q.unsubscribe = append(q.unsubscribe, r.Name)
+		}
+	})
+	for name := range names {
+		if s.names.Get(name) == nil {
+			q.subscribe = append(q.subscribe, name)
+		}
+	}
+	return q
+}
+
+// repeated reports whether q, of the state of the world, says nothing but what the proxy said before: it asks for all of it again.
+func (s *sub) repeated(q request) bool {
+	return s.open && q.nonce != "" && !q.rejected && len(q.subscribe)+len(q.unsubscribe) == 0 && !s.wild && !s.underWay(q.nonce)
+}
+
+func (s *sub) underWay(nonce string) bool {
+	for _, f := range s.flights {
+		if f.nonce == nonce {
+			return true
+		}
+	}
+	return false
+}
+
+// complete is all that a response must hold that says items of a whole type: what the proxy is to keep, beside them.
+func (s *sub) complete(items []item) []*view.Resource {
+	said := make(map[string]*view.Resource, len(items))
+	for _, it := range items {
+		said[it.name] = it.res
+	}
+	var set []*view.Resource
+	for _, it := range items {
+		if it.res != nil {
+			set = append(set, it.res)
+		}
+	}
+	keep := func(name string) {
+		if _, there := said[name]; there {
+			return
+		}
+		if r := s.holds(name); r != nil && !unknown(r) {
+			set = append(set, r)
+		}
+	}
+	view.Diff(nil, s.sent, func(_, r *view.Resource) {
+		if s.has(r.Name) {
+			keep(r.Name)
+		}
+	})
+	return set
+}
+
+// silence books what can't be said in the state of the world: that a resource of a type that is not whole is gone, or never was.
+func (s *sub) silence(items []item) (rest []item) {
+	var gone []view.Change
+	for _, it := range items {
+		if it.res != nil {
+			rest = append(rest, it)
+			continue
+		}
+		gone = append(gone, view.Change{Name: it.name})
+		delete(s.force, it.name)
+	}
+	s.sent, s.acked = s.sent.With(gone), s.acked.With(gone)
+	return rest
+}
