@@ -50,6 +50,8 @@ func TestGeneratedDocs(t *testing.T) {
 	service := manifest.Describe[catalog.ServiceSpec]("")
 	service = slices.DeleteFunc(service, func(d manifest.FieldDoc) bool { return strings.HasPrefix(d.Path, "endpoints[]") })
 	parts["Service"] = fieldTable(t, reflect.TypeFor[catalog.ServiceSpec](), service, "")
+	guardrail := slices.DeleteFunc(manifest.Describe[policy.GuardrailSpec](""), func(d manifest.FieldDoc) bool { return !strings.HasPrefix(d.Path, "bounds[]") })
+	parts["Guardrail"] = fieldTable(t, reflect.TypeFor[policy.GuardrailSpec](), guardrail, "")
 	parts["Endpoint"] = fieldTable(t, reflect.TypeFor[catalog.EndpointSpec](), manifest.Describe[catalog.EndpointSpec](""), "")
 
 	for _, file := range docs(t) {
@@ -359,6 +361,13 @@ func acceptable(t *testing.T, text string) {
 			faults = append(append(faults, found...), policy.Validate(&p)...)
 			if len(faults) == 0 {
 				all = append(all, policy.Compile(&p))
+			}
+		case policy.GuardrailKind:
+			g, found := manifest.Into[policy.GuardrailSpec](d)
+			g.Metadata = withNamespace(g.Metadata)
+			faults = append(append(faults, found...), policy.ValidateGuardrail(&g)...)
+			if len(faults) == 0 {
+				all = append(all, policy.CompileGuardrail(&g))
 			}
 		case catalog.Kind:
 			s, found := manifest.Into[catalog.ServiceSpec](d)

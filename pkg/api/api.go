@@ -29,6 +29,9 @@ type Resource[S any] struct {
 // PolicyResponse is a policy with its status.
 type PolicyResponse = Resource[policy.Spec]
 
+// GuardrailResponse is a guardrail with its status.
+type GuardrailResponse = Resource[policy.GuardrailSpec]
+
 // ServiceResponse is a service with its status.
 type ServiceResponse = Resource[catalog.ServiceSpec]
 
@@ -78,6 +81,12 @@ type StatusResponse struct {
 type PolicyList struct {
 	Items    []PolicyResponse `json:"items"`
 	Revision int64            `json:"revision"`
+}
+
+// GuardrailList is some guardrails, by namespace and name, as of a revision of the store.
+type GuardrailList struct {
+	Items    []GuardrailResponse `json:"items"`
+	Revision int64               `json:"revision"`
 }
 
 // ServiceList is some services, by namespace and name, as of a revision of the store.

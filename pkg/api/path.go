@@ -18,8 +18,9 @@ const (
 
 // The plurals by which paths name the kinds.
 const (
-	Policies = "policies"
-	Services = "services"
+	Policies   = "policies"
+	Guardrails = "guardrails"
+	Services   = "services"
 )
 
 // ListPath lists a plural in one namespace, or in all of them if that is "".

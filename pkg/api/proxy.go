@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -51,6 +52,8 @@ type EffectiveResponse struct {
 	Policies []string         `json:"policies"` // that apply, least specific first
 	Fields   []EffectiveField `json:"fields"`
 	Problems []string         `json:"problems,omitempty"`
+
+	Guardrails []string `json:"guardrails,omitempty"` // that apply
 }
 
 // EffectiveField is one field of an effective policy and where its value comes from.
@@ -73,6 +76,20 @@ type Origin struct {
 	Revision int64  `json:"revision,omitempty"`
 	Path     string `json:"path,omitempty"` // as written there
 	Default  bool   `json:"default,omitempty"`
+
+	// Where a guardrail has moved the value:
+	ClampedFrom json.RawMessage `json:"clampedFrom,omitempty"` // what it would be, such as "unlimited"
+	ClampedTo   json.RawMessage `json:"clampedTo,omitempty"`
+	ClampedBy   string          `json:"clampedBy,omitempty"` // namespace/name of the guardrail
+}
+
+// Clamped says how a guardrail has moved the value, such as "200, clamped to 50 by shop/guard"; "" where none has.
+func (o Origin) Clamped() string {
+	if o.ClampedBy == "" {
+		return ""
+	}
+	plain := func(raw json.RawMessage) string { return strings.Trim(string(raw), `"`) }
+	return plain(o.ClampedFrom) + ", clamped to " + plain(o.ClampedTo) + " by " + o.ClampedBy
 }
 
 // String names the origin: "default", or "shop/payments (circuitBreaker.failureThreshold)".

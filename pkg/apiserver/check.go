@@ -21,6 +21,8 @@ func advise(p *plan) []api.Warning {
 			for _, w := range policy.Warnings(s.policy) {
 				list = append(list, api.Warning{Kind: s.kind, Namespace: s.key.Namespace, Name: s.key.Name, Field: w.Field, Message: w.Message})
 			}
+		case s.guardrail != nil:
+			named = policyNames(policy.CompileGuardrail(s.guardrail).Policy)
 		case s.service != nil:
 			named = serviceNames(s.service)
 			list = append(list, left(p, s)...)
@@ -85,6 +87,9 @@ func referenced(p *plan) error {
 	for _, c := range p.world.Policies() {
 		note(policy.Kind, c.Policy.Key(), policyNames(c.Policy))
 	}
+	for _, g := range p.world.Guardrails() {
+		note(policy.GuardrailKind, g.Policy.Key(), policyNames(g.Policy))
+	}
 	for _, s := range p.world.Services() {
 		note(catalog.Kind, s.Key(), serviceNames(s))
 	}
@@ -112,7 +117,7 @@ func check(p *plan, told map[string]bool) error {
 		services = append(services, p.world.Called(s.Key()))
 		callers = append(callers, p.world.Caller(s.Key()))
 	}
-	all := p.world.Policies()
+	all := p.world.Ranked()
 	if err := contradictions(policy.Conflicts(all, services, callers, written), written); err != nil {
 		return err
 	}

@@ -32,6 +32,16 @@ func (s *server) policyResponse(w *world.World, p *policy.Compiled, fares map[ma
 	}
 }
 
+// guardrailResponse is g with its status in w. A guardrail is effective as soon as it is stored: what it moves, the effective policy says.
+func guardrailResponse(w *world.World, g *policy.Compiled) api.GuardrailResponse {
+	o := g.Guardrail
+	conditions := []api.Condition{valid(o.Metadata), resolved(w, policyNames(g.Policy))}
+	return api.GuardrailResponse{
+		APIVersion: o.APIVersion, Kind: o.Kind, Metadata: o.Metadata, Spec: o.Spec,
+		Status: observed(conditions, o.Metadata.Generation),
+	}
+}
+
 func serviceResponse(w *world.World, o *catalog.Service) api.ServiceResponse {
 	conditions := []api.Condition{valid(o.Metadata), resolved(w, serviceNames(o))}
 	return api.ServiceResponse{

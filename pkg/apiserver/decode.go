@@ -3,6 +3,7 @@ package apiserver
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,8 +28,8 @@ func (p place) fault(field, message string) manifest.FieldError {
 }
 
 var (
-	kinds      = []string{policy.Kind, catalog.Kind}
-	laterKinds = []string{"Guardrail"}
+	kinds      = []string{policy.Kind, policy.GuardrailKind, catalog.Kind}
+	laterKinds []string
 )
 
 // decodeMany reads the documents of an apply and checks each of them.
@@ -61,7 +62,7 @@ func decodeOne(body []byte, format manifest.Format, kind string, key manifest.Ke
 	if d.Metadata.Namespace == "" {
 		d.Metadata.Namespace = key.Namespace
 	}
-	if d.Kind == kind || d.Kind != policy.Kind && d.Kind != catalog.Kind {
+	if d.Kind == kind || !slices.Contains(kinds, d.Kind) {
 		c, found := toChange(d)
 		if faults = append(faults, found...); len(faults) == 0 && c.key == key {
 			return c, nil
@@ -96,6 +97,10 @@ func toChange(d *manifest.Document) (*change, manifest.FieldErrors) {
 		var o policy.Policy
 		o, faults = manifest.Into[policy.Spec](*d)
 		found, c.policy = policy.Validate(&o), &o
+	case policy.GuardrailKind:
+		var o policy.Guardrail
+		o, faults = manifest.Into[policy.GuardrailSpec](*d)
+		found, c.guardrail = policy.ValidateGuardrail(&o), &o
 	case catalog.Kind:
 		var o catalog.Service
 		o, faults = manifest.Into[catalog.ServiceSpec](*d)

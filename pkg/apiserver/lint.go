@@ -32,7 +32,7 @@ func (f *findings) get(w *world.World) []api.Finding {
 
 // find is all that lint finds in w.
 func find(w *world.World) []api.Finding {
-	in := lint.Input{Policies: w.Policies()}
+	in := lint.Input{Policies: w.Ranked()}
 	for _, s := range w.Services() {
 		in.Services = append(in.Services, lint.Service{Service: s, Hosts: len(s.Spec.Endpoints) + len(w.Endpoints(s.Key()))})
 	}

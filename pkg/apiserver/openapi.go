@@ -28,6 +28,10 @@ func schemaName(t reflect.Type, hint string) string {
 	switch t {
 	case typeOf[policy.Policy]():
 		return "Policy"
+	case typeOf[policy.Guardrail]():
+		return "Guardrail"
+	case typeOf[api.GuardrailResponse]():
+		return "GuardrailResponse"
 	case typeOf[catalog.Service]():
 		return "Service"
 	case typeOf[api.PolicyResponse]():
@@ -40,9 +44,10 @@ func schemaName(t reflect.Type, hint string) string {
 	return huma.DefaultSchemaNamer(t, hint)
 }
 
-// count, methods and status stand in for types whose JSON is not what their Go type says.
+// count, bar, methods and status stand in for types whose JSON is not what their Go type says.
 type (
 	count   struct{}
+	bar     struct{}
 	methods struct{}
 	status  struct{}
 )
@@ -54,6 +59,12 @@ func (count) Schema(huma.Registry) *huma.Schema {
 		{Type: huma.TypeInteger, Minimum: &zero},
 		{Type: huma.TypeString, Enum: []any{"unlimited"}},
 	}}
+}
+
+// Schema implements huma.SchemaProvider.
+func (bar) Schema(huma.Registry) *huma.Schema {
+	zero := 0.0
+	return &huma.Schema{OneOf: []*huma.Schema{{Type: huma.TypeInteger, Minimum: &zero}, {Type: huma.TypeString}}}
 }
 
 // Schema implements huma.SchemaProvider.
@@ -75,6 +86,7 @@ func (status) Schema(huma.Registry) *huma.Schema {
 
 func aliasTypes(r huma.Registry) {
 	r.RegisterTypeAlias(typeOf[manifest.Count](), typeOf[count]())
+	r.RegisterTypeAlias(typeOf[policy.Bar](), typeOf[bar]())
 	r.RegisterTypeAlias(typeOf[policy.Methods](), typeOf[methods]())
 	r.RegisterTypeAlias(typeOf[policy.Status](), typeOf[status]())
 }

@@ -19,20 +19,23 @@ import (
 // endpointKind is the kind of an endpoint in results; there is no manifest of that kind.
 const endpointKind = "Endpoint"
 
-// change is what a request asks for one object. Without a policy, service or endpoint it asks for its removal.
+// change is what a request asks for one object. Without a policy, guardrail, service or endpoint it asks for its removal.
 type change struct {
-	kind     string
-	key      manifest.Key
-	id       string // of an endpoint
-	policy   *policy.Policy
-	service  *catalog.Service
-	endpoint *catalog.EndpointSpec
-	lease    time.Duration // of the endpoint; 0: it has none
-	granted  store.LeaseID // by the store, for this change
-	place    place         // where the document stands
+	kind      string
+	key       manifest.Key
+	id        string // of an endpoint
+	policy    *policy.Policy
+	guardrail *policy.Guardrail
+	service   *catalog.Service
+	endpoint  *catalog.EndpointSpec
+	lease     time.Duration // of the endpoint; 0: it has none
+	granted   store.LeaseID // by the store, for this change
+	place     place         // where the document stands
 }
 
-func (c *change) removes() bool { return c.policy == nil && c.service == nil && c.endpoint == nil }
+func (c *change) removes() bool {
+	return c.policy == nil && c.guardrail == nil && c.service == nil && c.endpoint == nil
+}
 
 func (c *change) name() string {
 	if c.kind == endpointKind {
@@ -45,6 +48,8 @@ func (c *change) storeKey() string {
 	switch c.kind {
 	case policy.Kind:
 		return store.PolicyKey(c.key.Namespace, c.key.Name)
+	case policy.GuardrailKind:
+		return store.GuardrailKey(c.key.Namespace, c.key.Name)
 	case catalog.Kind:
 		return store.ServiceKey(c.key.Namespace, c.key.Name)
 	}
@@ -52,8 +57,11 @@ func (c *change) storeKey() string {
 }
 
 func (c *change) historyKind() store.Kind {
-	if c.kind == policy.Kind {
+	switch c.kind {
+	case policy.Kind:
 		return store.Policies
+	case policy.GuardrailKind:
+		return store.Guardrails
 	}
 	return store.Services
 }
@@ -62,6 +70,8 @@ func (c *change) meta() *manifest.Meta {
 	switch {
 	case c.policy != nil:
 		return &c.policy.Metadata
+	case c.guardrail != nil:
+		return &c.guardrail.Metadata
 	case c.service != nil:
 		return &c.service.Metadata
 	}
@@ -71,16 +81,17 @@ func (c *change) meta() *manifest.Meta {
 // step is a change beside what the store holds, and what it will write.
 type step struct {
 	*change
-	old        store.Entry
-	live       store.Entry // of an endpoint: the sign of life of its agent, or the mark
-	oldLease   time.Duration
-	oldMeta    manifest.Meta
-	oldPolicy  *policy.Policy
-	oldService *catalog.Service // of an endpoint: its service
-	lastGen    int64            // of the object, or of the tombstone of an earlier one
-	action     api.Action
-	generation int64
-	value      []byte // what will be stored; nil for a removal
+	old          store.Entry
+	live         store.Entry // of an endpoint: the sign of life of its agent, or the mark
+	oldLease     time.Duration
+	oldMeta      manifest.Meta
+	oldPolicy    *policy.Policy
+	oldGuardrail *policy.Guardrail
+	oldService   *catalog.Service // of an endpoint: its service
+	lastGen      int64            // of the object, or of the tombstone of an earlier one
+	action       api.Action
+	generation   int64
+	value        []byte // what will be stored; nil for a removal
 }
 
 // plan is everything one transaction will do.

@@ -122,6 +122,21 @@ func (s *server) getPolicy(ctx context.Context, in *GetInput) (*tagged[api.Polic
 	return &tagged[api.PolicyResponse]{ETag: api.ETag(p.Policy.Metadata), Body: s.policyResponse(w, p, nil)}, nil
 }
 
+func (s *server) getGuardrail(ctx context.Context, in *GetInput) (*tagged[api.GuardrailResponse], error) {
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	w, err := s.worldAt(ctx, in.Revision)
+	if err != nil {
+		return nil, err
+	}
+	g, ok := w.Guardrail(in.key())
+	if !ok {
+		return nil, noSuch(policy.GuardrailKind, in.key())
+	}
+	return &tagged[api.GuardrailResponse]{ETag: api.ETag(g.Guardrail.Metadata), Body: guardrailResponse(w, g)}, nil
+}
+
 func (s *server) getService(ctx context.Context, in *GetInput) (*tagged[api.ServiceResponse], error) {
 	if err := in.check(); err != nil {
 		return nil, err
@@ -167,6 +182,20 @@ func (s *server) listPolicies(ctx context.Context, in *listInput) (*answer[api.P
 		}
 	}
 	return &answer[api.PolicyList]{Body: list}, nil
+}
+
+func (s *server) listGuardrails(ctx context.Context, in *listInput) (*answer[api.GuardrailList], error) {
+	w, err := s.listWorld(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	list := api.GuardrailList{Items: []api.GuardrailResponse{}, Revision: w.Rev}
+	for _, g := range w.Guardrails() {
+		if in.Namespace == "" || g.Policy.Metadata.Namespace == in.Namespace {
+			list.Items = append(list.Items, guardrailResponse(w, g))
+		}
+	}
+	return &answer[api.GuardrailList]{Body: list}, nil
 }
 
 func (s *server) listServices(ctx context.Context, in *listInput) (*answer[api.ServiceList], error) {
@@ -289,6 +318,9 @@ func (s *server) effective(ctx context.Context, in *effectiveInput) (*answer[api
 	for _, key := range eff.Policies {
 		body.Policies = append(body.Policies, key.String())
 	}
+	for _, key := range eff.Guardrails {
+		body.Guardrails = append(body.Guardrails, key.String())
+	}
 	for _, f := range eff.Fields {
 		body.Fields = append(body.Fields, effectiveField(f))
 	}
@@ -317,6 +349,9 @@ func parseFrom(text, namespace string) (manifest.Key, error) {
 
 func effectiveField(f policy.Field) api.EffectiveField {
 	field := api.EffectiveField{Path: f.Path, Value: rawJSON(f.Value), Origin: origin(f.Origin)}
+	if f.Clamp != nil {
+		field.Origin.ClampedFrom, field.Origin.ClampedTo, field.Origin.ClampedBy = rawJSON(f.Clamp.From), rawJSON(f.Clamp.To), f.Clamp.By.String()
+	}
 	for _, l := range f.Losers {
 		field.Losers = append(field.Losers, api.EffectiveLoser{Value: rawJSON(l.Value), Origin: origin(l.Origin)})
 	}

@@ -14,6 +14,7 @@ import (
 const (
 	inNS       = api.Base + "/namespaces/{namespace}"
 	onePolicy  = inNS + "/policies/{name}"
+	oneGuard   = inNS + "/guardrails/{name}"
 	oneService = inNS + "/services/{name}"
 	endpoints  = oneService + "/endpoints"
 )
@@ -27,6 +28,12 @@ func (s *server) routes(h huma.API) {
 	del(h, "deletePolicy", onePolicy, "Delete a policy", s.deletePolicy)
 	get(h, "policyStatus", onePolicy+"/status", "How a policy stands", s.policyStatus)
 	get(h, "fidelity", onePolicy+"/fidelity", "How exactly the proxies enforce a policy, field by field", s.fidelity)
+
+	get(h, "listAllGuardrails", api.Base+"/guardrails", "List the guardrails of all namespaces", everywhere(s.listGuardrails))
+	get(h, "listGuardrails", inNS+"/guardrails", "List the guardrails of a namespace", s.listGuardrails)
+	get(h, "getGuardrail", oneGuard, "Read a guardrail", s.getGuardrail)
+	put(h, "putGuardrail", oneGuard, "Create or replace a guardrail", s.putGuardrail, typeOf[policy.Guardrail]())
+	del(h, "deleteGuardrail", oneGuard, "Delete a guardrail", s.deleteGuardrail)
 
 	get(h, "listAllServices", api.Base+"/services", "List the services of all namespaces", everywhere(s.listServices))
 	get(h, "listServices", inNS+"/services", "List the services of a namespace", s.listServices)
@@ -71,6 +78,6 @@ func del[I, O any](h huma.API, id, path, summary string, handler func(context.Co
 func post[I, O any](h huma.API, id, path, summary string, handler func(context.Context, *I) (*O, error)) {
 	op := huma.Operation{OperationID: id, Method: http.MethodPost, Path: path, Summary: summary}
 	huma.Register(h, op, handler)
-	either := &huma.Schema{OneOf: []*huma.Schema{schemaOf(h, typeOf[policy.Policy]()), schemaOf(h, typeOf[catalog.Service]())}}
+	either := &huma.Schema{OneOf: []*huma.Schema{schemaOf(h, typeOf[policy.Policy]()), schemaOf(h, typeOf[policy.Guardrail]()), schemaOf(h, typeOf[catalog.Service]())}}
 	documentBody(h.OpenAPI().Paths[path].Post, either, false) // deletions alone need none
 }

@@ -27,6 +27,10 @@ func (s *step) readOld() error {
 		if s.oldPolicy, err = manifest.DecodeStored[policy.Spec](s.old.Value); err == nil {
 			s.oldMeta = s.oldPolicy.Metadata
 		}
+	case policy.GuardrailKind:
+		if s.oldGuardrail, err = manifest.DecodeStored[policy.GuardrailSpec](s.old.Value); err == nil {
+			s.oldMeta = s.oldGuardrail.Metadata
+		}
 	case endpointKind:
 		var e *catalog.Endpoint
 		if e, err = world.DecodeEndpoint(world.EndpointKey{Service: s.key, ID: s.id}, s.old.Value); err == nil {
@@ -88,9 +92,12 @@ func (s *step) same() (bool, error) {
 		return false, nil
 	}
 	var specs [2]any
-	if s.policy != nil {
+	switch {
+	case s.policy != nil:
 		specs = [2]any{s.policy.Spec, s.oldPolicy.Spec}
-	} else {
+	case s.guardrail != nil:
+		specs = [2]any{s.guardrail.Spec, s.oldGuardrail.Spec}
+	default:
 		specs = [2]any{s.service.Spec, s.oldService.Spec}
 	}
 	fresh, err := json.Marshal(specs[0])
@@ -110,9 +117,12 @@ func (s *step) stamp(from manifest.Meta) {
 
 // encode fills in the stored form. Fields of a newer version that the stored object has survive.
 func (s *step) encode() (err error) {
-	if s.policy != nil {
+	switch {
+	case s.policy != nil:
 		s.value, err = encodeOver(s.policy, s.old.Value)
-	} else {
+	case s.guardrail != nil:
+		s.value, err = encodeOver(s.guardrail, s.old.Value)
+	default:
 		s.value, err = encodeOver(s.service, s.old.Value)
 	}
 	return err

@@ -32,7 +32,9 @@ func survey(w *world.World, services []*catalog.Service) map[manifest.Key]*stand
 	for _, svc := range services {
 		called := w.Called(svc.Key())
 		for _, p := range w.Matching(called) {
-			of(p.Policy.Key()).services++
+			if p.Guardrail == nil {
+				of(p.Policy.Key()).services++
+			}
 		}
 		for _, r := range merges(w, called) {
 			for _, f := range allFields(r.effective) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -128,6 +129,18 @@ func (s *server) putPolicy(ctx context.Context, in *putPolicyInput) (*written[ap
 	}, nil
 }
 
+func (s *server) putGuardrail(ctx context.Context, in *PutInput) (*written[api.GuardrailResponse], error) {
+	done, err := s.put(ctx, in, policy.GuardrailKind, false)
+	if err != nil {
+		return nil, err
+	}
+	g, _ := done.world.Guardrail(in.key())
+	return &written[api.GuardrailResponse]{
+		Status: done.status(), ETag: api.ETag(g.Guardrail.Metadata), Warnings: done.warningTexts(),
+		Body: guardrailResponse(done.world, g),
+	}, nil
+}
+
 func (s *server) putService(ctx context.Context, in *PutInput) (*written[api.ServiceResponse], error) {
 	done, err := s.put(ctx, in, catalog.Kind, false)
 	if err != nil {
@@ -192,6 +205,10 @@ type DeleteInput struct {
 	Named
 	Preconditions
 	Author
+}
+
+func (s *server) deleteGuardrail(ctx context.Context, in *DeleteInput) (*answer[api.ApplyResult], error) {
+	return s.remove(ctx, in, &change{kind: policy.GuardrailKind, key: in.key()}, in.options())
 }
 
 type deleteServiceInput struct {
@@ -351,9 +368,9 @@ func deletions(refs []string) ([]*change, error) {
 	for _, text := range refs {
 		kind, rest, _ := strings.Cut(text, "/")
 		namespace, name, ok := strings.Cut(rest, "/")
-		if !ok || kind != policy.Kind && kind != catalog.Kind || manifest.CheckName(namespace) != "" || manifest.CheckName(name) != "" {
+		if !ok || !slices.Contains(kinds, kind) || manifest.CheckName(namespace) != "" || manifest.CheckName(name) != "" {
 			faults = append(faults, manifest.FieldError{
-				Field: "query.delete", Message: fmt.Sprintf("%q must be Policy/namespace/name or Service/namespace/name", text),
+				Field: "query.delete", Message: fmt.Sprintf("%q must be Policy/namespace/name, Guardrail/namespace/name or Service/namespace/name", text),
 			})
 			continue
 		}

@@ -149,7 +149,7 @@ func (w *writer) foresee(ctx context.Context, p *plan, o options) error {
 		return err
 	}
 	changes := world.Changes{
-		Policies:  map[manifest.Key]*policy.Compiled{},
+		Policies: map[manifest.Key]*policy.Compiled{}, Guardrails: map[manifest.Key]*policy.Compiled{},
 		Services:  map[manifest.Key]*catalog.Service{},
 		Endpoints: map[world.EndpointKey]*catalog.Endpoint{},
 		Hosts:     map[string]*manifest.Key{},
@@ -207,6 +207,11 @@ func (c *change) apply(to world.Changes) {
 		to.Policies[c.key] = nil
 		if c.policy != nil {
 			to.Policies[c.key] = policy.Compile(c.policy)
+		}
+	case policy.GuardrailKind:
+		to.Guardrails[c.key] = nil
+		if c.guardrail != nil {
+			to.Guardrails[c.key] = policy.CompileGuardrail(c.guardrail)
 		}
 	case catalog.Kind:
 		to.Services[c.key] = c.service

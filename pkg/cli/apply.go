@@ -119,6 +119,7 @@ func (a *app) warn(warnings []api.Warning) {
 // plurals are the words for the kinds, and the plural that the API uses.
 var plurals = map[string]string{
 	"policy": api.Policies, "policies": api.Policies, "pol": api.Policies,
+	"guardrail": api.Guardrails, "guardrails": api.Guardrails, "guard": api.Guardrails,
 	"service": api.Services, "services": api.Services, "svc": api.Services,
 	"endpoint": "endpoints", "endpoints": "endpoints", "ep": "endpoints",
 	"proxy": "proxies", "proxies": "proxies",
@@ -128,7 +129,7 @@ func (a *app) deleteCommand() *cobra.Command {
 	var files []string
 	var force bool
 	cmd := &cobra.Command{
-		Use:   "delete (policy|service|endpoint) NAME... | -f FILE",
+		Use:   "delete (policy|guardrail|service|endpoint) NAME... | -f FILE",
 		Short: "Delete objects",
 		Long:  "Delete objects by name, one after the other, or all objects of some manifests in one transaction. An endpoint's name is SERVICE/ID.",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -156,7 +157,7 @@ func (a *app) deleteCommand() *cobra.Command {
 func (a *app) deleteOne(cmd *cobra.Command, kind, name string, force bool) error {
 	var err error
 	switch plurals[kind] {
-	case api.Policies, api.Services:
+	case api.Policies, api.Guardrails, api.Services:
 		_, err = a.client.Delete(cmd.Context(), plurals[kind], a.namespace, name, "", force)
 	case "endpoints":
 		service, id, ok := strings.Cut(name, "/")
@@ -165,7 +166,7 @@ func (a *app) deleteOne(cmd *cobra.Command, kind, name string, force bool) error
 		}
 		_, err = a.client.DeleteEndpoint(cmd.Context(), a.namespace, service, id)
 	default:
-		return usagef("%s: want policy, service or endpoint", kind)
+		return usagef("%s: want policy, guardrail, service or endpoint", kind)
 	}
 	if err != nil {
 		return err
@@ -182,7 +183,7 @@ func (a *app) deleteManifests(cmd *cobra.Command, files []string, force bool) er
 	documents, faults := manifest.Decode("", s.text, manifest.YAML, manifest.Limits{Total: api.MaxApplyBytes})
 	o := client.ApplyOptions{Force: force}
 	for _, d := range documents {
-		if f := d.CheckKind([]string{policy.Kind, catalog.Kind}, nil); f != nil {
+		if f := d.CheckKind([]string{policy.Kind, policy.GuardrailKind, catalog.Kind}, nil); f != nil {
 			faults = append(faults, f)
 			continue
 		}
@@ -213,6 +214,8 @@ func singular(kind string) string {
 	switch plurals[kind] {
 	case api.Policies:
 		return "policy"
+	case api.Guardrails:
+		return "guardrail"
 	case api.Services:
 		return "service"
 	}

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
 )
 
 // table writes rows under a head; cells beyond the head are left out.
@@ -52,11 +53,11 @@ func side(namespace, service string, selector map[string]string) string {
 	return text
 }
 
-func from(p api.PolicyResponse) string {
-	if p.Spec.From == nil {
+func from(f *policy.Source) string {
+	if f == nil {
 		return "any"
 	}
-	return side(p.Spec.From.Namespace, p.Spec.From.Service, p.Spec.From.Selector)
+	return side(f.Namespace, f.Service, f.Selector)
 }
 
 // condition is the status of a condition as a cell, with the reason where it is not True.

@@ -59,14 +59,19 @@ func (a *app) printEffective(e *api.EffectiveResponse, all bool) error {
 	for _, p := range e.Problems {
 		a.notef("warning: %s\n", p)
 	}
-	if len(e.Policies) == 0 {
+	if len(e.Guardrails) > 0 {
+		a.notef("guardrails: %s\n", strings.Join(e.Guardrails, ", "))
+	}
+	if len(e.Policies)+len(e.Guardrails) == 0 {
 		a.notef("no policy applies: calls pass as they are\n")
 		return nil
 	}
-	a.notef("policies, the most specific last: %s\n", strings.Join(e.Policies, ", "))
+	if len(e.Policies) > 0 {
+		a.notef("policies, the most specific last: %s\n", strings.Join(e.Policies, ", "))
+	}
 	var rows, defaults [][]string
 	for _, f := range e.Fields {
-		if f.Origin.Default {
+		if f.Origin.Default && f.Origin.ClampedBy == "" {
 			defaults = append(defaults, cells(f.Path, value(f.Value), []string{"default"})...)
 		} else {
 			rows = append(rows, effectiveRows(f)...)
@@ -108,6 +113,12 @@ func effectiveRows(f api.EffectiveField) [][]string {
 		if source = []string{f.Origin.String()}; len(source[0]) > originWidth {
 			source = []string{f.Origin.Policy, "(" + f.Origin.Path + ")"}
 		}
+	}
+	if f.Origin.Default {
+		source = []string{"default"}
+	}
+	if f.Origin.ClampedBy != "" {
+		source = append(source, f.Origin.Clamped())
 	}
 	rows := cells(f.Path, value(f.Value), source)
 	for _, l := range f.Losers {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
 )
 
 // listing is some objects in every form they can be printed in.
@@ -26,7 +27,7 @@ type listing struct {
 func (a *app) getCommand() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
-		Use:   "get (policies|services|endpoints|proxies) [NAME...]",
+		Use:   "get (policies|guardrails|services|endpoints|proxies) [NAME...]",
 		Short: "Read objects",
 		Long:  "Read objects. The name of an endpoint is its service's name: all endpoints of the service are printed.",
 		Example: `  bwctl get policies -A
@@ -57,6 +58,8 @@ func (a *app) list(cmd *cobra.Command, kind, namespace string, names []string) (
 	switch plurals[kind] {
 	case api.Policies:
 		return a.listPolicies(cmd, namespace, names)
+	case api.Guardrails:
+		return a.listGuardrails(cmd, namespace, names)
 	case api.Services:
 		return a.listServices(cmd, namespace, names)
 	case "endpoints":
@@ -64,7 +67,7 @@ func (a *app) list(cmd *cobra.Command, kind, namespace string, names []string) (
 	case "proxies":
 		return a.listProxies(cmd, names)
 	}
-	return nil, usagef("%s: want policies, services, endpoints or proxies", kind)
+	return nil, usagef("%s: want policies, guardrails, services, endpoints or proxies", kind)
 }
 
 func (a *app) listPolicies(cmd *cobra.Command, namespace string, names []string) (*listing, error) {
@@ -86,11 +89,52 @@ func (a *app) listPolicies(cmd *cobra.Command, namespace string, names []string)
 	l := &listing{head: []string{"NAMESPACE", "NAME", "TO", "FROM", "GENERATION", "EFFECTIVE", "PROGRAMMED"}, wide: []string{"SECTIONS", "REVISION", "UPDATED BY"}, whole: list}
 	for _, p := range list.Items {
 		l.add(p, p.Metadata, "policy",
-			side(p.Spec.To.Namespace, p.Spec.To.Service, p.Spec.To.Selector), from(p), fmt.Sprint(p.Metadata.Generation),
+			side(p.Spec.To.Namespace, p.Spec.To.Service, p.Spec.To.Selector), from(p.Spec.From), fmt.Sprint(p.Metadata.Generation),
 			condition(p.Status, api.Effective), condition(p.Status, api.Programmed),
 			strings.Join(sectionsOf(p), ","), fmt.Sprint(p.Metadata.Revision), p.Metadata.UpdatedBy)
 	}
 	return l, nil
+}
+
+func (a *app) listGuardrails(cmd *cobra.Command, namespace string, names []string) (*listing, error) {
+	list := &api.GuardrailList{}
+	var err error
+	if len(names) == 0 {
+		list, err = a.client.Guardrails(cmd.Context(), namespace)
+	}
+	for _, name := range names {
+		g, e := a.client.Guardrail(cmd.Context(), namespace, name)
+		if e != nil {
+			return nil, e
+		}
+		list.Items = append(list.Items, *g)
+	}
+	if err != nil {
+		return nil, err
+	}
+	l := &listing{head: []string{"NAMESPACE", "NAME", "TO", "FROM", "BOUNDS", "RESOLVED"}, wide: []string{"GENERATION", "REVISION", "UPDATED BY"}, whole: list}
+	for _, g := range list.Items {
+		l.add(g, g.Metadata, "guardrail",
+			side(g.Spec.To.Namespace, g.Spec.To.Service, g.Spec.To.Selector), from(g.Spec.From), bounds(g.Spec.Bounds), condition(g.Status, api.ResolvedRefs),
+			fmt.Sprint(g.Metadata.Generation), fmt.Sprint(g.Metadata.Revision), g.Metadata.UpdatedBy)
+	}
+	return l, nil
+}
+
+// bounds are those of a guardrail as a cell.
+func bounds(list []policy.Bound) string {
+	var texts []string
+	for _, b := range list {
+		text := b.Field
+		if b.Min != nil {
+			text = string(*b.Min) + "<=" + text
+		}
+		if b.Max != nil {
+			text += "<=" + string(*b.Max)
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, ",")
 }
 
 func (a *app) listServices(cmd *cobra.Command, namespace string, names []string) (*listing, error) {

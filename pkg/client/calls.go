@@ -22,6 +22,16 @@ func (c *Client) Policies(ctx context.Context, namespace string) (*api.PolicyLis
 	return read[api.PolicyList](ctx, c, http.MethodGet, api.ListPath(api.Policies, namespace), nil)
 }
 
+// Guardrail reads a guardrail.
+func (c *Client) Guardrail(ctx context.Context, namespace, name string) (*api.GuardrailResponse, error) {
+	return read[api.GuardrailResponse](ctx, c, http.MethodGet, api.ObjectPath(api.Guardrails, namespace, name), nil)
+}
+
+// Guardrails lists the guardrails of a namespace, or of all if it is "".
+func (c *Client) Guardrails(ctx context.Context, namespace string) (*api.GuardrailList, error) {
+	return read[api.GuardrailList](ctx, c, http.MethodGet, api.ListPath(api.Guardrails, namespace), nil)
+}
+
 // PolicyStatus reads how a policy stands.
 func (c *Client) PolicyStatus(ctx context.Context, namespace, name string) (*api.StatusResponse, error) {
 	return read[api.StatusResponse](ctx, c, http.MethodGet, api.StatusPath(namespace, name), nil)
@@ -37,7 +47,7 @@ func (c *Client) Services(ctx context.Context, namespace string) (*api.ServiceLi
 	return read[api.ServiceList](ctx, c, http.MethodGet, api.ListPath(api.Services, namespace), nil)
 }
 
-// Delete deletes an object of a plural (api.Policies, api.Services). Force deletes a service though others name it. With an ifMatch that
+// Delete deletes an object of a plural (api.Policies, api.Guardrails, api.Services). Force deletes a service though others name it. With an ifMatch that
 // is not "" only that version is deleted.
 func (c *Client) Delete(ctx context.Context, plural, namespace, name, ifMatch string, force bool) (*api.ApplyResult, error) {
 	path := api.ObjectPath(plural, namespace, name)

@@ -87,7 +87,9 @@ func newGraph(in Input) *graph {
 // index sorts the policies by what they may cover, so that not every one is held against every service.
 func (g *graph) index() {
 	for i, p := range g.policies {
-		g.indexOf[p.Policy.Key()] = i
+		if p.Guardrail == nil {
+			g.indexOf[p.Policy.Key()] = i
+		}
 		namespace := cmp.Or(p.Policy.Spec.To.Namespace, p.Policy.Metadata.Namespace)
 		if name := p.Policy.Spec.To.Service; name != "" && name != policy.Every {
 			key := manifest.Key{Namespace: namespace, Name: name}

@@ -29,7 +29,7 @@ const Accept = "breakwater.lint/accept"
 type Finding struct {
 	Code     string
 	Severity Severity
-	Kind     string       // of the object: Policy or Service
+	Kind     string       // of the object: Policy, Guardrail or Service
 	Object   manifest.Key // where to change something
 	Path     string       // of the field in the object, such as spec.retry.numRetries
 	Calls    []string     // the calls it is about, hop by hop, such as shop/edge, shop/orders x3
@@ -41,7 +41,7 @@ type Finding struct {
 
 // Input is what there is to look at. Nothing of it is changed.
 type Input struct {
-	Policies []*policy.Compiled
+	Policies []*policy.Compiled // and guardrails
 	Services []Service
 }
 

@@ -40,7 +40,7 @@ func (l *linter) policies() {
 		case !l.graph.called(i):
 			l.nothing(p, "spec.from", "no caller it covers calls a service it covers: a proxy receives only what its service's dependsOn names",
 				"a caller that exists, or add the service to the caller's dependsOn")
-		case fares[i].shadowed():
+		case p.Guardrail == nil && fares[i].shadowed():
 			l.add(Finding{
 				Code: Shadowed, Severity: Warning, Kind: policy.Kind, Object: p.Policy.Key(), Path: "spec",
 				Why:     fmt.Sprintf("every field it sets is overridden wherever it applies, among others by %s", named(fares[i].by)),
@@ -52,9 +52,16 @@ func (l *linter) policies() {
 
 func (l *linter) nothing(p *policy.Compiled, path, why, instead string) {
 	l.add(Finding{
-		Code: MatchesNothing, Severity: Warning, Kind: policy.Kind, Object: p.Policy.Key(), Path: path,
+		Code: MatchesNothing, Severity: Warning, Kind: kindOf(p), Object: p.Policy.Key(), Path: path,
 		Why: why + ": it has no effect", Instead: instead,
 	})
+}
+
+func kindOf(p *policy.Compiled) string {
+	if p.Guardrail != nil {
+		return policy.GuardrailKind
+	}
+	return policy.Kind
 }
 
 // called reports whether a caller that policy i covers may call a service that it covers.

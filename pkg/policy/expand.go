@@ -5,8 +5,10 @@ import "reflect"
 // Compiled is a policy made ready for resolving: classic knobs expanded, rank known. It is immutable, and so must the policy
 // be from then on.
 type Compiled struct {
-	Policy *Policy
+	Policy    *Policy
+	Guardrail *Guardrail // nil for a policy; else Policy only says whom it covers
 
+	bounds        []bound // of a guardrail
 	rank          rank
 	toNamespace   string // Every for all
 	fromNamespace string // only with a source
@@ -76,7 +78,10 @@ func (c *Compiled) Less(o *Compiled) bool {
 	if d := c.rank.compare(o.rank); d != 0 {
 		return d < 0
 	}
-	return c.Policy.Key().Less(o.Policy.Key())
+	if a, b := c.Policy.Key(), o.Policy.Key(); a != b {
+		return a.Less(b)
+	}
+	return c.Guardrail == nil && o.Guardrail != nil
 }
 
 // clearing is what c takes away in a section, by its own name or by that of a classic knob that expands into it.

@@ -58,6 +58,14 @@ func (w *world) add(d manifest.Document) {
 		w.callers = append(w.callers, policy.Caller{Key: svc.Key(), Labels: svc.Metadata.Labels})
 		return
 	}
+	if d.Kind == policy.GuardrailKind {
+		g, errs := manifest.Into[policy.GuardrailSpec](d)
+		if errs = append(errs, d.Locate(policy.ValidateGuardrail(&g))...); len(errs) == 0 {
+			w.policies = append(w.policies, policy.CompileGuardrail(&g))
+		}
+		w.faults = append(w.faults, errs...)
+		return
+	}
 	p, errs := manifest.Into[policy.Spec](d)
 	errs = append(errs, d.Locate(policy.Validate(&p))...)
 	w.faults = append(w.faults, errs...)
@@ -104,7 +112,11 @@ func (w *world) effective(question string) string {
 	e = e.Of(part["subset"], part["route"])
 	var b strings.Builder
 	for _, f := range e.Fields {
-		fmt.Fprintf(&b, "%s: %s  # %s\n", f.Path, inJSON(f.Value), origin(f.Origin))
+		clamped := ""
+		if f.Clamp != nil {
+			clamped = fmt.Sprintf(" %s, clamped to %s by %s", inJSON(f.Clamp.From), inJSON(f.Clamp.To), f.Clamp.By)
+		}
+		fmt.Fprintf(&b, "%s: %s  # %s%s\n", f.Path, inJSON(f.Value), origin(f.Origin), clamped)
 		for _, l := range f.Losers {
 			fmt.Fprintf(&b, "    over %s  # %s\n", inJSON(l.Value), origin(l.Origin))
 		}
@@ -151,6 +163,9 @@ func (w *world) writes() string {
 		fmt.Fprintf(&b, "%s %s, %s -> %s: %s\n", status, v.Loser.Policy.Key(), caller, v.Service, v.Message)
 	}
 	for _, c := range w.policies {
+		if c.Guardrail != nil {
+			continue
+		}
 		for _, warning := range policy.Warnings(c.Policy) {
 			fmt.Fprintf(&b, "warning %s %s: %s\n", c.Policy.Key(), warning.Field, warning.Message)
 		}

@@ -130,8 +130,13 @@ func (m *merging) sections() Sections {
 // effective renders the merge.
 func (m *merging) effective() *Effective {
 	e := &Effective{Sections: m.sections()}
+	clamps := m.clamp(&e.Sections)
 	for _, c := range m.applied {
-		e.Policies = append(e.Policies, c.Policy.Key())
+		if c.Guardrail != nil {
+			e.Guardrails = append(e.Guardrails, c.Policy.Key())
+		} else {
+			e.Policies = append(e.Policies, c.Policy.Key())
+		}
 	}
 	e.Fields = make([]Field, 0, len(units)/2)
 	v := reflect.ValueOf(&e.Sections).Elem()
@@ -148,6 +153,11 @@ func (m *merging) effective() *Effective {
 		}
 	}
 	slices.SortFunc(e.Fields, func(a, b Field) int { return cmp.Compare(a.Path, b.Path) })
+	for i := range e.Fields {
+		if clamp, ok := clamps[e.Fields[i].Path]; ok {
+			e.Fields[i].Clamp = &clamp
+		}
+	}
 	return e
 }
 

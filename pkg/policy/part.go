@@ -170,11 +170,8 @@ func (e *Effective) Of(subset, route string) *Effective {
 				shown.Fields = append(shown.Fields, f)
 			}
 		}
-		for _, key := range side.of.Policies {
-			if !slices.Contains(shown.Policies, key) {
-				shown.Policies = append(shown.Policies, key)
-			}
-		}
+		shown.Policies = withKeys(shown.Policies, side.of.Policies)
+		shown.Guardrails = withKeys(shown.Guardrails, side.of.Guardrails)
 	}
 	if subset == "" && route == "" {
 		return e
@@ -187,10 +184,16 @@ func (e *Effective) Of(subset, route string) *Effective {
 func (e *Effective) AllPolicies() []manifest.Key {
 	var list []manifest.Key
 	for _, part := range e.Every() {
-		for _, key := range part.Policies {
-			if !slices.Contains(list, key) {
-				list = append(list, key)
-			}
+		list = withKeys(list, part.Policies)
+	}
+	return list
+}
+
+// withKeys adds those of more that are not in list.
+func withKeys(list, more []manifest.Key) []manifest.Key {
+	for _, key := range more {
+		if !slices.Contains(list, key) {
+			list = append(list, key)
 		}
 	}
 	return list

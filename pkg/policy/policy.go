@@ -97,6 +97,7 @@ type Field struct {
 	Path   string  `json:"path"`  // such as outlierDetection.consecutive5xx; of a nested object every field has its own
 	Value  any     `json:"value"` // as JSON would show it; nil where a section was switched off, or what was lost has no successor
 	Origin Origin  `json:"origin"`
+	Clamp  *Clamp  `json:"clamp,omitempty"`  // how a guardrail has moved it; nil: not at all
 	Losers []Loser `json:"losers,omitempty"` // the most specific first
 }
 
@@ -113,6 +114,8 @@ type Effective struct {
 	Sections
 	Fields   []Field        // by path
 	Policies []manifest.Key // that apply, least specific first
+
+	Guardrails []manifest.Key // that apply; values that they moved have a Clamp
 
 	// The merges for those parts of the service that a policy names, by name: of a subset its fields of scope cluster hold, of a
 	// route those of scope route. What no policy names is as the service is: see Subset and Route.

@@ -14,7 +14,7 @@ import (
 // stays in force: it was written by a newer version, or by hand.
 func (l *Loop) decode(events []store.Event) world.Changes {
 	c := world.Changes{
-		Policies:  map[manifest.Key]*policy.Compiled{},
+		Policies: map[manifest.Key]*policy.Compiled{}, Guardrails: map[manifest.Key]*policy.Compiled{},
 		Services:  map[manifest.Key]*catalog.Service{},
 		Endpoints: map[world.EndpointKey]*catalog.Endpoint{},
 		Hosts:     map[string]*manifest.Key{},
@@ -69,6 +69,8 @@ func decodeInto(c *world.Changes, k store.ConfigKey, e store.Event) error {
 		switch k.Kind {
 		case store.Policies:
 			c.Policies[key] = nil
+		case store.Guardrails:
+			c.Guardrails[key] = nil
 		case store.Services:
 			c.Services[key] = nil
 		case store.Endpoints:
@@ -85,6 +87,12 @@ func decodeInto(c *world.Changes, k store.ConfigKey, e store.Event) error {
 			return err
 		}
 		c.Policies[key] = p
+	case store.Guardrails:
+		g, err := decodeGuardrail(key, e)
+		if err != nil {
+			return err
+		}
+		c.Guardrails[key] = g
 	case store.Services:
 		s, err := manifest.DecodeStored[catalog.ServiceSpec](e.Value)
 		if err != nil {
@@ -119,4 +127,16 @@ func decodePolicy(key manifest.Key, e store.Event) (*policy.Compiled, error) {
 	}
 	p.Metadata.Revision = e.Revision
 	return policy.Compile(p), nil
+}
+
+func decodeGuardrail(key manifest.Key, e store.Event) (*policy.Compiled, error) {
+	g, err := manifest.DecodeStored[policy.GuardrailSpec](e.Value)
+	if err != nil {
+		return nil, err
+	}
+	if faults := policy.ValidateGuardrail(g); len(faults) > 0 {
+		return nil, fmt.Errorf("guardrail %s is not valid: %w", key, faults)
+	}
+	g.Metadata.Revision = e.Revision
+	return policy.CompileGuardrail(g), nil
 }

@@ -20,14 +20,18 @@ type Kind string
 
 // The kinds below ConfigPrefix.
 const (
-	Policies  Kind = "policies"
-	Services  Kind = "services"
-	Hosts     Kind = "hosts"
-	Endpoints Kind = "endpoints"
+	Policies   Kind = "policies"
+	Guardrails Kind = "guardrails"
+	Services   Kind = "services"
+	Hosts      Kind = "hosts"
+	Endpoints  Kind = "endpoints"
 )
 
 // PolicyKey is where a policy lies.
 func PolicyKey(namespace, name string) string { return objectKey(Policies, namespace, name) }
+
+// GuardrailKey is where a guardrail lies.
+func GuardrailKey(namespace, name string) string { return objectKey(Guardrails, namespace, name) }
 
 // ServiceKey is where a service lies.
 func ServiceKey(namespace, name string) string { return objectKey(Services, namespace, name) }
@@ -94,7 +98,7 @@ func ParseConfigKey(key string) (k ConfigKey, ok bool) {
 		}
 	}
 	switch kind := Kind(parts[0]); {
-	case (kind == Policies || kind == Services) && len(parts) == 3:
+	case (kind == Policies || kind == Guardrails || kind == Services) && len(parts) == 3:
 		return ConfigKey{Kind: kind, Namespace: parts[1], Name: parts[2]}, true
 	case kind == Hosts && len(parts) == 2:
 		return ConfigKey{Kind: kind, Name: parts[1]}, true

@@ -38,6 +38,10 @@ func touch(old, now *World, c Changes) touched {
 		t.policy(now, old.policies[key])
 		t.policy(now, now.policies[key])
 	}
+	for key := range c.Guardrails {
+		t.policy(now, old.guardrails[key])
+		t.policy(now, now.guardrails[key])
+	}
 	return t
 }
 

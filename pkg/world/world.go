@@ -1,6 +1,7 @@
 package world
 
 import (
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -15,11 +16,12 @@ type World struct {
 	Rev     int64
 	Cluster uint64 // identity of the store it was read from
 
-	policies  map[manifest.Key]*policy.Compiled
-	ranked    []*policy.Compiled // least specific first
-	services  map[manifest.Key]*catalog.Service
-	endpoints map[manifest.Key][]catalog.Endpoint // registered by API, by id
-	hosts     map[string]manifest.Key
+	policies   map[manifest.Key]*policy.Compiled
+	guardrails map[manifest.Key]*policy.Compiled
+	ranked     []*policy.Compiled // both, least specific first
+	services   map[manifest.Key]*catalog.Service
+	endpoints  map[manifest.Key][]catalog.Endpoint // registered by API, by id
+	hosts      map[string]manifest.Key
 
 	leases  map[manifest.Key]map[string]int64 // of the agents that are heard, by service and id
 	marks   map[EndpointKey]Mark              // of the agents that are not
@@ -35,16 +37,17 @@ type EndpointKey struct {
 
 // Changes are what one batch does to the world. A nil value deletes.
 type Changes struct {
-	Policies  map[manifest.Key]*policy.Compiled
-	Services  map[manifest.Key]*catalog.Service
-	Endpoints map[EndpointKey]*catalog.Endpoint
-	Hosts     map[string]*manifest.Key
-	Lives     map[EndpointKey]*Life
+	Policies   map[manifest.Key]*policy.Compiled
+	Guardrails map[manifest.Key]*policy.Compiled
+	Services   map[manifest.Key]*catalog.Service
+	Endpoints  map[EndpointKey]*catalog.Endpoint
+	Hosts      map[string]*manifest.Key
+	Lives      map[EndpointKey]*Life
 }
 
 // Empty reports whether c changes nothing.
 func (c Changes) Empty() bool {
-	return len(c.Policies)+len(c.Services)+len(c.Endpoints)+len(c.Hosts)+len(c.Lives) == 0
+	return len(c.Policies)+len(c.Guardrails)+len(c.Services)+len(c.Endpoints)+len(c.Hosts)+len(c.Lives) == 0
 }
 
 // With is the world after c, at revision rev. Maps that c does not touch are shared.
@@ -53,8 +56,9 @@ func (w *World) With(rev int64, c Changes) *World {
 	next.Rev = rev
 	next.policies = overlay(w.policies, c.Policies)
 	next.services = overlay(w.services, c.Services)
-	if len(c.Policies) > 0 {
-		next.ranked = slices.SortedFunc(maps.Values(next.policies), byRank)
+	next.guardrails = overlay(w.guardrails, c.Guardrails)
+	if len(c.Policies)+len(c.Guardrails) > 0 {
+		next.ranked = slices.SortedFunc(next.both(), byRank)
 	}
 	if len(c.Endpoints) > 0 {
 		next.endpoints = withEndpoints(w.endpoints, c.Endpoints)
@@ -72,6 +76,19 @@ func (w *World) With(rev int64, c Changes) *World {
 		next.gone = next.leaving()
 	}
 	return &next
+}
+
+// both are the policies and the guardrails, in any order.
+func (w *World) both() iter.Seq[*policy.Compiled] {
+	return func(yield func(*policy.Compiled) bool) {
+		for _, m := range []map[manifest.Key]*policy.Compiled{w.policies, w.guardrails} {
+			for _, p := range m {
+				if !yield(p) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func overlay[K comparable, V any](old map[K]*V, changes map[K]*V) map[K]*V {
@@ -148,6 +165,18 @@ func (w *World) Policies() []*policy.Compiled {
 	return sorted(w.policies)
 }
 
+// Guardrail is the guardrail of that key.
+func (w *World) Guardrail(key manifest.Key) (*policy.Compiled, bool) {
+	g, ok := w.guardrails[key]
+	return g, ok
+}
+
+// Guardrails are all guardrails, by key.
+func (w *World) Guardrails() []*policy.Compiled { return sorted(w.guardrails) }
+
+// Ranked are all policies and guardrails, least specific first. The caller must not change the slice.
+func (w *World) Ranked() []*policy.Compiled { return w.ranked }
+
 // Service is the service of that key.
 func (w *World) Service(key manifest.Key) (*catalog.Service, bool) {
 	s, ok := w.services[key]
@@ -223,7 +252,7 @@ func calledService(s *catalog.Service) policy.Service {
 	return policy.Service{Key: s.Key(), Labels: s.Metadata.Labels, Protocol: string(catalog.ProtocolOf(s))}
 }
 
-// Matching are the policies whose target covers svc, least specific first.
+// Matching are the policies and guardrails whose target covers svc, least specific first.
 func (w *World) Matching(svc policy.Service) []*policy.Compiled {
 	var list []*policy.Compiled
 	for _, p := range w.ranked {
