@@ -32,13 +32,14 @@ type ServiceSpec struct {
 	Endpoints []EndpointSpec               `json:"endpoints,omitempty" doc:"Its static addresses, beside those that register." effect:"in place" bwdefault:"none"`
 	Subsets   map[string]map[string]string `json:"subsets,omitempty" doc:"Parts of its endpoints, by name: the labels that an endpoint of each has. Policies and backends name them." effect:"in place" bwdefault:"none"`
 	Routes    []Route                      `json:"routes,omitempty" doc:"What takes its calls, the first that matches; behind them a route named default takes the rest." effect:"in place" bwdefault:"default alone"`
+	TLS       *TLS                         `json:"tls,omitempty" doc:"TLS towards its endpoints." effect:"rebuilds the cluster" bwdefault:"none: plain text"`
 	DependsOn *[]string                    `json:"dependsOn,omitempty" doc:"The services it calls, as name or namespace/name: what its proxies receive. An empty list: none." effect:"in place" bwdefault:"every service of its own namespace"`
 }
 
 // NotYet answers for the fields that later versions of the language have.
 func (ServiceSpec) NotYet() map[string]string {
 	m := make(map[string]string)
-	for _, name := range []string{"discovery", "tls", "clusterName", "localPort"} {
+	for _, name := range []string{"discovery", "clusterName", "localPort"} {
 		m[name] = manifest.NotYet
 	}
 	return m

@@ -31,6 +31,7 @@ func Validate(svc *Service) manifest.FieldErrors {
 	f.dependsOn(svc)
 	f.subsets(spec)
 	f.routes(svc)
+	f.tls(spec.TLS)
 	return f.errs
 }
 

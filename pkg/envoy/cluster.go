@@ -37,6 +37,7 @@ func (in input) cluster() *clusterv3.Cluster {
 			UpdateMergeWindow: durationpb.New(0),
 		},
 	}
+	c.TransportSocket = in.transportSocket()
 	in.balance(c)
 	in.checkHealth(c)
 	return c

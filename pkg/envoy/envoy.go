@@ -68,7 +68,8 @@ type input struct {
 	name     string // of the service and its route configuration; of a cluster its own name
 	protocol catalog.Protocol
 	sections policy.Sections
-	hints    routeHints // of a cluster: what its routes ask of it
+	tls      *catalog.TLS // with the endpoints; nil: none
+	hints    routeHints   // of a cluster: what its routes ask of it
 }
 
 // routeHints is what a cluster has to know of the routes that lead to it.
@@ -78,7 +79,7 @@ type routeHints struct {
 }
 
 func newInput(t Target, svc *catalog.Service, eff *policy.Effective) input {
-	return input{target: t, name: svc.Key().String(), protocol: protocolOf(svc), sections: enabled(eff.Sections)}
+	return input{target: t, name: svc.Key().String(), protocol: protocolOf(svc), sections: enabled(eff.Sections), tls: catalog.TLSOf(svc)}
 }
 
 // clustersOf are the clusters of svc: its own, and one for each subset, by name.
