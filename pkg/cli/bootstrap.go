@@ -10,7 +10,7 @@ import (
 
 func (a *app) bootstrapCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "bootstrap", Short: "Write the configuration a proxy starts with"}
-	cmd.AddCommand(a.bootstrapEnvoyCommand(), a.bootstrapAgentCommand())
+	cmd.AddCommand(a.bootstrapEnvoyCommand(), a.bootstrapGRPCCommand(), a.bootstrapAgentCommand())
 	return cmd
 }
 
@@ -45,14 +45,35 @@ func (a *app) bootstrapAgentCommand() *cobra.Command {
 	return cmd
 }
 
-// whose are the flags that every kind of proxy has.
+func (a *app) bootstrapGRPCCommand() *cobra.Command {
+	var o bootstrap.Options
+	cmd := &cobra.Command{
+		Use:   "grpc --service NAME --node-id ID [--xds HOST:PORT[,HOST:PORT]]",
+		Short: "Write the bootstrap of a proxyless gRPC client to the standard output",
+		Long:  "Write the bootstrap of a proxyless gRPC client to the standard output. The program dials xds:///SERVICE.NAMESPACE.",
+		Example: `  bwctl bootstrap grpc --xds 127.0.0.1:18000 -n shop --service orders --node-id orders-1 > grpc.json
+  GRPC_XDS_BOOTSTRAP=grpc.json ./orders`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.printBootstrap(bootstrap.GRPC, o) },
+	}
+	who(cmd, &o)
+	return cmd
+}
+
+// whose are the flags that every kind of proxy with listeners has.
 func whose(cmd *cobra.Command, o *bootstrap.Options, owner, admin string) {
+	who(cmd, o)
+	flags := cmd.Flags()
+	flags.StringVar(&o.Admin, "listen-admin", "", "address of "+owner+" admin interface (default "+admin+")")
+	flags.StringVar(&o.Outbound, "listen-outbound", "", "address the application calls through (default "+bootstrap.DefaultOutbound+")")
+}
+
+// who are the flags that every kind of proxy has.
+func who(cmd *cobra.Command, o *bootstrap.Options) {
 	flags := cmd.Flags()
 	flags.StringSliceVar(&o.XDS, "xds", []string{net.JoinHostPort("127.0.0.1", "18000")}, "xDS addresses of the control plane")
 	flags.StringVar(&o.Service, "service", "", "the service that the proxy runs beside")
 	flags.StringVar(&o.NodeID, "node-id", "", "the proxy's id, unique among all")
-	flags.StringVar(&o.Admin, "listen-admin", "", "address of "+owner+" admin interface (default "+admin+")")
-	flags.StringVar(&o.Outbound, "listen-outbound", "", "address the application calls through (default "+bootstrap.DefaultOutbound+")")
 }
 
 func (a *app) printBootstrap(write func(bootstrap.Options) ([]byte, error), o bootstrap.Options) error {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 
@@ -98,7 +99,8 @@ func compareLocality(a, b catalog.Locality) int {
 	return cmp.Or(cmp.Compare(a.Region, b.Region), cmp.Compare(a.Zone, b.Zone), cmp.Compare(a.SubZone, b.SubZone))
 }
 
-// localities groups hosts, which are sorted by locality.
+// localities groups hosts, which are sorted by locality. A locality weighs what its hosts weigh together: a gRPC client takes no host
+// of one without a weight; Envoy looks at it only where localities are weighted.
 func localities(hosts []host) []*endpointv3.LocalityLbEndpoints {
 	var groups []*endpointv3.LocalityLbEndpoints
 	for i, h := range hosts {
@@ -109,9 +111,13 @@ func localities(hosts []host) []*endpointv3.LocalityLbEndpoints {
 		}
 		last := groups[len(groups)-1]
 		last.LbEndpoints = append(last.LbEndpoints, h.endpoint())
+		last.LoadBalancingWeight = wrapperspb.UInt32(heavier(last.LoadBalancingWeight.GetValue(), orElse(h.Weight, 1)))
 	}
 	return groups
 }
+
+// heavier is the sum of two weights, or the greatest there is.
+func heavier(a, b uint32) uint32 { return uint32(min(uint64(a)+uint64(b), math.MaxUint32)) }
 
 func (h host) endpoint() *endpointv3.LbEndpoint {
 	e := &endpointv3.LbEndpoint{

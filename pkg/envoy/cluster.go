@@ -18,6 +18,14 @@ const (
 
 const httpProtocolOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
+// message is the cluster as the target reads it.
+func (in input) message() *clusterv3.Cluster {
+	if in.target.audience() == grpcClients {
+		return in.grpcCluster()
+	}
+	return in.cluster()
+}
+
 // cluster is the Cluster of the service. Any changed byte of it makes Envoy build the cluster anew, and lose its ejections, counters
 // and connections. So its skeleton never changes, and it holds only what has no other carrier.
 func (in input) cluster() *clusterv3.Cluster {

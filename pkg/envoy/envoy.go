@@ -18,8 +18,8 @@ import (
 type Compiled struct {
 	Cluster *view.Resource
 	Subsets []*view.Resource // the clusters of its subsets, by name
-	Route   *view.Resource
-	Limits  []RuntimeKey // for the layer LayerOf(service), by key, its subsets' included; empty where Target.Runtime is false
+	Route   *view.Resource   // nil where the routes are not ours
+	Limits  []RuntimeKey     // for the layer LayerOf(service), by key, its subsets' included; empty where Target.Runtime is false
 }
 
 // Service compiles the calls to svc under eff, an effective policy with its defaults filled in. It changes neither. Every backend
@@ -42,7 +42,7 @@ func compileService(t Target, svc *catalog.Service, eff *policy.Effective, other
 	for _, in := range clustersOf(t, svc, eff) {
 		in.hints = others
 		in.leadHere(routes)
-		r, err := t.resource(view.CDS, in.name, in.cluster())
+		r, err := t.resource(view.CDS, in.name, in.message())
 		if err != nil {
 			return Compiled{}, fmt.Errorf("cluster %s: %w", in.name, err)
 		}
@@ -54,6 +54,9 @@ func compileService(t Target, svc *catalog.Service, eff *policy.Effective, other
 		out.Limits = append(out.Limits, in.limitKeys()...)
 	}
 	sortKeys(out.Limits)
+	if t.audience() == clustersOnly {
+		return out, nil
+	}
 	route, err := t.resource(view.RDS, name, routeConfiguration(newInput(t, svc, eff), routes), needs(name, routes)...)
 	if err != nil {
 		return Compiled{}, fmt.Errorf("route configuration %s: %w", name, err)

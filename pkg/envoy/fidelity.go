@@ -37,12 +37,12 @@ type line struct {
 	when    func(input, policy.Field) bool // nil: always
 	always  bool                           // it speaks of a default as well; other lines only of what an author wrote
 	level   Level
-	reason  string
+	reason  string // why it is not exact
 	instead string
 }
 
 // lines are those of every section. A field without one is exact where it has a carrier at all: see unsaid.
-var lines = slices.Concat(timeoutLines, retryLines, limitsLines, outlierLines, breakerLines, balancingLines, healthLines,
+var lines = slices.Concat(grpcLines, timeoutLines, retryLines, limitsLines, outlierLines, breakerLines, balancingLines, healthLines,
 	hedgeLines, rateLimitLines, fallbackLines, errorMappingLines)
 
 // Report is how well t enforces each field of eff that an author wrote, and each default that t can't keep exactly, by field. Of a

@@ -82,10 +82,17 @@ func needs(name string, routes []routed) []view.ID {
 func routeConfiguration(whole input, routes []routed) *routev3.RouteConfiguration {
 	var list []*routev3.Route
 	for _, r := range routes {
+		if whole.target.audience() == grpcClients {
+			list = append(list, r.grpcRoutes()...)
+			continue
+		}
 		for _, one := range r.routes() {
 			one.TypedPerFilterConfig = r.routeFilters(whole)
 			list = append(list, one)
 		}
+	}
+	if whole.target.audience() == grpcClients {
+		return &routev3.RouteConfiguration{Name: whole.name, VirtualHosts: []*routev3.VirtualHost{{Name: whole.name, Domains: []string{"*"}, Routes: list}}}
 	}
 	return &routev3.RouteConfiguration{
 		Name: whole.name,

@@ -1,6 +1,11 @@
 package envoy
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/view"
+)
 
 // The profiles: what the proxies of a target are, and so which resources they get.
 const (
@@ -19,6 +24,41 @@ type Target struct {
 	Version string // tier of the proxy's version, such as "1.40"
 	Runtime bool   // the proxy has our runtime layers, so limits change in place; else they live in the Cluster
 }
+
+// Frame is what every proxy of t holds, whatever the services: the listener at outbound, an "ip:port", where the listeners are ours.
+// An error means that outbound is no address.
+func (t Target) Frame(outbound string) ([]*view.Resource, error) {
+	if t.audience()&(sidecars|agents) == 0 {
+		return nil, nil
+	}
+	listener, err := Listener(t, outbound)
+	if err != nil {
+		return nil, err
+	}
+	return []*view.Resource{listener}, nil
+}
+
+// Alias leads an alias, a valid host, to the routes of a service; nil where the routes are not ours.
+func (t Target) Alias(alias string, service manifest.Key) *view.Resource {
+	switch t.audience() {
+	case grpcClients:
+		return APIListener(alias, service)
+	case clustersOnly:
+		return nil
+	}
+	return Scope(alias, service)
+}
+
+// Aliases is the type of what Alias makes.
+func (t Target) Aliases() view.Type {
+	if t.audience() == grpcClients {
+		return view.LDS
+	}
+	return view.SRDS
+}
+
+// Layered reports whether t has runtime layers, which then must be sent, were they empty. A gRPC client knows of none.
+func (t Target) Layered() bool { return t.audience() != grpcClients }
 
 // audience is a set of profiles.
 type audience uint8

@@ -96,7 +96,9 @@ func (b *Builder) Join(key ClassKey) *Class {
 	b.classes[key] = cs
 	changes := b.frame(cs)
 	b.syncServices(cs, b.world.roles(cs.caller.Key), &changes)
-	changes.layers = allLayers()
+	if key.target().Layered() {
+		changes.layers = allLayers()
+	}
 	b.publish(cs, changes)
 	return cs.class
 }
@@ -199,13 +201,13 @@ func (c *classChanges) remove(t view.Type, name string) {
 // frame is what every class holds whatever its services: the listener.
 func (b *Builder) frame(cs *classState) classChanges {
 	var c classChanges
-	listener, err := envoy.Listener(cs.class.Key.target(), cs.class.Key.Outbound)
+	list, err := cs.class.Key.target().Frame(cs.class.Key.Outbound)
 	if err != nil {
 		// The address was checked when the proxy joined; without a listener the proxy stays dark, which its book shows.
 		b.problems[cs.callerKey()] = fmt.Errorf("listener on %s: %w", cs.class.Key.Outbound, err)
 		return c
 	}
-	c.put(listener)
+	c.putAll(list)
 	return c
 }
 
@@ -292,6 +294,9 @@ func (b *Builder) setService(cs *classState, key manifest.Key, c *classChanges) 
 // setRoutes leads the hosts of a service to its routes, unless it is a backend alone: nobody calls it by its name.
 func (cs *classState) setRoutes(w *World, state *serviceState, now *built, c *classChanges) {
 	key := state.service.Key()
+	if now.Route == nil {
+		return // the proxy's own routes lead to the cluster
+	}
 	if cs.roles[key].called {
 		c.put(now.Route)
 		cs.setScopes(key, w.aliases(state.service, cs.caller.Namespace), c)
@@ -343,13 +348,14 @@ func (cs *classState) dropService(key manifest.Key, c *classChanges) {
 
 // setScopes makes aliases the hosts that lead to a service.
 func (cs *classState) setScopes(key manifest.Key, aliases []string, c *classChanges) {
+	target := cs.class.Key.target()
 	for _, alias := range cs.aliases[key] {
 		if !slices.Contains(aliases, alias) {
-			c.remove(view.SRDS, alias)
+			c.remove(target.Aliases(), alias)
 		}
 	}
 	for _, alias := range aliases {
-		c.put(envoy.Scope(alias, key))
+		c.put(target.Alias(alias, key))
 	}
 	cs.aliases[key] = aliases
 }

@@ -4,6 +4,7 @@ package bootstrap
 import (
 	"bytes"
 	_ "embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -156,4 +157,27 @@ func split(address string) (host, port string, err error) {
 		return "", "", errors.New("no address")
 	}
 	return host, port, nil
+}
+
+// GRPC is the bootstrap of a proxyless gRPC client as JSON, for the file that GRPC_XDS_BOOTSTRAP names: the same text for the same
+// options. The addresses are of no use to it. The error says which options are wrong.
+func GRPC(o Options) ([]byte, error) {
+	o.Profile, o.Admin, o.Outbound = "sidecar", DefaultAdmin, DefaultOutbound
+	if _, _, err := o.check(); err != nil {
+		return nil, err
+	}
+	type server struct {
+		URI         string              `json:"server_uri"`
+		Credentials []map[string]string `json:"channel_creds"`
+		Features    []string            `json:"server_features"`
+	}
+	var servers []server
+	for _, address := range o.XDS {
+		servers = append(servers, server{address, []map[string]string{{"type": "insecure"}}, []string{"xds_v3"}})
+	}
+	text, err := json.MarshalIndent(map[string]any{
+		"xds_servers": servers,
+		"node":        map[string]any{"id": o.NodeID, "cluster": o.Service + "." + o.Namespace},
+	}, "", "  ")
+	return append(text, '\n'), err
 }

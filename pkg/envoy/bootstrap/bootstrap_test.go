@@ -125,3 +125,49 @@ func TestAgentSettings(t *testing.T) {
 		}
 	}
 }
+
+func TestGRPCBootstrap(t *testing.T) {
+	o := Options{XDS: []string{"127.0.0.1:18000", "b:18000"}, Namespace: "shop", Service: "orders", NodeID: "orders-1"}
+	text, err := GRPC(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{
+  "node": {
+    "cluster": "orders.shop",
+    "id": "orders-1"
+  },
+  "xds_servers": [
+    {
+      "server_uri": "127.0.0.1:18000",
+      "channel_creds": [
+        {
+          "type": "insecure"
+        }
+      ],
+      "server_features": [
+        "xds_v3"
+      ]
+    },
+    {
+      "server_uri": "b:18000",
+      "channel_creds": [
+        {
+          "type": "insecure"
+        }
+      ],
+      "server_features": [
+        "xds_v3"
+      ]
+    }
+  ]
+}
+`
+	if string(text) != want {
+		t.Errorf("got %s", text)
+	}
+	o.NodeID = ""
+	if _, err := GRPC(o); err == nil {
+		t.Error("a bootstrap without a node id is written")
+	}
+}
