@@ -131,7 +131,7 @@ func (m *mesh) apply(documents ...string) {
 
 func (m *mesh) remove(kind, name string) {
 	m.t.Helper()
-	if _, _, err := m.cp.Do(http.MethodDelete, "/api/v1/namespaces/shop/"+kind+"/"+name, ""); err != nil {
+	if _, _, err := m.cp.Do(http.MethodDelete, "/api/v1/namespaces/shop/"+kind+"/"+name+"?wide=true", ""); err != nil {
 		m.t.Fatal(err)
 	}
 }

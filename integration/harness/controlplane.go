@@ -71,9 +71,9 @@ func (c *ControlPlane) Do(method, path, body string) (int, string, error) {
 	return c.do(method, "http://"+c.API+path, body)
 }
 
-// Apply writes all the documents in one transaction.
+// Apply writes all the documents in one transaction, however many clusters that rebuilds.
 func (c *ControlPlane) Apply(documents string) error {
-	_, _, err := c.Do(http.MethodPost, "/api/v1/apply", documents)
+	_, _, err := c.Do(http.MethodPost, "/api/v1/apply?wide=true", documents)
 	return err
 }
 

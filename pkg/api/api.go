@@ -180,7 +180,8 @@ type ApplyResult struct {
 	Revision int64     `json:"revision"`
 	Results  []Result  `json:"results"`
 	Warnings []Warning `json:"warnings"`
-	Findings []Finding `json:"findings"` // of lint: about the written objects, and what the write brings about elsewhere
+	Findings []Finding `json:"findings"`         // of lint: about the written objects, and what the write brings about elsewhere
+	Impact   *Impact   `json:"impact,omitempty"` // of a dry run
 }
 
 // ValidateResult is what an apply of the same documents would do. Documents that would be refused are answered with the same Problem

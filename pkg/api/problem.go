@@ -24,6 +24,7 @@ const (
 	EndpointConflict  ProblemType = typePrefix + "endpoint-conflict"  // 409: another endpoint has that address and port
 	Referenced        ProblemType = typePrefix + "referenced"         // 409: others name what would be deleted
 	InvalidMerge      ProblemType = typePrefix + "invalid-merge"      // 422: valid policies whose merge is not
+	TooWide           ProblemType = typePrefix + "too-wide"           // 422: it rebuilds clusters of many services on many proxies, and ?wide=true is missing
 	LintErrors        ProblemType = typePrefix + "lint-errors"        // 422: strict, and lint finds errors
 	NotExact          ProblemType = typePrefix + "not-exact"          // 422: exactness is asked for, and a proxy does not enforce a field exactly
 	PreconditionFails ProblemType = typePrefix + "precondition"       // 412: If-Match or If-None-Match does not hold

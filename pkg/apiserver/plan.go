@@ -101,6 +101,7 @@ type plan struct {
 	txn      store.Txn
 	warnings []api.Warning
 	findings []api.Finding // of lint
+	impact   *api.Impact   // of a dry run; nil: it was not asked for
 	newest   int64         // revision of the youngest object involved
 	signs    bool          // an agent's sign of life is written anew
 }

@@ -41,6 +41,9 @@ type Config struct {
 	Log     hclog.Logger // nil: silent
 	Version string       // of the build
 
+	// Classes counts the connected proxies of each class; nil: there are none.
+	Classes func() map[world.ClassKey]int
+
 	// Hosts are the names, beside localhost and IP addresses, under which the API may be asked. Any other Host header is refused:
 	// a web page can point a name of its own at this address (DNS rebinding).
 	Hosts []string
@@ -61,6 +64,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Book == nil {
 		c.Book = noBook{}
+	}
+	if c.Classes == nil {
+		c.Classes = func() map[world.ClassKey]int { return nil }
 	}
 	c.ReadWait = or(c.ReadWait, 10*time.Second)
 	c.CatchUp = or(c.CatchUp, time.Second)

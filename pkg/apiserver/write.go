@@ -96,6 +96,7 @@ type PutInput struct {
 	Named
 	Preconditions
 	Author
+	Wideness
 }
 
 // Exactness is asked for by writes of policies.
@@ -155,7 +156,7 @@ func (s *server) putService(ctx context.Context, in *PutInput) (*written[api.Ser
 
 func (s *server) put(ctx context.Context, in *PutInput, kind string, exact bool) (*outcome, error) {
 	o := in.options()
-	o.exact = exact
+	o.exact, o.wide = exact, in.Wide
 	if err := in.Preconditions.apply(ctx, &o); err != nil {
 		return nil, err
 	}
@@ -196,7 +197,7 @@ func (o *outcome) warningTexts() []string {
 func (o *outcome) applied() api.ApplyResult {
 	return api.ApplyResult{
 		Revision: o.revision, Results: o.results(),
-		Warnings: append([]api.Warning{}, o.warnings...), Findings: append([]api.Finding{}, o.findings...),
+		Warnings: append([]api.Warning{}, o.warnings...), Findings: append([]api.Finding{}, o.findings...), Impact: o.impact,
 	}
 }
 
@@ -205,6 +206,7 @@ type DeleteInput struct {
 	Named
 	Preconditions
 	Author
+	Wideness
 }
 
 func (s *server) deleteGuardrail(ctx context.Context, in *DeleteInput) (*answer[api.ApplyResult], error) {
@@ -227,6 +229,7 @@ func (s *server) deleteService(ctx context.Context, in *deleteServiceInput) (*an
 }
 
 func (s *server) remove(ctx context.Context, in *DeleteInput, c *change, o options) (*answer[api.ApplyResult], error) {
+	o.wide = in.Wide
 	if err := in.Preconditions.apply(ctx, &o); err != nil {
 		return nil, err
 	}
@@ -318,10 +321,12 @@ type applyInput struct {
 	Delete []string `query:"delete,explode" doc:"An object to delete in the same transaction, as Kind/namespace/name. May be repeated."`
 	Force  bool     `query:"force" doc:"Delete services though others name them."`
 	Strict bool     `query:"strict" doc:"Refuse what lint finds errors in."`
+	DryRun bool     `query:"dryRun" doc:"Write nothing, and say what an apply would do to the connected proxies."`
+	Wideness
 }
 
 func (s *server) apply(ctx context.Context, in *applyInput) (*answer[api.ApplyResult], error) {
-	done, err := s.applyOrTry(ctx, in, false)
+	done, err := s.applyOrTry(ctx, in, in.DryRun)
 	if err != nil {
 		return nil, err
 	}
@@ -340,6 +345,7 @@ func (s *server) validate(ctx context.Context, in *applyInput) (*answer[api.Vali
 func (s *server) applyOrTry(ctx context.Context, in *applyInput, dryRun bool) (*outcome, error) {
 	o := in.options()
 	o.force, o.strict, o.exact, o.dryRun = in.Force, in.Strict, in.RequireExact, dryRun
+	o.wide, o.tell = in.Wide, in.DryRun
 	if err := unconditional(ctx, "is for one object: write it by PUT"); err != nil {
 		return nil, err
 	}

@@ -31,12 +31,13 @@ type writer struct {
 	catchUp time.Duration
 	kept    int64
 
+	classes  func() map[world.ClassKey]int
 	findings *findings
 	proxies  func() []api.Proxy // the connected ones
 }
 
 func newWriter(c Config) *writer {
-	return &writer{kv: c.KV, worlds: c.Worlds, log: c.Log, now: c.Now, limit: c.WriteLimit, catchUp: c.CatchUp, kept: c.HistoryKept, findings: &findings{}, proxies: c.Book.Proxies}
+	return &writer{kv: c.KV, worlds: c.Worlds, log: c.Log, now: c.Now, limit: c.WriteLimit, catchUp: c.CatchUp, kept: c.HistoryKept, classes: c.Classes, findings: &findings{}, proxies: c.Book.Proxies}
 }
 
 // options say under which conditions a write is wanted.
@@ -46,6 +47,8 @@ type options struct {
 	force      bool   // delete services though others name them
 	exact      bool   // refuse what a proxy does not enforce exactly
 	strict     bool   // refuse what lint finds errors in
+	wide       bool   // rebuild clusters on many proxies
+	tell       bool   // work out the impact, for a dry run
 	dryRun     bool
 	who, why   string
 }
@@ -185,7 +188,10 @@ func (w *writer) foresee(ctx context.Context, p *plan, o options) error {
 	if err := w.inexact(p, o.exact); err != nil {
 		return err
 	}
-	return w.advised(before, p, o.strict)
+	if err := w.advised(before, p, o.strict); err != nil {
+		return err
+	}
+	return w.weigh(before, p, changes, o)
 }
 
 // base is the world to build on. It has seen everything this write read, if the replica is not far behind: the store's guards decide

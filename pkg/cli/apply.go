@@ -33,8 +33,11 @@ func (a *app) applyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.output == "json" {
+			switch {
+			case a.output == "json":
 				return a.printJSON(result)
+			case o.DryRun:
+				return a.printDryRun(result)
 			}
 			for _, r := range result.Results {
 				a.printf("%s %s/%s %s\n", strings.ToLower(r.Kind), r.Namespace, r.Name, r.Action)
@@ -46,6 +49,8 @@ func (a *app) applyCommand() *cobra.Command {
 		},
 	}
 	a.manifestFlags(cmd, &files, &o)
+	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "write nothing, and show what it would do to the connected proxies")
+	cmd.Flags().BoolVar(&o.Wide, "wide", false, "rebuild clusters of more than one service on more than 10 % of the proxies")
 	cmd.Flags().StringVar(&a.reason, "reason", "", "why, for the history")
 	a.outputFlag(cmd, "text", "json")
 	return cmd
@@ -70,9 +75,7 @@ func (a *app) validateCommand() *cobra.Command {
 			if a.output == "json" {
 				return a.printJSON(result)
 			}
-			for _, r := range result.Results {
-				a.printf("%s %s/%s valid, %s\n", strings.ToLower(r.Kind), r.Namespace, r.Name, foreseen(r.Action))
-			}
+			a.printForeseen(result.Results, "valid, ")
 			a.warn(result.Warnings)
 			a.warnOf(result.Findings, api.SeverityInfo)
 			return nil
@@ -81,6 +84,13 @@ func (a *app) validateCommand() *cobra.Command {
 	a.manifestFlags(cmd, &files, &o)
 	a.outputFlag(cmd, "text", "json")
 	return cmd
+}
+
+// printForeseen says what would become of each object.
+func (a *app) printForeseen(results []api.Result, valid string) {
+	for _, r := range results {
+		a.printf("%s %s/%s %s%s\n", strings.ToLower(r.Kind), r.Namespace, r.Name, valid, foreseen(r.Action))
+	}
 }
 
 func foreseen(action api.Action) string {

@@ -20,6 +20,7 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/reconcile"
 	"github.com/breakwater-mesh/breakwater/pkg/store"
+	"github.com/breakwater-mesh/breakwater/pkg/world"
 )
 
 // TestMain lets scripts call bwctl: the test binary is it.
@@ -57,7 +58,7 @@ func startServer(env *testscript.Env) string {
 	}()
 	clock := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	server := httptest.NewServer(apiserver.New(apiserver.Config{
-		KV: kv, Worlds: loop, Book: book{}, Version: "v0.0.0-server", Now: func() time.Time { return clock },
+		KV: kv, Worlds: loop, Book: book{}, Classes: classes, Version: "v0.0.0-server", Now: func() time.Time { return clock },
 	}))
 	env.Defer(func() {
 		server.Close()
@@ -65,6 +66,11 @@ func startServer(env *testscript.Env) string {
 		<-done
 	})
 	return server.URL
+}
+
+// classes has two sidecars of orders.
+func classes() map[world.ClassKey]int {
+	return map[world.ClassKey]int{{Namespace: "shop", Service: "orders", Dialect: "envoy", Profile: "sidecar", Tier: "1.40", Outbound: "127.0.0.1:15001", Runtime: true}: 2}
 }
 
 // book has one proxy that rejected something.

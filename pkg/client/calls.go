@@ -91,6 +91,8 @@ type ApplyOptions struct {
 	Delete []string // what to delete in the same transaction: see api.DeleteRef
 	Force  bool     // delete services though others name them
 	Strict bool     // refuse what lint finds errors in
+	Wide   bool     // rebuild clusters of many services on many proxies
+	DryRun bool     // write nothing, and work out the impact
 	Exact  bool     // refuse policies of which a proxy does not enforce every field exactly
 }
 
@@ -102,8 +104,10 @@ func (o ApplyOptions) query() string {
 	if o.Force {
 		q.Set("force", "true")
 	}
-	if o.Strict {
-		q.Set("strict", "true")
+	for name, set := range map[string]bool{"strict": o.Strict, "wide": o.Wide, "dryRun": o.DryRun} {
+		if set {
+			q.Set(name, "true")
+		}
 	}
 	if o.Exact {
 		q.Set("requireExact", "true")

@@ -71,7 +71,7 @@ func assemble(c Config, log hclog.Logger, opened openedStore) *parts {
 	p.xds.Register(p.grpc)
 	healthpb.RegisterHealthServer(p.grpc, p.health)
 	p.api = httpServer(apiserver.New(apiserver.Config{
-		KV: opened.kv, Worlds: p.loop, Book: book{p.loop, p.xds}, Log: log.Named("api"), Version: telemetry.Version, Hosts: c.AllowedHosts,
+		KV: opened.kv, Worlds: p.loop, Book: book{p.loop, p.xds}, Classes: p.xds.Classes, Log: log.Named("api"), Version: telemetry.Version, Hosts: c.AllowedHosts,
 	}))
 	p.admin = httpServer(byAddress(adminPort(p.metrics.Handler(), p.loop.Ready), c.AllowedHosts))
 	return p

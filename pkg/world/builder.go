@@ -87,12 +87,7 @@ func (b *Builder) Join(key ClassKey) *Class {
 	if cs, ok := b.classes[key]; ok {
 		return cs.class
 	}
-	cs := &classState{holds: map[manifest.Key]*built{}, aliases: map[manifest.Key][]string{}}
-	for i := range cs.layers {
-		cs.layers[i] = map[manifest.Key]bool{}
-	}
-	cs.class = NewClass(key, &Head{})
-	cs.caller = b.world.Caller(cs.callerKey())
+	cs := b.emptyClass(key)
 	b.classes[key] = cs
 	changes := b.frame(cs)
 	b.syncServices(cs, b.world.roles(cs.caller.Key), &changes)
@@ -101,6 +96,16 @@ func (b *Builder) Join(key ClassKey) *Class {
 	}
 	b.publish(cs, changes)
 	return cs.class
+}
+
+// emptyClass is a class that holds nothing yet.
+func (b *Builder) emptyClass(key ClassKey) *classState {
+	cs := &classState{class: NewClass(key, &Head{}), holds: map[manifest.Key]*built{}, aliases: map[manifest.Key][]string{}}
+	for i := range cs.layers {
+		cs.layers[i] = map[manifest.Key]bool{}
+	}
+	cs.caller = b.world.Caller(cs.callerKey())
+	return cs
 }
 
 // Drop forgets a class that no proxy belongs to any more.

@@ -97,6 +97,17 @@ func (s *Server) Delivery(class *world.Class, names []view.ID, rev int64) []Deli
 	return out
 }
 
+// Classes counts the connected proxies of each class.
+func (s *Server) Classes() map[world.ClassKey]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	count := make(map[world.ClassKey]int)
+	for st := range s.streams {
+		count[st.id.key]++
+	}
+	return count
+}
+
 func (s *Server) list() []*stream {
 	s.mu.Lock()
 	all := slices.Collect(maps.Keys(s.streams))

@@ -1,0 +1,44 @@
+package api
+
+// Impact is what a write would do to the proxies that are connected to the replica that was asked.
+type Impact struct {
+	Connected int             `json:"connected"` // proxies
+	Proxies   int             `json:"proxies"`   // of them, that would be sent anything
+	Services  []string        `json:"services"`  // of which they would be sent anything, as namespace/name
+	Classes   []ClassImpact   `json:"classes"`   // that would change
+	Rebuilt   []RebuiltImpact `json:"rebuilt"`   // clusters that would be built anew: their ejections, counters and connections start from nothing
+	Changes   []ChangeImpact  `json:"changes"`   // of resources, each with all those to which it happens alike
+	Wide      bool            `json:"wide"`      // the write needs ?wide=true
+}
+
+// ClassImpact is what happens to the proxies that get the same resources.
+type ClassImpact struct {
+	Namespace string `json:"namespace"` // of the caller
+	Service   string `json:"service"`   // the caller
+	Dialect   string `json:"dialect"`
+	Profile   string `json:"profile"`
+	Version   string `json:"version"` // tier
+	Proxies   int    `json:"proxies"`
+	Resources int    `json:"resources"` // that would be sent to each
+}
+
+// RebuiltImpact is one cluster that is built anew. How many of its hosts are ejected right now proxies do not tell the control plane: what
+// they have ejected is lost.
+type RebuiltImpact struct {
+	Cluster string `json:"cluster"`
+	Proxies int    `json:"proxies"`
+}
+
+// ChangeImpact is one difference and the resources that have it.
+type ChangeImpact struct {
+	Lines     []DiffLine `json:"lines"`
+	Resources []string   `json:"resources"` // such as CDS shop/payments
+	Proxies   int        `json:"proxies"`
+}
+
+// DiffLine is one place at which a resource changes.
+type DiffLine struct {
+	Path string `json:"path,omitempty"` // absent where the whole resource comes or goes
+	Old  string `json:"old,omitempty"`  // as JSON
+	Now  string `json:"now,omitempty"`
+}

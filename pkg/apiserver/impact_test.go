@@ -1,0 +1,93 @@
+package apiserver_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/breakwater-mesh/breakwater/pkg/api"
+	"github.com/breakwater-mesh/breakwater/pkg/apiserver"
+	"github.com/breakwater-mesh/breakwater/pkg/world"
+)
+
+// withClasses connects so many proxies of these callers.
+func withClasses(callers map[string]int) func(*apiserver.Config) {
+	count := make(map[world.ClassKey]int)
+	for service, n := range callers {
+		count[world.ClassKey{Namespace: "shop", Service: service, Dialect: "envoy", Profile: "sidecar", Tier: "1.40", Outbound: "127.0.0.1:15001", Runtime: true}] = n
+	}
+	return func(c *apiserver.Config) { c.Classes = func() map[world.ClassKey]int { return count } }
+}
+
+func depends(name, on string) string {
+	return service(name, ", dependsOn: ["+on+"]")
+}
+
+const breaker = "circuitBreaker: {failureThreshold: 5}"
+
+func TestDryRunSaysWhatWouldHappenAndWritesNothing(t *testing.T) {
+	f := newFixture(t, withClasses(map[string]int{"orders": 3, "edge": 4, "email": 5}))
+	f.apply(depends("orders", "payments, billing") + depends("edge", "payments") + depends("email", "") + service("payments", "") + service("billing", ""))
+	before := f.revision()
+	text := doc("shop", "p", `to: {service: "*"}, timeout: {request: 1s}, limits: {maxRequests: 7}, `+breaker)
+	result := parse[api.ApplyResult](t, f.want(http.StatusOK, "POST", api.ApplyPath+"?dryRun=true", text))
+	if f.revision() != before {
+		t.Fatal("a dry run has written")
+	}
+	i := result.Impact
+	if i == nil || i.Connected != 12 || i.Proxies != 7 || !i.Wide || !slices.Equal(i.Services, []string{"shop/billing", "shop/payments"}) {
+		t.Fatalf("impact %+v, want 7 of 12 proxies, wide, over billing and payments", i)
+	}
+	if got := i.Classes; len(got) != 2 || got[0].Service != "edge" || got[0].Proxies != 4 || got[1].Service != "orders" || got[1].Resources <= got[0].Resources {
+		t.Errorf("classes %+v, want edge, and orders with more resources", got)
+	}
+	if want := []api.RebuiltImpact{{Cluster: "shop/billing", Proxies: 3}, {Cluster: "shop/payments", Proxies: 7}}; !slices.Equal(i.Rebuilt, want) {
+		t.Errorf("rebuilt %+v, want %+v", i.Rebuilt, want)
+	}
+	// The same difference is told once, with both clusters.
+	var clusters, routes, keys int
+	for _, c := range i.Changes {
+		switch name := strings.Join(c.Resources, " "); name {
+		case "CDS shop/payments CDS shop/billing", "CDS shop/billing CDS shop/payments":
+			clusters++
+			if !slices.ContainsFunc(c.Lines, func(l api.DiffLine) bool { return l.Path == "outlier_detection.consecutive_5xx" && l.Now == "5" }) {
+				t.Errorf("the clusters' difference lacks the threshold: %+v", c.Lines)
+			}
+		case "RDS shop/payments RDS shop/billing", "RDS shop/billing RDS shop/payments":
+			routes++
+			if c.Proxies != 7 {
+				t.Errorf("the routes differ on %d proxies, want 7", c.Proxies)
+			}
+		default:
+			keys++
+		}
+	}
+	if clusters != 1 || routes != 1 || keys == 0 {
+		t.Errorf("changes %+v, want one of both clusters, one of both routes, and runtime layers", i.Changes)
+	}
+}
+
+func TestWriteThatRebuildsTooMuchNeedsWide(t *testing.T) {
+	f := newFixture(t, withClasses(map[string]int{"orders": 3, "edge": 4}))
+	f.apply(depends("orders", "payments, billing") + depends("edge", "payments") + service("payments", "") + service("billing", ""))
+	every := doc("shop", "p", `to: {service: "*"}, `+breaker)
+	p := f.refused(http.StatusUnprocessableEntity, every)
+	if p.Type != api.TooWide || !strings.Contains(p.Detail, "2 services (shop/billing, shop/payments) on 7 of 7") {
+		t.Errorf("%s: %s, want too-wide with which services and how many proxies", p.Type, p.Detail)
+	}
+	f.want(http.StatusUnprocessableEntity, "PUT", policies+"/p", every)
+	// One service's clusters, or none, may be rebuilt everywhere.
+	f.apply(doc("shop", "one", "to: {service: payments}, "+breaker))
+	f.apply(doc("shop", "gentle", `to: {service: "*"}, timeout: {request: 1s}, limits: {maxRequests: 7}`))
+	f.want(http.StatusCreated, "PUT", policies+"/p?wide=true", every)
+	f.want(http.StatusOK, "DELETE", policies+"/one", "") // which says the same as what is left
+	f.want(http.StatusUnprocessableEntity, "DELETE", policies+"/p", "")
+	f.want(http.StatusOK, "POST", api.ApplyPath+"?wide=true&delete=Policy/shop/p", "")
+}
+
+func TestFewProxiesAreNotWide(t *testing.T) {
+	f := newFixture(t, withClasses(map[string]int{"orders": 1, "email": 9}))
+	f.apply(depends("orders", "payments, billing") + depends("email", "") + service("payments", "") + service("billing", ""))
+	f.apply(doc("shop", "p", `to: {service: "*"}, `+breaker))
+}

@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/breakwater-mesh/breakwater/pkg/api"
+)
+
+// printDryRun says what an apply would do: to the objects, and to the proxies that are connected.
+func (a *app) printDryRun(result *api.ApplyResult) error {
+	a.printForeseen(result.Results, "")
+	a.warn(result.Warnings)
+	a.warnOf(result.Findings, api.SeverityInfo)
+	i := result.Impact
+	if i == nil || i.Connected == 0 {
+		a.notef("nothing was written; no proxy is connected\n")
+		return nil
+	}
+	a.printf("\n%d of %d connected proxies would be sent something, about %s\n", i.Proxies, i.Connected, plural(len(i.Services), "service"))
+	if err := a.printImpact(i); err != nil {
+		return err
+	}
+	if i.Wide {
+		a.notef("warning: that is more than one service on more than 10 %% of the proxies: it needs --wide\n")
+	}
+	a.notef("nothing was written\n")
+	return nil
+}
+
+func (a *app) printImpact(i *api.Impact) error {
+	if len(i.Classes) == 0 {
+		return nil
+	}
+	var rows [][]string
+	for _, c := range i.Classes {
+		rows = append(rows, []string{c.Namespace + "/" + c.Service, c.Dialect, dash(c.Version), c.Profile, fmt.Sprint(c.Proxies), fmt.Sprint(c.Resources)})
+	}
+	if err := a.table([]string{"CALLER", "DIALECT", "VERSION", "PROFILE", "PROXIES", "RESOURCES"}, rows); err != nil {
+		return err
+	}
+	for _, r := range i.Rebuilt {
+		a.printf("rebuilds cluster %s on %s: ejections, counters and connections start from nothing\n", r.Cluster, proxies(r.Proxies))
+	}
+	for _, c := range i.Changes {
+		a.printf("\n%s, on %s\n", strings.Join(c.Resources, ", "), proxies(c.Proxies))
+		for _, l := range c.Lines {
+			a.printLine(l)
+		}
+	}
+	return nil
+}
+
+func (a *app) printLine(l api.DiffLine) {
+	at := l.Path
+	if at != "" {
+		at += ": "
+	}
+	if l.Old != "" {
+		a.printf("  - %s%s\n", at, l.Old)
+	}
+	if l.Now != "" {
+		a.printf("  + %s%s\n", at, l.Now)
+	}
+}

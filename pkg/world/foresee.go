@@ -1,0 +1,72 @@
+package world
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/view"
+)
+
+// Foreseen is what a change of the world does to one class.
+type Foreseen struct {
+	Class   ClassKey
+	Changed []Replaced // by type and name
+}
+
+// Replaced is one resource before and after; nil where there is none.
+type Replaced struct{ Old, Now *view.Resource }
+
+// ID names the resource.
+func (r Replaced) ID() view.ID {
+	if r.Now != nil {
+		return r.Now.ID()
+	}
+	return r.Old.ID()
+}
+
+// Rebuilds reports whether a proxy builds the cluster anew: its ejections, counters and connections start from nothing.
+func (r Replaced) Rebuilds() bool { return r.Old != nil && r.Now != nil && r.Now.Type == view.CDS }
+
+// Touches is how many services are built anew when c leads from before to after.
+func Touches(before, after *World, c Changes) int { return len(touch(before, after, c).services) }
+
+// Foresee says what the classes would have to be sent if after, which came about from before by c, took its place. Only what c touches is
+// built; of a runtime layer only the keys of those services are there. Classes without a change are left out.
+func Foresee(before, after *World, c Changes, classes []ClassKey) []Foreseen {
+	t := touch(before, after, c)
+	old, now := NewBuilder(), NewBuilder()
+	old.world, now.world = before, after
+	var list []Foreseen
+	for _, key := range classes {
+		caller := manifest.Key{Namespace: key.Namespace, Name: key.Service}
+		was, is := before.roles(caller), after.roles(caller)
+		affected := func(service manifest.Key) bool {
+			return t.services[service] || t.endpoints[service] || t.callers[caller] || was[service] != is[service]
+		}
+		f := Foreseen{Class: key}
+		a, b := old.sketch(key, was, affected), now.sketch(key, is, affected)
+		for typ := range view.NumTypes {
+			view.Diff(a.Views[typ], b.Views[typ], func(o, n *view.Resource) { f.Changed = append(f.Changed, Replaced{o, n}) })
+		}
+		if len(f.Changed) > 0 {
+			slices.SortStableFunc(f.Changed, func(x, y Replaced) int { return order(x.ID(), y.ID(), lessID) })
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+func lessID(a, b view.ID) bool { return a.Type < b.Type || a.Type == b.Type && a.Name < b.Name }
+
+// sketch is the head of a class that holds only some of its services. It shares what is built with other sketches of b, and leaves no
+// class behind.
+func (b *Builder) sketch(key ClassKey, roles map[manifest.Key]role, only func(manifest.Key) bool) *Head {
+	cs := b.emptyClass(key)
+	some := maps.Clone(roles)
+	maps.DeleteFunc(some, func(service manifest.Key, _ role) bool { return !only(service) })
+	var changes classChanges
+	b.syncServices(cs, some, &changes)
+	b.publish(cs, changes)
+	return cs.class.Head()
+}
