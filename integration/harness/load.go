@@ -32,6 +32,9 @@ func NewClient(address string, timeout time.Duration) *Client {
 	return &Client{&http.Client{Timeout: timeout, Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 256, DisableCompression: true}}}
 }
 
+// CloseIdleConnections closes the connections that no call uses.
+func (c *Client) CloseIdleConnections() { c.http.CloseIdleConnections() }
+
 // Get sends GET http://host/path.
 func (c *Client) Get(host, path string) Call { return c.GetContext(context.Background(), host, path) }
 

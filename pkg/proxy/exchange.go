@@ -340,7 +340,7 @@ func (x *exchange) inform(status int, h http.Header) {
 	}
 }
 
-// tunnel is a connection that has left HTTP.
+// tunnel is a connection that has left HTTP. It ends as a whole, as Envoy's: what is half closed is closed.
 type tunnel struct {
 	c    *conn
 	stop func() bool
@@ -348,9 +348,6 @@ type tunnel struct {
 
 func (t *tunnel) Read(p []byte) (int, error)  { return t.c.in.Read(p) }
 func (t *tunnel) Write(p []byte) (int, error) { return t.c.Conn.Write(p) }
-
-// CloseWrite ends writing.
-func (t *tunnel) CloseWrite() error { return closeWrite(t.c.Conn) }
 
 // Close implements io.Closer.
 func (t *tunnel) Close() error {

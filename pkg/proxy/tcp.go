@@ -183,13 +183,3 @@ type buffered struct {
 }
 
 func (b *buffered) Read(p []byte) (int, error) { return b.in.Read(p) }
-
-// CloseWrite ends writing.
-func (b *buffered) CloseWrite() error { return closeWrite(b.Conn) }
-
-func closeWrite(c net.Conn) error {
-	if half, ok := c.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return errors.ErrUnsupported
-}
