@@ -215,7 +215,11 @@ func TestAStalledStreamHoldsUpNoOther(t *testing.T) {
 	top := a.highest()
 	for i := range 200 {
 		text := fmt.Sprintf("%d.%s", i, strings.Repeat("x", 32<<10))
-		resp, err := client.Post("http://ledger/", "text/plain", strings.NewReader(text))
+		req, err := http.NewRequestWithContext(within(t, patience), "POST", "http://ledger/", strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
 		if err != nil {
 			t.Fatalf("call %d beside stalled streams: %v", i, err)
 		}
