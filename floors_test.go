@@ -19,7 +19,7 @@ const module = "github.com/breakwater-mesh/breakwater"
 var floors = map[string]int{
 	"pkg/manifest": 0, "pkg/view": 0, "pkg/resilience": 0,
 	"pkg/catalog": 1, "pkg/policy": 1,
-	"pkg/lint": 2, "pkg/envoy": 2, "pkg/envoy/bootstrap": 2, "pkg/api": 2, "pkg/dataplane": 2,
+	"pkg/lint": 2, "pkg/envoy": 2, "pkg/envoy/bootstrap": 2, "pkg/envoy/carriers": 2, "pkg/api": 2, "pkg/dataplane": 2,
 	"pkg/world": 3, "pkg/store": 3, "pkg/telemetry": 3, "pkg/client": 3, "pkg/settings": 3, "pkg/credentials": 3,
 	"pkg/store/etcd": 4, "pkg/store/embedded": 5, // the embedded etcd is used through pkg/store/etcd
 	"pkg/store/storetest": 4, "pkg/registration": 4, "pkg/xds": 4, "pkg/xdsclient": 4, "pkg/admin": 4, "pkg/engine": 4,

@@ -127,7 +127,7 @@ func (a *app) root() *cobra.Command {
 	flags.StringVarP(&a.namespace, "namespace", "n", a.env("NAMESPACE", manifest.DefaultNamespace), "namespace of what is named [BREAKWATER_NAMESPACE]")
 	root.AddCommand(
 		a.applyCommand(), a.validateCommand(), a.getCommand(), a.deleteCommand(),
-		a.effectiveCommand(), a.fidelityCommand(), a.lintCommand(), a.proxiesCommand(), a.bootstrapCommand(), a.versionCommand(),
+		a.effectiveCommand(), a.fidelityCommand(), a.lintCommand(), a.explainCommand(), a.proxiesCommand(), a.bootstrapCommand(), a.versionCommand(),
 	)
 	return root
 }

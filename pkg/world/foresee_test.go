@@ -26,11 +26,11 @@ func TestForeseenIsWhatComes(t *testing.T) {
 		"nothing for a stranger": {Policies: map[manifest.Key]*policy.Compiled{key("bank", "p"): compiled(t, key("bank", "p"), policy.Spec{To: every, Sections: breaker})}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, first := newWorld(service(key("shop", "orders")), service(key("shop", "payments")), service(key("shop", "billing")))
+			_, first := newWorld(service(key("shop", "orders")), service(key("shop", "payments")), service(key("shop", "billing")))
 			first.Policies[key("shop", "there")] = compiled(t, key("shop", "there"), policy.Spec{
 				To: every, From: &policy.Source{Selector: map[string]string{"tier": "front"}}, Sections: policy.Sections{Timeout: &policy.Timeout{Connect: ptr(manifest.Duration("1s"))}},
 			})
-			w = (&World{}).With(1, first)
+			w := (&World{}).With(1, first)
 			b := NewBuilder()
 			b.Update(w, first)
 			edge := orders()
