@@ -133,6 +133,7 @@ var carriers = []carried{
 	{"rateLimit.interval", route, "token_bucket.fill_interval", "2s", "3s"},
 	{"rateLimit.burst", route, "token_bucket.max_tokens", "20", "30"},
 
+	{"fallback.service", route, "route.cluster", "queue", "depot/queue"},
 	{"fallback.response.status", route, "status_code", "404", "503"},
 	{"fallback.response.body", route, "body.inline_string", "a", "b"},
 	{"fallback.response.contentType", route, "header.value", "text/html", "text/css"},
@@ -144,7 +145,7 @@ var carriers = []carried{
 // around is what must stand beside a field for it to count.
 var around = map[string]string{
 	"timeout": "{}", "retry": "{numRetries: 1}", "limits": "{}", "bulkhead": "{maxConcurrent: 2}", "circuitBreaker": "{failureThreshold: 5}", "loadBalancing": "{}",
-	"hedge": "{}", "rateLimit": "{requests: 9}", "fallback": "{response: {status: 201}}", "errorMapping": "{}",
+	"fallback.service": "{}", "hedge": "{}", "rateLimit": "{requests: 9}", "fallback": "{response: {status: 201}}", "errorMapping": "{}",
 	"outlierDetection":             "{consecutive5xx: 5}",
 	"healthCheck":                  "{tcp: {}}",
 	"healthCheck.http":             "{http: {path: /}}",

@@ -113,7 +113,12 @@ func (r *rig) start() error {
 	if r.cp, err = harness.StartControlPlane(ctx, program, filepath.Join(r.dir, "data")); err != nil {
 		return err
 	}
-	documents := []string{service(left, nil), service(right, nil)}
+	spareHost, err := harness.StartHost(0, nil)
+	if err != nil {
+		return err
+	}
+	spareHost.Set(harness.Behaviour{Body: spare})
+	documents := []string{service(left, nil), service(right, nil), service(spare, []string{spareHost.Address})}
 	for _, t := range r.trials {
 		if t.raw == nil {
 			documents = append(documents, t.documents()...)

@@ -1,11 +1,15 @@
 package differential_test
 
+// spare is a service that always answers with its name.
+const spare = "spare"
+
 // routeSections are scenarios of the sections that stand on a route beside timeouts and retries.
 func routeSections() []*scenario {
 	fail := []behaviour{always503}
 	slow := []behaviour{{delay: 900 * ms, body: "late"}, always200}
 	fallback := func(fields string) []string { return []string{"fallback: {" + fields + "}"} }
 	fixed := `response: {status: 203, body: '{"items":[]}', contentType: text/plain}`
+	elsewhere := fallback("service: " + spare)
 	each := mixed(request{}, request{method: "HEAD"}, request{method: "POST", body: "x"})
 	return []*scenario{
 		{name: "policy-hedge", policy: append(retry("numRetries: 1, retryOn: [connect-failure]"), "hedge: {onPerTryTimeout: true}", "timeout: {request: 3s, perTry: 200ms}"),
@@ -22,6 +26,14 @@ func routeSections() []*scenario {
 		{name: "policy-fallback-response-refused", policy: fallback(fixed), refusing: 1, traffic: each},
 		{name: "policy-fallback-response-timeout", policy: append(fallback(fixed), "timeout: {request: 200ms}"), script: []behaviour{hangs}, traffic: get(1), mutant: "fallback: {when: [connect-failure]}"},
 		{name: "policy-fallback-response-limit", policy: append(fallback(fixed), "limits: {maxRequests: 0, maxPendingRequests: 0}"), traffic: get(1)},
+		{name: "policy-fallback-service", policy: append(elsewhere, retry("numRetries: 2, retryOn: [connect-failure]")...), script: fail, traffic: each,
+			variants: []string{"fallback: {disabled: true}", "fallback: {when: [connect-failure]}", "fallback: {service: " + left + "}", "retry: {disabled: true}"}},
+		{name: "policy-fallback-service-once", policy: elsewhere, script: answers(500, 200, 503, 404), traffic: get(3)},
+		{name: "policy-fallback-service-reset", policy: elsewhere, script: []behaviour{resets}, traffic: each},
+		{name: "policy-fallback-service-refused", policy: append(elsewhere, retry("numRetries: 1")...), refusing: 1, traffic: each},
+		{name: "policy-fallback-service-stall", policy: append(elsewhere, "timeout: {request: 3s, perTry: 150ms}"), script: []behaviour{hangs}, traffic: get(2), mutant: "timeout: {request: 900ms, perTry: none}"},
+		{name: "policy-fallback-service-full", policy: append(elsewhere, "limits: {maxRequests: 0, maxPendingRequests: 0}"), traffic: get(2)},
+		{name: "policy-fallback-service-ejected", policy: append(elsewhere, eject("consecutive5xx: 2, maxEjectionPercent: 100")[0], panics("0")), script: fail, traffic: until(2, active, 1, 3), markSlack: 2000 * ms},
 		{name: "policy-mapped-refused", policy: []string{"errorMapping: {gateway: true}"}, refusing: 1, traffic: each, variants: []string{"errorMapping: {disabled: true}", "errorMapping: {gateway: false}"}},
 		{name: "policy-mapped-timeout", policy: []string{"errorMapping: {gateway: true}", "timeout: {request: 200ms}"}, script: []behaviour{hangs}, traffic: get(1), mutant: "errorMapping: {disabled: true}"},
 		{name: "policy-mapped-connect", policy: []string{"errorMapping: {gateway: true}", "timeout: {connect: 300ms}"}, silent: 1, traffic: get(1), mutant: "errorMapping: {disabled: true}"},

@@ -137,6 +137,9 @@ func policyNames(p *policy.Policy) []ref {
 	if from := p.Spec.From; from != nil && from.Service != "" && from.Namespace != policy.Every {
 		list = append(list, ref{field: "spec.from.service", key: manifest.Key{Namespace: cmp.Or(from.Namespace, own), Name: from.Service}})
 	}
+	if key, ok := policy.Compile(p).FallbackService(); ok {
+		list = append(list, ref{field: "spec.fallback.service", key: key})
+	}
 	return list
 }
 

@@ -39,16 +39,17 @@ func (c *Call) charge(a *Attempt, res Result, cause error) {
 	}
 }
 
-// chargeTime charges an attempt that this end has broken off. An application that went away is nobody's failure.
+// chargeTime charges an attempt that this end has broken off. An application that went away is nobody's failure. The router's own times
+// are counted where the route leads, which over a composite is not where the host is.
 func (c *Call) chargeTime(a *Attempt, cause error) {
 	live, h := a.serving.live, a.Host
 	switch cause {
 	case errTimeout:
-		live.stats.add(rqTimeout)
+		c.target.live.stats.add(rqTimeout)
 	case errPerTry:
-		live.stats.add(rqPerTryTimeout)
+		c.target.live.stats.add(rqPerTryTimeout)
 	case errPerTryIdle:
-		live.stats.add(rqPerTryIdleTimeout)
+		c.target.live.stats.add(rqPerTryIdleTimeout)
 	case errMaxStream:
 		live.stats.add(rqMaxDurationReached)
 		a.countReset(LocalReset)

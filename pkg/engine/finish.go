@@ -60,7 +60,7 @@ func (c *Call) finishResponse(end End, f Failure) {
 // late ends a response whose time is over. Only by the idle timeout of its attempt is the host to blame.
 func (c *Call) late(cause error) {
 	a := c.last
-	stats := &a.serving.live.stats
+	stats := &c.target.live.stats
 	a.countReset(LocalReset)
 	c.interrupted(cause) // for flags and details
 	switch cause {
@@ -68,7 +68,7 @@ func (c *Call) late(cause error) {
 		stats.add(rqTimeout)
 		a.Host.counts.rqTimeout.Add(1)
 	case errMaxStream:
-		stats.add(rqMaxDurationReached)
+		a.serving.live.stats.add(rqMaxDurationReached)
 	case errPerTryIdle:
 		stats.add(rqPerTryIdleTimeout)
 		a.Host.counts.rqTimeout.Add(1)

@@ -19,7 +19,9 @@ type Compiled struct {
 	Cluster *view.Resource
 	Subsets []*view.Resource // the clusters of its subsets, by name
 	Route   *view.Resource   // nil where the routes are not ours
-	Limits  []RuntimeKey     // for the layer LayerOf(service), by key, its subsets' included; empty where Target.Runtime is false
+	Limits  []RuntimeKey     // for the layer LayerOf(service), by key, those of the other clusters included; empty where Target.Runtime is false
+
+	Composites []*view.Resource // the clusters over it and its fallbacks, by name
 }
 
 // Service compiles the calls to svc under eff, an effective policy with its defaults filled in. It changes neither. Every backend
@@ -53,11 +55,16 @@ func compileService(t Target, svc *catalog.Service, eff *policy.Effective, other
 		}
 		out.Limits = append(out.Limits, in.limitKeys()...)
 	}
-	sortKeys(out.Limits)
 	if t.audience() == clustersOnly {
+		sortKeys(out.Limits)
 		return out, nil
 	}
-	route, err := t.resource(view.RDS, name, routeConfiguration(newInput(t, svc, eff), routes), needs(name, routes)...)
+	configuration := routeConfiguration(newInput(t, svc, eff), routes)
+	if err := out.addComposites(t, routes); err != nil {
+		return Compiled{}, err
+	}
+	sortKeys(out.Limits)
+	route, err := t.resource(view.RDS, name, configuration, needs(name, routes)...)
 	if err != nil {
 		return Compiled{}, fmt.Errorf("route configuration %s: %w", name, err)
 	}

@@ -76,6 +76,8 @@ func statusMatch(input proto.Message, value string) *xdsv3.Matcher_MatcherList_P
 	}}
 }
 
+func hasSpare(in input, _ policy.Field) bool { return in.spare() != "" }
+
 // byStatusAlone reports that a fixed response has to tell failures apart that have one status.
 func byStatusAlone(in input, _ policy.Field) bool {
 	b := in.sections.Fallback
@@ -84,6 +86,9 @@ func byStatusAlone(in input, _ policy.Field) bool {
 
 var fallbackLines = []line{
 	{field: "fallback", on: clustersOnly, level: Unsupported, reason: "the proxy's routes are its owner's"},
+	{field: "fallback.service", on: proxies, level: Approximate, reason: "a call that a limit of the service cuts off does not fall back", instead: "fallback.response"},
+	{field: "retry.budget", on: proxies, when: hasSpare, level: Approximate,
+		reason: "on a route with a fallback service no share of calls is counted: as many retries may run as the service takes calls at once", instead: "limits.maxRequests"},
 	{field: "fallback.response", when: grpcService, level: Unsupported, reason: "a fixed response has a form that gRPC does not know"},
 	{field: "fallback.when", on: proxies, when: byStatusAlone, level: Approximate,
 		reason: "a fixed response goes by the status, so that 502, 503 and 504 of the service's own count as well", instead: "gateway-error"},

@@ -91,6 +91,9 @@ func TestNoEnvoyGetsWhatItDoesNotKnow(t *testing.T) {
 			}
 			note(messageOf(t, c.Cluster))
 			note(messageOf(t, c.Route))
+			for _, composite := range c.Composites {
+				note(messageOf(t, composite))
+			}
 		})
 		for name := range seen {
 			if v := since[string(name)]; v > version {

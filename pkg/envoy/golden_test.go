@@ -174,6 +174,9 @@ func (g golden) outputs(t *testing.T) []txtar.File {
 		_, subset, _ := strings.Cut(r.Name, "|")
 		files = append(files, txtar.File{Name: subset + "-" + r.Type.String() + ".json", Data: jsonOf(t, r)})
 	}
+	for _, r := range c.Composites {
+		files = append(files, txtar.File{Name: r.Name + ".json", Data: jsonOf(t, r)})
+	}
 	return append(files, partFiles(eff)...)
 }
 

@@ -87,7 +87,7 @@ func (r routed) grpcRoutes() []*routev3.Route {
 		return nil
 	}
 	action := &routev3.RouteAction{RetryPolicy: r.grpcRetryPolicy()}
-	r.lead(action)
+	r.lead(action, func(b backend) string { return b.cluster })
 	if limit := r.wholeCall(); finite(limit) {
 		action.MaxStreamDuration = &routev3.RouteAction_MaxStreamDuration{MaxStreamDuration: duration(limit)}
 	}

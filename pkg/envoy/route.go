@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -21,6 +22,8 @@ type routed struct {
 	input
 	spec     catalog.Route
 	backends []backend // never empty
+
+	composites map[string]composite // that its calls go through, by name; filled as its routes are made
 }
 
 // backend is a cluster and its share of a route's calls.
@@ -37,7 +40,7 @@ func routesOf(t Target, svc *catalog.Service, eff *policy.Effective) []routed {
 	}
 	var list []routed
 	for _, spec := range specs {
-		r := routed{input: newInput(t, svc, eff.Route(spec.Name)), spec: spec}
+		r := routed{input: newInput(t, svc, eff.Route(spec.Name)), spec: spec, composites: map[string]composite{}}
 		for _, b := range spec.Backends {
 			r.backends = append(r.backends, backend{ClusterName(b.Key(svc), b.Subset), b.Share()})
 		}
@@ -61,13 +64,14 @@ func (in *input) leadHere(routes []routed) {
 
 func (r routed) high() bool { return catalog.PriorityOf(&r.spec) == catalog.PriorityHigh }
 
-// needs are the clusters that routes lead to, by name.
+// needs are the clusters that routes lead to, by name; the routes must have been made.
 func needs(name string, routes []routed) []view.ID {
 	clusters := []string{name}
 	for _, r := range routes {
 		for _, b := range r.backends {
 			clusters = append(clusters, b.cluster)
 		}
+		clusters = slices.AppendSeq(clusters, maps.Keys(r.composites))
 	}
 	slices.Sort(clusters)
 	var ids []view.ID
@@ -105,12 +109,8 @@ func routeConfiguration(whole input, routes []routed) *routev3.RouteConfiguratio
 // routes is the route, in two where only some of its methods may be sent twice: the second takes the other methods.
 func (r routed) routes() []*routev3.Route {
 	methods := r.retriedMethods()
-	if methods == nil {
-		return []*routev3.Route{r.route(r.methods(), r.retryPolicy(), false)}
-	}
-	guarded := r.guardedRetryPolicy()
-	if proto.Equal(guarded, r.retryPolicy()) {
-		return []*routev3.Route{r.route(r.methods(), guarded, true)} // nothing is retried that a host may have begun on
+	if methods == nil || !r.guards() {
+		return []*routev3.Route{r.route(r.methods(), false)}
 	}
 	taken := r.methods()
 	free := methods
@@ -119,12 +119,17 @@ func (r routed) routes() []*routev3.Route {
 	}
 	var list []*routev3.Route
 	if len(free) > 0 {
-		list = append(list, r.route(free, r.retryPolicy(), false))
+		list = append(list, r.route(free, false))
 	}
 	if len(free) == 0 || len(free) != len(taken) {
-		list = append(list, r.route(taken, guarded, true))
+		list = append(list, r.route(taken, true))
 	}
 	return list
+}
+
+// guards reports whether it matters which methods may be sent twice: not where nothing is that a host may have begun on.
+func (r routed) guards() bool {
+	return r.spare() != "" || r.hedgePolicy(false) != nil || !proto.Equal(r.guardedRetryPolicy(), r.retryPolicy())
 }
 
 // methods are those that the route takes, sorted; nil for all.
@@ -136,9 +141,13 @@ func (r routed) methods() []string {
 }
 
 // route is the route for some of its methods, nil for all that there are; guarded where they must not be sent twice.
-func (r routed) route(methods []string, retry *routev3.RetryPolicy, guarded bool) *routev3.Route {
-	action := &routev3.RouteAction{RetryPolicy: retry, HedgePolicy: r.hedgePolicy(guarded)}
-	r.lead(action)
+func (r routed) route(methods []string, guarded bool) *routev3.Route {
+	retry := r.retryPolicy()
+	if guarded {
+		retry = r.guardedRetryPolicy()
+	}
+	action := &routev3.RouteAction{RetryPolicy: r.withFallback(retry, guarded), HedgePolicy: r.hedgePolicy(guarded)}
+	r.lead(action, func(b backend) string { return r.through(b, guarded) })
 	if r.high() {
 		action.Priority = corev3.RoutingPriority_HIGH
 	}
@@ -157,14 +166,14 @@ func (r routed) route(methods []string, retry *routev3.RetryPolicy, guarded bool
 }
 
 // lead sets where the calls go.
-func (r routed) lead(action *routev3.RouteAction) {
+func (r routed) lead(action *routev3.RouteAction, through func(backend) string) {
 	if len(r.backends) == 1 {
-		action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: r.backends[0].cluster}
+		action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: through(r.backends[0])}
 		return
 	}
 	shares := &routev3.WeightedCluster{}
 	for _, b := range r.backends {
-		shares.Clusters = append(shares.Clusters, &routev3.WeightedCluster_ClusterWeight{Name: b.cluster, Weight: wrapperspb.UInt32(b.weight)})
+		shares.Clusters = append(shares.Clusters, &routev3.WeightedCluster_ClusterWeight{Name: through(b), Weight: wrapperspb.UInt32(b.weight)})
 	}
 	action.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: shares}
 }

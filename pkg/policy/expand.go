@@ -51,6 +51,7 @@ func under(path, section string) bool {
 func Compile(p *Policy) *Compiled {
 	e := expansion{}
 	e.plain(&p.Spec.Sections)
+	e.qualify(p.Metadata.Namespace)
 	if p.Spec.Bulkhead != nil {
 		p.Spec.Bulkhead.expand(&e)
 	}

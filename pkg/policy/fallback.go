@@ -2,14 +2,18 @@ package policy
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
+
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 )
 
 // Fallback answers where the service could not.
 type Fallback struct {
 	Disabled *bool             `json:"disabled,omitempty" doc:"Clears the fallback that less specific policies set." scope:"route" effect:"in place" bwdefault:"false"`
+	Service  *string           `json:"service,omitempty" doc:"This service, as name or namespace/name, gets the call once every try has failed, or at once where the called one has no host to try. Its proxies receive it even if dependsOn does not name it." oneof:"answer" scope:"route" effect:"in place" bwdefault:"none"`
 	Response *FallbackResponse `json:"response,omitempty" doc:"A fixed response in place of the last try's, also where a limit or an open breaker lets no try happen." oneof:"answer" scope:"route" effect:"in place" bwdefault:"none"`
-	When     []string          `json:"when,omitempty" doc:"The failures that it stands in for: 5xx, gateway-error (502, 503, 504), reset, connect-failure." scope:"route" effect:"in place" bwdefault:"5xx, reset, connect-failure (Breakwater)"`
+	When     []string          `json:"when,omitempty" doc:"The failures that it stands in for: 5xx, gateway-error (502, 503, 504), reset, connect-failure, and for gRPC unavailable. With service they are conditions of retries as well." scope:"route" effect:"in place" bwdefault:"5xx, reset, connect-failure; for grpc also unavailable (Breakwater)"`
 }
 
 // FallbackResponse is a fixed response.
@@ -20,7 +24,7 @@ type FallbackResponse struct {
 }
 
 // NotYet answers for the fields that later versions of the language have.
-func (Fallback) NotYet() map[string]string { return later("observe", "service") }
+func (Fallback) NotYet() map[string]string { return later("observe") }
 
 // The failures that a fallback stands in for.
 const (
@@ -28,9 +32,10 @@ const (
 	OnGatewayError   = "gateway-error"
 	OnReset          = "reset"
 	OnConnectFailure = "connect-failure"
+	OnUnavailable    = "unavailable" // of gRPC
 )
 
-var fallbackWords = []string{On5xx, OnGatewayError, OnReset, OnConnectFailure}
+var fallbackWords = []string{On5xx, OnGatewayError, OnReset, OnConnectFailure, OnUnavailable}
 
 const (
 	defaultFallbackStatus = 200
@@ -38,9 +43,12 @@ const (
 	longestBody           = 64 << 10
 )
 
-func (b *Fallback) complete(string, *Sections) {
+func (b *Fallback) complete(protocol string, _ *Sections) {
 	if b.When == nil {
 		b.When = []string{On5xx, OnReset, OnConnectFailure}
+		if protocol == "grpc" {
+			b.When = append(b.When, OnUnavailable)
+		}
 	}
 	if b.Response != nil {
 		own(&b.Response)
@@ -50,8 +58,8 @@ func (b *Fallback) complete(string, *Sections) {
 }
 
 func (b *Fallback) check() []clash {
-	if b.Response == nil {
-		return []clash{{a: "fallback", rule: "needs fallback.response"}}
+	if b.Response == nil && b.Service == nil {
+		return []clash{{a: "fallback", rule: "needs fallback.service or fallback.response"}}
 	}
 	return nil
 }
@@ -64,6 +72,16 @@ func (b *Fallback) validate(f *faults, _ *Sections) {
 		f.word(fmt.Sprintf("fallback.when[%d]", i), word, fallbackWords, nil)
 	}
 	f.unique("fallback.when", b.When)
+	if b.Service != nil {
+		namespace, name, found := strings.Cut(*b.Service, "/")
+		if !found {
+			namespace, name = "", namespace
+		}
+		if namespace != "" || found {
+			f.name("fallback.service", namespace)
+		}
+		f.name("fallback.service", name)
+	}
 	if b.Response != nil {
 		b.Response.validate(f)
 	}
@@ -78,5 +96,32 @@ func (r *FallbackResponse) validate(f *faults) {
 	}
 	if r.Status != nil && *r.Status < 400 && (*r.Status == 204 || *r.Status == 304) && r.Body != nil && *r.Body != "" {
 		f.add("fallback.response.body", "can't stand beside status %d, which has none", *r.Status)
+	}
+}
+
+// FallbackService is the service that c's fallback names.
+func (c *Compiled) FallbackService() (manifest.Key, bool) {
+	for _, set := range c.sets {
+		if set.path == fallbackService {
+			return ParseService(*set.value.Interface().(*string))
+		}
+	}
+	return manifest.Key{}, false
+}
+
+const fallbackService = "fallback.service"
+
+// ParseService reads "namespace/name".
+func ParseService(s string) (manifest.Key, bool) {
+	namespace, name, ok := strings.Cut(s, "/")
+	return manifest.Key{Namespace: namespace, Name: name}, ok
+}
+
+// qualify writes the namespace of the policy before the name of a service that has none: once merged, nobody knows whose it was.
+func (e *expansion) qualify(namespace string) {
+	for i, set := range e.sets {
+		if name, ok := set.value.Interface().(*string); ok && set.path == fallbackService && !strings.Contains(*name, "/") {
+			e.sets[i].value = reflect.ValueOf(new(namespace + "/" + *name))
+		}
 	}
 }

@@ -84,7 +84,7 @@ func drawSection(t *rapid.T, i int) Sections {
 	case "fallback":
 		if s.Fallback = (&Fallback{Disabled: off}); off == nil {
 			s.Fallback = &Fallback{Response: few(t, "response", FallbackResponse{Status: new(uint32(203))}, FallbackResponse{Body: new("sorry")}),
-				When: rapid.SampledFrom([][]string{nil, {"reset"}}).Draw(t, "when")}
+				Service: few(t, "service", "shop/queue", "bank/queue"), When: rapid.SampledFrom([][]string{nil, {"reset"}}).Draw(t, "when")}
 		}
 	case "errorMapping":
 		if s.ErrorMapping = (&ErrorMapping{Disabled: off}); off == nil {

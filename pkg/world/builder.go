@@ -287,8 +287,10 @@ func (b *Builder) setService(cs *classState, key manifest.Key, c *classChanges) 
 	cs.holds[key] = now
 	c.put(now.Cluster)
 	c.putAll(now.Subsets)
+	c.putAll(now.Composites)
 	if old != nil {
 		c.removeSubsets(old.Subsets, now.Subsets)
+		c.removeSubsets(old.Composites, now.Composites)
 	}
 	cs.setRoutes(b.world, state, now, c)
 	if old == nil || !slices.Equal(old.Limits, now.Limits) {
@@ -296,7 +298,7 @@ func (b *Builder) setService(cs *classState, key manifest.Key, c *classChanges) 
 	}
 }
 
-// setRoutes leads the hosts of a service to its routes, unless it is a backend alone: nobody calls it by its name.
+// setRoutes leads the hosts of a service to its routes, unless it is a backend alone: or a fallback: nobody calls it by its name.
 func (cs *classState) setRoutes(w *World, state *serviceState, now *built, c *classChanges) {
 	key := state.service.Key()
 	if now.Route == nil {
@@ -331,6 +333,7 @@ func (b *Builder) build(state *serviceState, cs *classState) (*built, error) {
 		return found, nil
 	}
 	effective, _ := policy.Merge(state.called, applied)
+	b.world.dropMissing(effective)
 	compiled, err := compile(target, state.service, effective)
 	if err != nil {
 		return nil, fmt.Errorf("compile %s for %s: %w", state.service.Key(), cs.caller.Key, err)
@@ -345,6 +348,7 @@ func (cs *classState) dropService(key manifest.Key, c *classChanges) {
 		c.remove(t, key.String())
 	}
 	c.removeSubsets(cs.holds[key].Subsets, nil)
+	c.removeSubsets(cs.holds[key].Composites, nil)
 	cs.setScopes(key, nil, c)
 	cs.setLimits(key, nil, c)
 	delete(cs.holds, key)
@@ -438,8 +442,8 @@ func (b *Builder) Shaped(policy manifest.Key) map[*Class][]view.ID {
 				shaped[cs.class] = append(shaped[cs.class],
 					view.ID{Type: view.CDS, Name: name}, view.ID{Type: view.RDS, Name: name},
 					view.ID{Type: view.RTDS, Name: envoy.LayerName(envoy.LayerOf(name))})
-				for _, subset := range held.Subsets {
-					shaped[cs.class] = append(shaped[cs.class], view.ID{Type: view.CDS, Name: subset.Name})
+				for _, cluster := range slices.Concat(held.Subsets, held.Composites) {
+					shaped[cs.class] = append(shaped[cs.class], cluster.ID())
 				}
 			}
 		}

@@ -42,7 +42,32 @@ func touch(old, now *World, c Changes) touched {
 		t.policy(now, old.guardrails[key])
 		t.policy(now, now.guardrails[key])
 	}
+	t.fallbacks(old, now, c)
 	return t
+}
+
+// fallbacks touches what a fallback that came or went stands in for; a policy that names one changes what callers receive.
+func (t *touched) fallbacks(old, now *World, c Changes) {
+	for key := range c.Policies {
+		for _, p := range []*policy.Compiled{old.policies[key], now.policies[key]} {
+			if p == nil {
+				continue
+			}
+			if _, ok := p.FallbackService(); ok {
+				t.catalogue = true
+			}
+		}
+	}
+	if len(c.Services) == 0 {
+		return
+	}
+	for _, p := range now.ranked {
+		if key, ok := p.FallbackService(); ok {
+			if _, changed := c.Services[key]; changed {
+				t.policy(now, p)
+			}
+		}
+	}
 }
 
 // backends touches the services with routes to a changed one: it, or a subset of it, may have come or gone.

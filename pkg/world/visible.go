@@ -5,6 +5,7 @@ import (
 
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
 )
 
 // Visible are the services that proxies of caller receive, by key: what its dependsOn names, or all of its own namespace.
@@ -36,6 +37,7 @@ func (w *World) Visible(caller manifest.Key) []manifest.Key {
 type role struct {
 	called  bool // they reach it by its hosts
 	backend bool // routes of services that they call lead to it
+	spare   bool // the fallback of some service that they call may be it
 }
 
 // roles are the services that proxies of caller receive.
@@ -52,7 +54,39 @@ func (w *World) roles(caller manifest.Key) map[manifest.Key]role {
 			}
 		}
 	}
+	w.addSpares(w.Caller(caller), visible, roles)
 	return roles
+}
+
+// addSpares adds the services that policies for the caller name as fallbacks: also those that a more specific policy overrides, so that
+// they are there when it goes.
+func (w *World) addSpares(caller policy.Caller, visible []manifest.Key, roles map[manifest.Key]role) {
+	for _, p := range w.ranked {
+		key, ok := p.FallbackService()
+		if _, exists := w.services[key]; !ok || !exists {
+			continue
+		}
+		if slices.ContainsFunc(visible, func(v manifest.Key) bool {
+			called := calledService(w.services[v])
+			return p.Matches(called) && p.Applies(called, caller)
+		}) {
+			r := roles[key]
+			r.spare = true
+			roles[key] = r
+		}
+	}
+}
+
+// dropMissing takes out of eff, which nobody else has seen, the fallbacks that do not exist: calls fail as they would without.
+func (w *World) dropMissing(eff *policy.Effective) {
+	for _, part := range eff.Every() {
+		if b := part.Fallback; b != nil && b.Service != nil {
+			key, _ := policy.ParseService(*b.Service)
+			if _, exists := w.services[key]; !exists {
+				part.Fallback = nil
+			}
+		}
+	}
 }
 
 // routed is svc with only those backends that exist: a proxy fails the calls that it sends to no cluster. A route that is left
