@@ -108,12 +108,13 @@ func TestAFieldIsLeftOutAndReported(t *testing.T) {
 		Sections: policy.Sections{
 			Retry:            &policy.Retry{NumRetries: new(uint32(1)), RetryOn: []string{"5xx"}, BufferBytes: new(uint32(10)), Budget: &policy.Budget{Interval: new(manifest.Duration("1s"))}},
 			OutlierDetection: &policy.OutlierDetection{Consecutive5xx: new(uint32(5)), DetectDegradedHosts: new(true)},
+			Fallback:         &policy.Fallback{Service: new("shop/queue"), When: []string{"5xx"}},
 		},
-		Fields: []policy.Field{field("retry.bufferBytes", 10), field("retry.budget.interval", "1s"), field("outlierDetection.detectDegradedHosts", true)},
+		Fields: []policy.Field{field("fallback.service", "shop/queue"), field("retry.bufferBytes", 10), field("retry.budget.interval", "1s"), field("outlierDetection.detectDegradedHosts", true)},
 	}
 	for version, lacks := range map[string]string{
-		"1.32": "outlierDetection.detectDegradedHosts retry.budget.interval retry.bufferBytes",
-		"1.36": "outlierDetection.detectDegradedHosts retry.budget.interval",
+		"1.32": "fallback.service outlierDetection.detectDegradedHosts retry.budget.interval retry.bufferBytes",
+		"1.36": "fallback.service outlierDetection.detectDegradedHosts retry.budget.interval",
 		"1.38": "retry.budget.interval",
 		"1.39": "", "1.40": "", "1.41": "", "": "", "dev": "",
 	} {
@@ -132,7 +133,8 @@ func TestAFieldIsLeftOutAndReported(t *testing.T) {
 			t.Fatal(err)
 		}
 		held := map[protoreflect.FullName]bool{}
-		for _, m := range []proto.Message{messageOf(t, c.Cluster), messageOf(t, c.Route)} {
+		for _, r := range append(c.Composites, c.Cluster, c.Route) {
+			m := messageOf(t, r)
 			fieldsIn(m.ProtoReflect(), func(n protoreflect.FullName) { held[n] = true })
 		}
 		for _, f := range features {
