@@ -110,6 +110,7 @@ func fidelityFor(p *policy.Compiled, svc *catalog.Service, t envoy.Target) []api
 		} else {
 			said.Field = cmp.Or(origin.Path, f.Field)
 		}
+		said = untaken(said, p, t)
 		if rank(said) > rank(worst[said.Field]) {
 			worst[said.Field] = said
 		}
@@ -119,6 +120,15 @@ func fidelityFor(p *policy.Compiled, svc *catalog.Service, t envoy.Target) []api
 		list = append(list, f)
 	}
 	return list
+}
+
+// untaken says of a retry on a proxy whose routes are its owner's what Target.Taken does.
+func untaken(f api.FieldFidelity, p *policy.Compiled, t envoy.Target) api.FieldFidelity {
+	if strings.HasPrefix(f.Field, "retry.") && t.Taken(p) != p {
+		f.Level, f.Reason = api.Unsupported, "it would take the place of the retries of the owner's routes, and the policy names no service"
+		f.Instead = "to: {service: NAME}"
+	}
+	return f
 }
 
 func rank(f api.FieldFidelity) int {

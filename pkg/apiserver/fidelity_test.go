@@ -138,3 +138,20 @@ func TestRequireExact(t *testing.T) {
 	}
 	f.want(http.StatusOK, "POST", api.ApplyPath+"?requireExact=true", shopPolicy("{to: {service: payments}, timeout: {request: 1s}}"))
 }
+
+// Retries that would take the place of those of the owner's route must be meant for the service.
+func TestRetriesRideOnlyWhereThePolicyNamesTheService(t *testing.T) {
+	for spec, want := range map[string]string{
+		"{to: {service: payments}, retry: {numRetries: 2}}":                "retry.numRetries exact",
+		"{to: {service: '*'}, retry: {numRetries: 2}}":                     "retry.numRetries unsupported",
+		"{to: {selector: {tier: backend}}, retry: {numRetries: 2}}":        "retry.numRetries unsupported",
+		"{to: {service: '*'}, limits: {maxRequests: 2}}":                   "limits.maxRequests exact",
+		"{to: {service: payments}, timeout: {request: 1s, perTry: 100ms}}": "timeout.perTry approximate",
+	} {
+		f := newFixture(t)
+		f.apply(twoProtocols + shopPolicy(spec))
+		if text := lines(fidelityOf(f, "", "clusters-only")[0]); !strings.Contains(text, want) {
+			t.Errorf("%s: %s, want %s", spec, text, want)
+		}
+	}
+}

@@ -25,7 +25,7 @@ func (a *app) bootstrapEnvoyCommand() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error { return a.printBootstrap(bootstrap.Envoy, o) },
 	}
 	whose(cmd, &o, "Envoy's", bootstrap.DefaultAdmin)
-	cmd.Flags().StringVar(&o.Profile, "profile", "sidecar", "what the control plane owns: sidecar")
+	cmd.Flags().StringVar(&o.Profile, "profile", "sidecar", "sidecar, or clusters-only where the listeners and routes are the owner's")
 	return cmd
 }
 

@@ -71,7 +71,7 @@ func (in input) protocolOptions() *httpv3.HttpProtocolOptions {
 			Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
 		}
 	}
-	return &httpv3.HttpProtocolOptions{
+	options := &httpv3.HttpProtocolOptions{
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
 			IdleTimeout:          in.connectionIdle(),
 			MaxHeadersCount:      wrapperspb.UInt32(maxHeaders),
@@ -79,4 +79,6 @@ func (in input) protocolOptions() *httpv3.HttpProtocolOptions {
 		},
 		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit},
 	}
+	in.ride(options)
+	return options
 }

@@ -42,7 +42,7 @@ type line struct {
 }
 
 // lines are those of every section. A field without one is exact where it has a carrier at all: see unsaid.
-var lines = slices.Concat(grpcLines, timeoutLines, retryLines, limitsLines, outlierLines, breakerLines, balancingLines, healthLines,
+var lines = slices.Concat(grpcLines, ridingLines, timeoutLines, retryLines, limitsLines, outlierLines, breakerLines, balancingLines, healthLines,
 	hedgeLines, rateLimitLines, fallbackLines, errorMappingLines)
 
 // Report is how well t enforces each field of eff that an author wrote, and each default that t can't keep exactly, by field. Of a
@@ -120,7 +120,7 @@ func (in input) unsaid(field string) Fidelity {
 	case on == grpcClients:
 		return Fidelity{Field: field, Level: Unsupported, Reason: "a gRPC client does not read it"}
 	case on == clustersOnly && scopes[field] == "route":
-		return Fidelity{Field: field, Level: Unsupported, Reason: "the proxy's routes are its owner's", Instead: "the same in the owner's route"}
+		return Fidelity{Field: field, Level: Unsupported, Reason: ownersRoutes, Instead: "the same in the owner's route"}
 	}
 	return Fidelity{Field: field, Level: Exact}
 }

@@ -88,3 +88,30 @@ func TestLinesNameFields(t *testing.T) {
 		}
 	}
 }
+
+func TestRetriesOnTheCluster(t *testing.T) {
+	eff := &policy.Effective{
+		Sections: policy.Sections{Retry: &policy.Retry{NumRetries: new(uint32(2)), RetryOn: []string{"5xx"}}},
+		Fields:   []policy.Field{field("retry.numRetries", 2)},
+	}
+	for _, c := range []struct {
+		target Target
+		want   Level
+	}{
+		{Target{Profile: ClustersOnly, Version: "1.40"}, Exact},
+		{Target{Profile: ClustersOnly, Version: "1.36"}, Unsupported},
+		{Target{Profile: ClustersOnly, Version: "1.40", OwnRetries: true}, Unsupported},
+	} {
+		report := Report(c.target, payments(catalog.HTTP), eff)
+		if len(report) != 1 || report[0].Level != c.want {
+			t.Errorf("%+v: got %v, want %s", c.target, report, c.want)
+		}
+		compiled, err := Service(c.target, payments(catalog.HTTP), eff)
+		if err != nil || compiled.Route != nil {
+			t.Errorf("%+v: a route %v, %v", c.target, compiled.Route, err)
+		}
+		if rides := strings.Contains(string(jsonOf(t, compiled.Cluster)), "retry_policy"); rides != (c.want == Exact) {
+			t.Errorf("%+v: retries ride: %v", c.target, rides)
+		}
+	}
+}

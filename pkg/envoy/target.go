@@ -23,6 +23,8 @@ type Target struct {
 	Profile string // one of the profiles; anything else is a sidecar
 	Version string // tier of the proxy's version, such as "1.40"
 	Runtime bool   // the proxy has our runtime layers, so limits change in place; else they live in the Cluster
+
+	OwnRetries bool // with clusters alone: the owner's routes keep their retries, and none ride on the cluster
 }
 
 // Frame is what every proxy of t holds, whatever the services: the listener at outbound, an "ip:port", where the listeners are ours.

@@ -74,6 +74,12 @@ func (c *Compiled) Matches(svc Service) bool { return c.aims(&svc) }
 // Applies reports whether c, which matches svc, covers calls from caller to it, or to the part that c names.
 func (c *Compiled) Applies(_ Service, caller Caller) bool { return c.covers(&caller) }
 
+// NamesService reports whether c is written for one service, by its name, and for nothing less of it.
+func (c *Compiled) NamesService() bool {
+	to := c.Policy.Spec.To
+	return to.Service != "" && to.Service != "*" && to.Subset == "" && to.Route == ""
+}
+
 // Less orders by rank: less specific first, name last. It is a total order.
 func (c *Compiled) Less(o *Compiled) bool {
 	if d := c.rank.compare(o.rank); d != 0 {

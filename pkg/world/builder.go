@@ -321,7 +321,7 @@ func (b *Builder) build(state *serviceState, cs *classState) (*built, error) {
 	for i, p := range state.policies {
 		mask[i] = '-'
 		if p.Applies(state.called, cs.caller) {
-			applied, mask[i] = append(applied, p), 'x'
+			applied, mask[i] = append(applied, target.Taken(p)), 'x'
 		}
 	}
 	compile := envoy.Service

@@ -17,11 +17,13 @@ type ClassKey struct {
 	Tier      string // version tier of the dialect, such as "1.40"
 	Outbound  string // address:port of the outbound listener
 	Runtime   bool   // the proxy has our runtime layers
+
+	OwnRetries bool // where the routes are the owner's: so are the retries
 }
 
 // target is what the proxies of the class can take.
 func (k ClassKey) target() envoy.Target {
-	return envoy.Target{Profile: k.Profile, Version: k.Tier, Runtime: k.Runtime}
+	return envoy.Target{Profile: k.Profile, Version: k.Tier, Runtime: k.Runtime, OwnRetries: k.OwnRetries}
 }
 
 // Head is everything a class must hold at one revision. It is immutable.

@@ -59,6 +59,7 @@ func identify(n *corev3.Node) (identity, error) {
 	id.key.Tier = envoy.Tier(id.version)
 	id.key.Profile = profile(id.key.Dialect, n)
 	id.key.Outbound = metadata(n, "outbound", defaultOutbound)
+	id.key.OwnRetries = id.key.Profile == envoy.ClustersOnly && metadata(n, "retry", "") == "own"
 	id.key.Runtime = metadata(n, "runtime", "") == "8"
 	return id, nil
 }

@@ -35,6 +35,10 @@ func TestNodeBecomesAnIdentity(t *testing.T) {
 		{"profile and outbound", func(n *corev3.Node) {
 			n.Metadata = meta(map[string]any{"breakwater.profile": "clusters-only", "breakwater.outbound": "127.0.0.1:9"})
 		}, func(k *world.ClassKey) { k.Profile, k.Outbound = "clusters-only", "127.0.0.1:9" }},
+		{"retries of the owner's", func(n *corev3.Node) {
+			n.Metadata = meta(map[string]any{"breakwater.profile": "clusters-only", "breakwater.retry": "own"})
+		}, func(k *world.ClassKey) { k.Profile, k.OwnRetries = "clusters-only", true }},
+		{"retries of the owner's where the routes are ours", func(n *corev3.Node) { n.Metadata = meta(map[string]any{"breakwater.retry": "own"}) }, func(*world.ClassKey) {}},
 		{"nested metadata", func(n *corev3.Node) {
 			n.Metadata = meta(map[string]any{"breakwater": map[string]any{"runtime": "8", "outbound": "127.0.0.1:9"}})
 		}, func(k *world.ClassKey) { k.Runtime, k.Outbound = true, "127.0.0.1:9" }},

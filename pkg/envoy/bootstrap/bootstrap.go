@@ -21,7 +21,7 @@ type Options struct {
 	Namespace string   // of the service beside which the proxy runs
 	Service   string   // the service beside which the proxy runs
 	NodeID    string   // unique among the proxies
-	Profile   string   // sidecar
+	Profile   string   // of an Envoy: sidecar, or clusters-only where the listeners and routes are its owner's
 	Admin     string   // ip:port of the admin interface; default 127.0.0.1:9901, of an agent 127.0.0.1:9902
 	Outbound  string   // ip:port that the application calls; default 127.0.0.1:15001
 	StateDir  string   // of an agent; "" for its own default
@@ -105,7 +105,7 @@ func Envoy(e Options) ([]byte, error) {
 	var out bytes.Buffer
 	err = t.Execute(&out, map[string]any{
 		"Node": e, "Cluster": e.Service + "." + e.Namespace, "AdminIP": admin.Addr().String(), "AdminPort": admin.Port(),
-		"Layers": layers, "Endpoints": endpoints, "Discovery": discovery,
+		"Routes": e.Profile == "sidecar", "Layers": layers, "Endpoints": endpoints, "Discovery": discovery,
 	})
 	return out.Bytes(), err
 }
@@ -121,8 +121,8 @@ func (e Options) check() (endpoints []endpoint, names bool, err error) {
 	if e.NodeID == "" {
 		faults = append(faults, errors.New("node-id is required"))
 	}
-	if e.Profile != "sidecar" {
-		faults = append(faults, fmt.Errorf("profile %q is not supported: sidecar is", e.Profile))
+	if e.Profile != "sidecar" && e.Profile != "clusters-only" {
+		faults = append(faults, fmt.Errorf("profile %q is not supported: sidecar and clusters-only are", e.Profile))
 	}
 	for _, a := range [...]struct{ flag, value string }{{"listen-admin", e.Admin}, {"listen-outbound", e.Outbound}} {
 		if p, err := netip.ParseAddrPort(a.value); err != nil || p.Port() == 0 {

@@ -80,7 +80,7 @@ func TestEnvoyBootstrapRefuses(t *testing.T) {
 		"url":              {func(o *Options) { o.XDS = []string{"http://a:1"} }, `xds "http://a:1" is no HOST:PORT`},
 		"dotted service":   {func(o *Options) { o.Service = "orders.shop" }, `service "orders.shop" must consist of a-z, 0-9 and '-' only`},
 		"yaml in a name":   {func(o *Options) { o.XDS = []string{"a\"}\nb:1"} }, `xds "a\"}\nb:1" is no HOST:PORT`},
-		"profile":          {func(o *Options) { o.Profile = "gateway" }, `profile "gateway" is not supported: sidecar is`},
+		"profile":          {func(o *Options) { o.Profile = "gateway" }, `profile "gateway" is not supported: sidecar and clusters-only are`},
 		"admin":            {func(o *Options) { o.Admin = "9901" }, `listen-admin "9901" is no IP:PORT`},
 		"outbound":         {func(o *Options) { o.Outbound = "localhost:1" }, `listen-outbound "localhost:1" is no IP:PORT`},
 	} {

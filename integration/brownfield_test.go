@@ -1,0 +1,113 @@
+package integration_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/integration/harness"
+	"github.com/breakwater-mesh/breakwater/pkg/envoy/bootstrap"
+)
+
+// ownersListener is what the owner of a brownfield Envoy has in its file: a listener whose route names our cluster, and is never
+// touched.
+const ownersListener = `  listeners:
+  - name: owner
+    address: {socket_address: {address: 127.0.0.1, port_value: %d}}
+    filter_chains:
+    - filters:
+      - name: hcm
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: owner
+          route_config:
+            validate_clusters: false # the cluster arrives later
+            virtual_hosts: [{name: owner, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: shop/payments, timeout: 10s}}]}]
+          http_filters: [{name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]
+`
+
+// brownfield starts an Envoy of shop/orders with a listener and a route of its owner's.
+func (m *mesh) brownfield() *sidecar {
+	m.t.Helper()
+	needEnvoy(m.t)
+	ports, err := harness.FreePorts(2)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	admin, outbound := harness.Loopback(ports[0]), harness.Loopback(ports[1])
+	text, err := bootstrap.Envoy(bootstrap.Options{
+		XDS: []string{m.cp.XDS}, Namespace: "shop", Service: "orders", NodeID: "orders-1", Admin: admin, Profile: "clusters-only",
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	e, err := harness.StartEnvoy(within(m.t, patience), m.t.TempDir(), append(text, fmt.Sprintf(ownersListener, ports[1])...), admin)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() {
+		e.Kill()
+		if m.t.Failed() {
+			m.t.Logf("envoy said:\n%s", lastLines(e.Log(), 40))
+		}
+	})
+	if err := e.WaitReady(within(m.t, patience)); err != nil {
+		m.t.Fatal(err)
+	}
+	e.Outbound = outbound
+	return &sidecar{Envoy: e, Client: harness.NewClient(outbound, 30*time.Second), t: m.t}
+}
+
+// An Envoy that has routes of its own gets clusters alone, and with them retries, a time for each try, limits and ejection.
+func TestBrownfieldEnvoyTakesClustersAlone(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t)
+	hosts := m.service("payments", 2)
+	m.service("orders", 0)
+	orders := m.brownfield()
+	orders.reaches("payments", http.StatusOK)
+	hosts[0].Set(harness.Behaviour{Status: http.StatusServiceUnavailable})
+	if ok := succeeded(orders, 20); ok != 10 {
+		t.Errorf("without a policy %d of 20 calls succeed, want the 10 of the good host", ok)
+	}
+
+	// A policy for every service replaces nothing of the owner's routes; one that names the service does.
+	const again = "retry: {numRetries: 3, retryOn: [5xx], backOff: {base: 1ms, max: 2ms}}"
+	m.apply(policyFor("everywhere", `"*"`, again, "limits: {maxRequests: 400}"))
+	eventually(t, func() error {
+		if got, err := orders.Runtime("circuit_breakers.shop/payments.default.max_requests"); err != nil || got != "400" {
+			return fmt.Errorf("the limit is %s, %v", got, err)
+		}
+		return nil
+	})
+	if ok := succeeded(orders, 20); ok != 10 {
+		t.Errorf("under a policy that names no service %d of 20 calls succeed, want 10", ok)
+	}
+	m.apply(policyFor("named", "payments", again))
+	eventually(t, func() error {
+		if ok := succeeded(orders, 20); ok != 20 {
+			return fmt.Errorf("%d of 20 calls succeed under retries", ok)
+		}
+		return nil
+	})
+
+	// The time of a try rides too: a host that hangs is given up.
+	hosts[0].Set(harness.Behaviour{Delay: 5 * time.Second})
+	m.apply(policyFor("named", "payments", again, "timeout: {perTry: 100ms}"))
+	eventually(t, func() error {
+		start := time.Now()
+		ok := succeeded(orders, 4)
+		if took := time.Since(start); ok != 4 || took > 3*time.Second {
+			return fmt.Errorf("%d of 4 calls succeed, in %s", ok, took)
+		}
+		return nil
+	})
+
+	hosts[0].Set(harness.Behaviour{Status: http.StatusServiceUnavailable})
+	m.apply(policyFor("named", "payments", outlier))
+	m.eject(orders, hosts[0])
+	if r := m.rejections(); len(r) > 0 {
+		t.Errorf("Envoy rejects %v", r)
+	}
+}
