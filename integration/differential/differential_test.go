@@ -41,6 +41,7 @@ type scenario struct {
 	shortest, longest time.Duration // of every answer, where chance decides; 0: as long as each other
 	markSlack         time.Duration // more slack for waits, where ticks decide
 	ignore            []string      // statistics, fields of the access log, or "requests upstream", that chance decides
+	unlogged          bool          // no access log is compared: who refuses a request before it is one writes none
 	stats             []string      // of anything but the cluster that are compared too, whole; $NAME as in resources
 	coarse            []string      // response headers of which a difference of 1 counts for nothing, as they tell of time
 	mutant            string        // sections for the agent's caller alone that the comparison must see
@@ -291,7 +292,7 @@ func (r *rig) side(t *testing.T, tr *trial, name string) *side {
 	}
 	return &side{
 		t: t, name: name, service: tr.service, cluster: cluster, further: tr.stats, ignored: tr.ignore, proxy: p, up: tr.up, http: transport(p.outbound, false),
-		http2: transport(p.outbound, true), patience: tr.patience(),
+		http2: transport(p.outbound, true), patience: tr.patience(), unlogged: tr.unlogged,
 		records: func() []record { return tr.records(name) },
 	}
 }

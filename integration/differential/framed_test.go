@@ -178,6 +178,9 @@ func (u *upstream) serveFramed(c net.Conn) {
 			if s := streams[f.StreamID]; s != nil && s.at >= 0 && u.framed.resets {
 				u.mu.Lock()
 				s.side.log[s.at].body += " reset"
+				if u.framed.codes {
+					s.side.log[s.at].body += " as " + f.ErrCode.String()
+				}
 				u.mu.Unlock()
 			}
 		}
@@ -189,7 +192,8 @@ type framedHost struct {
 	settings []http2.Setting
 	atHead   bool // a request arrives with its head
 	conns    bool // it is noted by which connection one came
-	resets   bool // it is noted that one was reset by the proxy, whose codes differ
+	resets   bool // it is noted that one was reset by the proxy
+	codes    bool // and with which code
 }
 
 // begin notes a request, and which of its side's connections it has come by.

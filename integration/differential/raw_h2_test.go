@@ -1,6 +1,7 @@
 package differential_test
 
 import (
+	"bytes"
 	"strings"
 	"time"
 
@@ -54,6 +55,13 @@ func rawPeers() []*scenario {
 		framed("end", resources{}, get(2), hangUp, ok),
 		framed("end-retried", retried("reset"), get(2), hangUp, ok),
 		framed("end-in-body", resources{}, stream("", true), after(head("200", false), content("half", false), later(100*ms, hangUp))),
+		framed("goaway-and-end-retried-reset", retried("reset"), get(2), after(goaway(0, http2.ErrCodeNo), hangUp), ok),
+		framed("end-not-retried", retried("refused-stream"), get(2), hangUp, ok),
+		framed("refused-5xx", retried("5xx"), get(1), rst(http2.ErrCodeRefusedStream), ok),
+		framed("refused-connect-failure", retried("connect-failure"), get(1), rst(http2.ErrCodeRefusedStream), ok),
+		framed("refused-in-body", retried("refused-stream"), get(1), after(head("200", false), content("half", false), rst(http2.ErrCodeRefusedStream))),
+		framed("junk", resources{}, get(1), junk),
+		framed("junk-retried", retried("reset"), get(1), junk, ok),
 		framed("no-status", resources{}, get(1), func(p *peer, id uint32) { p.headers(id, true, "x-a|b") }),
 		framed("two-heads", resources{}, stream("", true), after(head("200", false), head("200", true))),
 		framed("data-first", resources{}, get(1), content("oops", true)),
@@ -115,24 +123,59 @@ func rawPeers() []*scenario {
 			})
 		}, ok))
 	}
+	for name, fields := range map[string]string{
+		"connection-header":   "connection|close",
+		"upper-case":          "X-Upper|a",
+		"absolute-path":       ":path|http://other/x",
+		"length-without-body": "content-length|3",
+		"many-headers":        strings.Repeat("x-a|b|", 120) + "x-a|b",
+	} {
+		sc := framed("malformed-"+name, resources{}, beside(fields), ok)
+		sc.unlogged = true
+		add(sc)
+	}
+	over := framed("streams-over-the-limit", resources{hcm: `{http2_protocol_options: {max_concurrent_streams: 1}}`}, beside(""), ok)
+	over.unlogged = true
+	add(over,
+		framed("body-too-short", resources{}, get(1), after(head("200|content-length|10", false), content("half", true))),
+		framed("body-too-long", resources{}, get(1), after(head("200|content-length|2", false), content("more", true))),
+	)
 	for _, code := range []http2.ErrCode{http2.ErrCodeCancel, http2.ErrCodeInternal} {
 		name := strings.ToLower(strings.ReplaceAll(code.String(), "_", "-"))
-		give := func(s *side) {
-			s.frames(func(c *caller) {
-				begun := time.Now()
-				c.open(s, 1, true, "")
-				s.until("the request has come", func() bool { return s.came(1, "") })
-				c.locked(func() error { return c.WriteRSTStream(1, code) })
-				s.until("the host learns of it", func() bool { return s.told(1) })
-				c.open(s, 3, true, "")
-				c.hears(s, begun, 3)
-			})
+		give := func(heard string) func(*side) {
+			return func(s *side) {
+				s.frames(func(c *caller) {
+					begun := time.Now()
+					c.open(s, 1, true, "")
+					s.until("the request has come", func() bool { return s.came(1, "") && strings.Contains(c.noted(1), heard) })
+					c.locked(func() error { return c.WriteRSTStream(1, code) })
+					s.until("the host learns of it", func() bool { return s.told(1) })
+					c.open(s, 3, true, "")
+					c.hears(s, begun, 3)
+				})
+			}
 		}
-		for _, sc := range []*scenario{framed("cancel-"+name, resources{}, give, nothing, ok), framed("cancel-"+name+"-in-body", resources{}, give, after(head("200", false), content("half", false)), ok)} {
+		coded := framed("cancel-"+name+"-code", resources{}, give(""), nothing, ok)
+		coded.framed.codes = true
+		for _, sc := range []*scenario{coded, framed("cancel-"+name, resources{}, give(""), nothing, ok), framed("cancel-"+name+"-in-body", resources{}, give("half"), after(head("200", false), content("half", false)), ok)} {
 			sc.framed.resets = true
 			add(sc)
 		}
 	}
+	rapid := framed("rapid-resets", resources{}, func(s *side) {
+		s.frames(func(c *caller) {
+			begun := time.Now()
+			id := uint32(1)
+			for ; id < 2*1000 && !c.over(0); id += 2 {
+				c.open(s, id, false, ":method|POST")
+				c.locked(func() error { return c.WriteRSTStream(id, http2.ErrCodeCancel) })
+			}
+			c.open(s, id, true, "")
+			c.hears(s, begun, id)
+		})
+	}, ok)
+	rapid.unlogged = true
+	add(rapid)
 	add(framed("ping", resources{}, func(s *side) {
 		s.frames(func(c *caller) {
 			c.locked(func() error { return c.WritePing(false, [8]byte{1}) })
@@ -143,6 +186,14 @@ func rawPeers() []*scenario {
 }
 
 func nothing(*peer, uint32) {}
+
+// junk is no frame.
+func junk(p *peer, _ uint32) {
+	p.locked(func() error {
+		_, err := p.conn.Write(bytes.Repeat([]byte{0xff}, 64))
+		return err
+	})
+}
 
 // stream is one request, complete or with half of a body that stays so.
 func stream(fields string, whole bool) func(*side) {
@@ -155,6 +206,27 @@ func stream(fields string, whole bool) func(*side) {
 			}
 			c.hears(s, begun, 1)
 			s.rest(100 * ms)
+		})
+	}
+}
+
+// beside opens a stream that waits, and beside it one with these fields. It tells of both, and of a third where the connection goes on.
+// The proxy's settings are in force by then.
+func beside(fields string) func(*side) {
+	return func(s *side) {
+		s.frames(func(c *caller) {
+			c.locked(func() error { return c.WritePing(false, [8]byte{1}) })
+			s.until("the pong", func() bool { return c.noted(0) != "" })
+			begun := time.Now()
+			c.open(s, 1, false, ":method|POST")
+			c.open(s, 3, true, fields)
+			s.until("the second stream ends", func() bool { return c.over(3) })
+			c.locked(func() error { return c.WriteData(1, true, []byte("end")) })
+			c.hears(s, begun, 1, 3)
+			if !c.over(0) {
+				c.open(s, 5, true, "")
+				c.hears(s, begun, 5)
+			}
 		})
 	}
 }

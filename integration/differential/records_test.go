@@ -96,6 +96,9 @@ func (r record) normalise() {
 
 // written is the access log once two readings agree, and there is a line for every answer.
 func (s *side) written() []record {
+	if s.unlogged {
+		return nil
+	}
 	last := s.records()
 	if s.cluster != s.service {
 		return last // under a policy there is none

@@ -43,7 +43,7 @@ func allScenarios() []*scenario {
 		transparency(), timeouts(), retryConditions(), retryRules(), limits(), detectors(), ejections(), policyFields(), checkFields(), routeSections(),
 		routes(),
 		rawRoutes(), rawPaths(), rawOrigins(), rawTimeouts(), rawRetries(), rawHedges(), rawFilters(), rawBalance(), rawChecks(),
-		rawGRPC(), rawMatches(), rawTCP(), rawWire(), rawOutliers(), rawFrames(), rawPeers(),
+		rawGRPC(), rawMatches(), rawTCP(), rawWire(), rawOutliers(), rawPeers(),
 	)
 }
 

@@ -41,10 +41,12 @@ type side struct {
 	cluster string   // whose statistics count
 	further []string // statistics that count beside
 	ignored []string // those of the cluster that don't
-	proxy   *place
-	up      *upstream
-	http    *http.Transport
-	http2   *http.Transport // without TLS
+
+	unlogged bool // no access log counts
+	proxy    *place
+	up       *upstream
+	http     *http.Transport
+	http2    *http.Transport // without TLS
 
 	answers []answer
 	held    []chan answer
