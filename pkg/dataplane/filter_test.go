@@ -68,6 +68,8 @@ func TestFiltersRefusedByField(t *testing.T) {
 		{view.RDS, actionWith(`"timeout": "1s"}, "response_headers_to_add": [{"header": {"key": "host", "value": "v"}}], "metadata": {`), `route_configuration.virtual_hosts[0].routes[0].response_headers_to_add[0].header.key: "host" is not edited by this agent`},
 		{view.LDS, filtersWith(filter("ac", ac, `"gradient_controller_config": {"concurrency_limit_params": {"concurrency_update_interval": "1s"}, "min_rtt_calc_params": {"fixed_value": "1s", "request_count": 5}}`)),
 			first + ".gradient_controller_config.min_rtt_calc_params.fixed_value" + no},
+		{view.LDS, filtersWith(filter("ac", ac, `"gradient_controller_config": {"concurrency_limit_params": {"concurrency_update_interval": "1s", "min_concurrency_limit": 5}, "min_rtt_calc_params": {"interval": "1s"}}`)),
+			first + ".gradient_controller_config.concurrency_limit_params.min_concurrency_limit" + no},
 		{view.LDS, filtersWith(`{"name": "b", "typed_config": {"@type": "type.googleapis.com/google.protobuf.Empty"}}`), first + ": google.protobuf.Empty is not enforced by this agent"},
 		{view.LDS, mapperWith(cel("response.code == 503")), hcm + `.local_reply_config.mappers[0].filter.extension_filter.typed_config.expression: ` +
 			`"response.code == 503" is not enforced by this agent; a string of the route's metadata and a part of the code details are`},
