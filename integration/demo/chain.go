@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
@@ -15,73 +14,7 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/envoy/bootstrap"
 )
 
-// hop is a service of the chain: several hosts, which call the next hop through the Envoy beside them.
-type hop struct {
-	name  string
-	next  string // "" for the last
-	hosts []*harness.Host
-	out   atomic.Pointer[harness.Client] // through the Envoy beside this service; nil until it runs
-}
-
-// chainNames are the services in calling order. Edge has no hosts: the load loop is its app.
-var chainNames = []string{"edge", "orders", "payments", "billing", "email"}
-
 const hostsPerService = 4
-
-// startChain starts the hosts of every service behind edge.
-func startChain() ([]*hop, error) {
-	var hops []*hop
-	for i, name := range chainNames {
-		h := &hop{name: name}
-		if i+1 < len(chainNames) {
-			h.next = chainNames[i+1]
-		}
-		hops = append(hops, h)
-		if name == "edge" {
-			continue
-		}
-		for range hostsPerService {
-			host, err := harness.StartHost(0, http.HandlerFunc(h.serve))
-			if err != nil {
-				return hops, err
-			}
-			h.hosts = append(h.hosts, host)
-		}
-	}
-	return hops, nil
-}
-
-// workTime is what a host does itself, before it calls the next one.
-const workTime = 2 * time.Millisecond
-
-// serve answers one call. How far a request goes is in its path: /3 crosses three more hops. A failed dependency is reported as 500,
-// never as 502-504: those say that this very host is at fault, and hops above would retry and eject it for another's failure.
-func (h *hop) serve(w http.ResponseWriter, r *http.Request) {
-	select {
-	case <-time.After(workTime):
-	case <-r.Context().Done():
-		return
-	}
-	var depth int
-	if _, err := fmt.Sscanf(r.URL.Path, "/%d", &depth); err != nil || depth <= 0 || h.next == "" {
-		fmt.Fprintln(w, h.name)
-		return
-	}
-	if status := h.call(r.Context(), depth-1); status != http.StatusOK {
-		http.Error(w, fmt.Sprintf("%s: %s answered %d", h.name, h.next, status), http.StatusInternalServerError)
-		return
-	}
-	fmt.Fprintln(w, h.name)
-}
-
-// call sends one request to the next hop and returns the status, 0 for no answer.
-func (h *hop) call(ctx context.Context, depth int) int {
-	out := h.out.Load()
-	if out == nil {
-		return 0
-	}
-	return out.GetContext(ctx, h.next, fmt.Sprintf("/%d", depth)).Status
-}
 
 // endpointYAML is the body that registers a host.
 func endpointYAML(host *harness.Host) string {
@@ -152,12 +85,4 @@ func (d *demo) programmed(policy string) (api.Condition, error) {
 		}
 	}
 	return api.Condition{}, fmt.Errorf("policy %s is not programmed: %s", policy, answer)
-}
-
-func stopChain(hops []*hop) {
-	for _, h := range hops {
-		for _, host := range h.hosts {
-			host.Close()
-		}
-	}
 }

@@ -116,7 +116,7 @@ type demo struct {
 	agent         string   // the agent's program, if any runs
 	begun         time.Time
 	cp            *harness.ControlPlane
-	hops          []*hop
+	hops          []*harness.Hop
 	proxies       []*harness.Process
 	load          load
 }
@@ -145,7 +145,7 @@ func (d *demo) start(ctx context.Context) error {
 	if d.cp, err = harness.StartControlPlane(boot, binary, filepath.Join(d.dir, "data"), "--log-level", "warn"); err != nil {
 		return err
 	}
-	if d.hops, err = startChain(); err != nil {
+	if d.hops, err = harness.StartChain(hostsPerService); err != nil {
 		return err
 	}
 	if err := d.apply("services.yaml"); err != nil {
@@ -175,8 +175,8 @@ func (d *demo) apply(file string) error {
 // registerEndpoints tells the control plane where the hosts listen, as a deployment would.
 func (d *demo) registerEndpoints() error {
 	for _, h := range d.hops {
-		for i, host := range h.hosts {
-			path := fmt.Sprintf("/api/v1/namespaces/shop/services/%s/endpoints/%s-%d", h.name, h.name, i+1)
+		for i, host := range h.Hosts {
+			path := fmt.Sprintf("/api/v1/namespaces/shop/services/%s/endpoints/%s-%d", h.Name, h.Name, i+1)
 			if _, _, err := d.cp.Do(http.MethodPut, path, endpointYAML(host)); err != nil {
 				return err
 			}
@@ -188,17 +188,17 @@ func (d *demo) registerEndpoints() error {
 // startSidecars puts a proxy beside every service that calls another one.
 func (d *demo) startSidecars(ctx context.Context) error {
 	for i, h := range d.hops {
-		if h.next == "" {
+		if h.Next == "" {
 			continue
 		}
-		p, outbound, err := d.startSidecar(ctx, d.kinds[i%len(d.kinds)], h.name)
+		p, outbound, err := d.startSidecar(ctx, d.kinds[i%len(d.kinds)], h.Name)
 		if p != nil {
 			d.proxies = append(d.proxies, p)
 		}
 		if err != nil {
 			return err
 		}
-		h.out.Store(harness.NewClient(outbound, patient))
+		h.Out.Store(harness.NewClient(outbound, patient))
 	}
 	return nil
 }
@@ -206,7 +206,7 @@ func (d *demo) startSidecars(ctx context.Context) error {
 func (d *demo) startLoad(ctx context.Context) {
 	ctx, d.load.cancel = context.WithCancel(ctx)
 	d.load.done = make(chan struct{})
-	edge := d.hops[0].out.Load()
+	edge := d.hops[0].Out.Load()
 	go func() {
 		defer close(d.load.done)
 		harness.Load(ctx, rate, 1000, &d.load.results, func() harness.Call {
@@ -234,8 +234,8 @@ func (d *demo) compare(ctx context.Context) error {
 	}
 	d.print("healthy, no policies")
 	email := d.hops[len(d.hops)-1]
-	email.hosts[0].Set(harness.Behaviour{Status: http.StatusServiceUnavailable})
-	email.hosts[1].Set(harness.Behaviour{Hang: true})
+	email.Hosts[0].Set(harness.Behaviour{Status: http.StatusServiceUnavailable})
+	email.Hosts[1].Set(harness.Behaviour{Hang: true})
 	fmt.Println("\nfaults: one of email's four hosts now answers 503, one hangs")
 	if err := d.phase(ctx, phase); err != nil {
 		return err
@@ -321,6 +321,6 @@ func (d *demo) stop() {
 			fmt.Fprintln(os.Stderr, "demo: control plane:", err)
 		}
 	}
-	stopChain(d.hops)
+	harness.StopChain(d.hops)
 	fmt.Println("stopped; nothing left behind")
 }

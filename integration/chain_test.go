@@ -1,0 +1,167 @@
+package integration_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/breakwater-mesh/breakwater/integration/harness"
+)
+
+// naive is the recipe that is written again and again: the same at every hop, any 5xx retried and counted.
+const naive = `apiVersion: breakwater/v1alpha1
+kind: Policy
+metadata: {namespace: shop, name: naive}
+spec:
+  to: {service: "*"}
+  timeout: {request: 1s, perTry: 300ms}
+  retry: {numRetries: 3, retryOn: [5xx], methods: all, budget: {percent: 100, minConcurrent: 100}}
+  circuitBreaker: {failureThreshold: 5, recoveryTimeout: 30s}
+  bulkhead: {maxConcurrent: 24}
+`
+
+// patient is how long the apps of the chain wait by themselves.
+const patient = time.Second
+
+// chained is a mesh with the chain of examples/ in it, and a proxy beside each caller.
+type chained struct {
+	*mesh
+	hops  []*harness.Hop
+	calls atomic.Int64
+}
+
+func newChain(m *mesh, outbound func(service string) string) *chained {
+	m.t.Helper()
+	c := &chained{mesh: m}
+	var err error
+	if c.hops, err = harness.StartChain(4); err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() { harness.StopChain(c.hops) })
+	for _, h := range c.hops {
+		m.hosts[h.Name] = h.Hosts
+		m.apply(m.manifest(h.Name, "dependsOn: ["+h.Next+"]"))
+	}
+	for _, h := range c.hops {
+		if h.Next != "" {
+			h.Out.Store(harness.NewClient(outbound(h.Name), patient))
+		}
+	}
+	eventually(m.t, func() error {
+		if call := c.hops[0].Out.Load().Get("orders", "/3"); call.Status != http.StatusOK {
+			return fmt.Errorf("the chain answers %d %q, %v", call.Status, call.Body, call.Err)
+		}
+		return nil
+	})
+	return c
+}
+
+// load sends orders for a while: four in ten go down to email, three to payments, three to orders alone.
+func (c *chained) load(d time.Duration) harness.Summary {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	var results harness.Results
+	edge := c.hops[0].Out.Load()
+	harness.Load(ctx, 60, 500, &results, func() harness.Call {
+		depth := []int{3, 0, 3, 1, 3, 0, 1, 3, 0, 1}[c.calls.Add(1)%10]
+		return edge.Get("orders", fmt.Sprintf("/%d", depth))
+	})
+	return results.Take()
+}
+
+// email makes the first n of email's hosts behave so, and the others well.
+func (c *chained) email(n int, b harness.Behaviour) {
+	for i, host := range c.hops[len(c.hops)-1].Hosts {
+		if i < n {
+			host.Set(b)
+		} else {
+			host.Set(harness.Behaviour{})
+		}
+	}
+}
+
+// recipe puts policies in the place of all that are there, and waits until the proxies hold them.
+func (c *chained) recipe(remove []string, documents string) {
+	c.t.Helper()
+	path := "/api/v1/apply?wide=true"
+	for _, name := range remove {
+		path += "&delete=Policy/shop/" + name
+	}
+	if _, _, err := c.cp.Do(http.MethodPost, path, documents); err != nil {
+		c.t.Fatal(err)
+	}
+	for _, line := range strings.Split(documents, "\n") {
+		if _, rest, ok := strings.Cut(line, "name: "); ok && !strings.Contains(line, "kind") && strings.Contains(line, "metadata") {
+			c.programmed(strings.Trim(strings.TrimSuffix(rest, "}"), " "))
+		}
+	}
+}
+
+func example(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "examples", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestTheChainThroughHardFaults breaks one host of email, then hangs all of them, without policies, under the recipe that is written again
+// and again, and under the examples: off fails, the naive recipe fails more, chain.yaml loses nothing of one host and with fallback.yaml
+// nothing at all. A busy machine may lose a call or two of a hundred by its own slowness.
+func TestTheChainThroughHardFaults(t *testing.T) {
+	for kind, proxy := range map[string]func(m *mesh, service string) string{
+		"Envoy":  func(m *mesh, service string) string { return m.envoy(service).Outbound },
+		"agents": func(m *mesh, service string) string { return m.agent(service).Outbound },
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			m := newMesh(t)
+			c := newChain(m, func(service string) string { return proxy(m, service) })
+			oneHost, allHang := harness.Behaviour{Status: http.StatusServiceUnavailable}, harness.Behaviour{Hang: true}
+
+			c.email(1, oneHost)
+			offOne := c.load(time.Second)
+			c.email(4, allHang)
+			off := c.load(1500 * time.Millisecond)
+			c.email(0, allHang)
+
+			c.recipe(nil, naive)
+			c.email(4, allHang)
+			c.load(2 * time.Second) // until the breakers are open that count any 5xx, all the way up
+			worse := c.load(time.Second)
+			c.email(0, allHang)
+
+			chain := example(t, "chain.yaml")
+			c.recipe([]string{"naive"}, chain)
+			c.email(1, oneHost)
+			one := c.load(1500 * time.Millisecond)
+
+			c.recipe(nil, example(t, "fallback.yaml"))
+			c.email(4, allHang)
+			all := c.load(2 * time.Second)
+
+			t.Logf("success in percent: one host 503: off %.1f, chain %.1f; all of email hangs: off %.1f, naive %.1f, chain and fallback %.1f",
+				offOne.SuccessPercent(), one.SuccessPercent(), off.SuccessPercent(), worse.SuccessPercent(), all.SuccessPercent())
+			if offOne.SuccessPercent() > 97 || off.SuccessPercent() > 70 {
+				t.Errorf("without policies: %+v with one host failing, %+v with all of email hanging; the faults did not bite", offOne, off)
+			}
+			if worse.SuccessPercent() >= off.SuccessPercent() {
+				t.Errorf("the naive recipe: %+v, want fewer successes than without policies: %+v", worse, off)
+			}
+			if one.SuccessPercent() < 98 {
+				t.Errorf("chain.yaml with one host failing: %+v, want no failures", one)
+			}
+			if all.SuccessPercent() < 98 {
+				t.Errorf("chain.yaml and fallback.yaml with all of email hanging: %+v, want no failures", all)
+			}
+		})
+	}
+}
