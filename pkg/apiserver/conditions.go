@@ -67,6 +67,7 @@ type ref struct {
 	key    manifest.Key
 	subset string // of the service; empty where it is not meant
 	route  string // likewise
+	calls  bool   // it is called by a route, which leads to no tcp service
 }
 
 // lacking says that svc has not what r names of it; empty where it has.
@@ -84,6 +85,8 @@ func (r ref) lacking(svc *catalog.Service) string {
 func (r ref) missing(w *world.World) (text, reason string) {
 	svc, ok := w.Service(r.key)
 	switch {
+	case ok && r.calls && catalog.ProtocolOf(svc) == catalog.TCP:
+		return fmt.Sprintf("Service %s speaks tcp, and no route leads there", r.key), "ServiceNotRoutable"
 	case !ok && r.subset == "" && r.route == "":
 		return fmt.Sprintf("there is no Service %s", r.key), "ServiceNotFound"
 	case !ok:
@@ -156,7 +159,7 @@ func serviceNames(s *catalog.Service) []ref {
 			if key == s.Key() {
 				continue // checked with the service alone
 			}
-			list = append(list, ref{field: path + ".service", key: key})
+			list = append(list, ref{field: path + ".service", key: key, calls: true})
 			list = append(list, partNames(path, key, b.Subset, "")...)
 		}
 	}

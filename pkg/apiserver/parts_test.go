@@ -102,3 +102,23 @@ func warnings(r api.ApplyResult) []string {
 	}
 	return list
 }
+
+// Callers of one namespace share their loopback: a local port is one service's there. It is handed over in one apply, as a host is.
+func TestLocalPortIsOneServices(t *testing.T) {
+	f := newFixture(t)
+	tcp := func(name string) string {
+		return "apiVersion: breakwater/v1alpha1\nkind: Service\nmetadata: {namespace: shop, name: " + name + "}\nspec: {protocol: tcp, localPort: 5432}\n---\n"
+	}
+	f.apply(tcp("db"))
+	f.apply(tcp("db"))
+	p := f.refused(http.StatusConflict, tcp("other"))
+	if p.Type != api.PortConflict || len(p.Conflicts) != 1 || p.Conflicts[0].Name != "db" {
+		t.Errorf("problem %+v, want a conflict with db", p)
+	}
+	warned := warnings(f.apply(strings.ReplaceAll(tcp("elsewhere"), "namespace: shop", "namespace: bank") +
+		service("orders", ", routes: [{name: a, match: {methods: [GET]}, backends: [{service: db}]}]")))
+	if want := "spec.routes[0].backends[0].service: Service shop/db speaks tcp, and no route leads there"; !slices.Contains(warned, want) {
+		t.Errorf("warnings %q, want among them %q", warned, want)
+	}
+	f.want(http.StatusOK, "POST", api.ApplyPath+"?delete=Service/shop/db&force=true", tcp("other"))
+}

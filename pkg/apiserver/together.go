@@ -24,11 +24,30 @@ func (w *writer) together(ctx context.Context, p *plan) error {
 				return err
 			}
 			err = s.fits(p.world.Endpoints(s.key))
+		case s.service != nil && p.portTaken(s) != nil:
+			err = p.portTaken(s)
 		case s.service != nil && s.oldService != nil && !sameAddresses(&s.service.Spec, &s.oldService.Spec):
 			err = w.serviceFits(ctx, s)
 		}
 		if err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// portTaken refuses a tcp service whose local port another one of its namespace has: their callers are the same.
+func (p *plan) portTaken(s *step) error {
+	port := s.service.Spec.LocalPort
+	if port == nil {
+		return nil
+	}
+	for _, other := range p.world.Services() {
+		if theirs := other.Spec.LocalPort; other.Key() != s.key && other.Metadata.Namespace == s.key.Namespace && theirs != nil && *theirs == *port {
+			return conflict(api.PortConflict, "a local port is one service's", api.Conflict{
+				Kind: catalog.Kind, Namespace: other.Metadata.Namespace, Name: other.Metadata.Name, Field: "spec.localPort",
+				Message: fmt.Sprintf("Service %s has localPort %d already", other.Key(), *port),
+			})
 		}
 	}
 	return nil

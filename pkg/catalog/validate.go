@@ -32,6 +32,7 @@ func Validate(svc *Service) manifest.FieldErrors {
 	f.subsets(spec)
 	f.routes(svc)
 	f.tls(spec.TLS)
+	f.tcp(spec)
 	return f.errs
 }
 
@@ -162,6 +163,35 @@ func checkAddress(address string) string {
 		return fmt.Sprintf("must be written %s", addr)
 	}
 	return ""
+}
+
+// proxyPorts are those that a sidecar listens on, or will.
+var proxyPorts = []uint32{15001, 15006}
+
+// tcp checks what a tcp service alone has, and what it can't have: nobody sees requests on its connections.
+func (f *faults) tcp(spec *ServiceSpec) {
+	if spec.Protocol != TCP {
+		if spec.LocalPort != nil {
+			f.add("spec.localPort", "is for protocol tcp alone: other services are reached by their hosts")
+		}
+		return
+	}
+	switch {
+	case spec.LocalPort == nil:
+		f.add("spec.localPort", "is required with protocol tcp: where callers reach it on 127.0.0.1")
+	case slices.Contains(proxyPorts, *spec.LocalPort):
+		f.add("spec.localPort", "%d is the sidecar's own: choose another port", *spec.LocalPort)
+	}
+	const why = "is not for protocol tcp: callers reach it at spec.localPort, and nobody sees requests on its connections"
+	if len(spec.Hosts) > 0 {
+		f.add("spec.hosts", why)
+	}
+	if len(spec.Routes) > 0 {
+		f.add("spec.routes", why)
+	}
+	if len(spec.Subsets) > 0 {
+		f.add("spec.subsets", why)
+	}
 }
 
 func (f *faults) dependsOn(svc *Service) {

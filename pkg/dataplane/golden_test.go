@@ -19,6 +19,7 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
@@ -132,6 +133,8 @@ func ofGolden(t *testing.T, a *txtar.Archive) dataplane.Resources {
 			service = m.GetName()
 		case "route.json":
 			list = append(list, fromJSON(t, view.ID{Type: view.RDS, Name: nameOf(t, f.Data, "name")}, f.Data, new(routev3.RouteConfiguration)))
+		case "listener.json":
+			list = append(list, fromJSON(t, view.ID{Type: view.LDS, Name: nameOf(t, f.Data, "name")}, f.Data, new(listenerv3.Listener)))
 		case "assignment.json":
 			list = append(list, fromJSON(t, view.ID{Type: view.EDS, Name: nameOf(t, f.Data, "cluster_name")}, f.Data, new(endpointv3.ClusterLoadAssignment)))
 		case "limits":

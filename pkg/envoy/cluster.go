@@ -45,6 +45,9 @@ func (in input) cluster() *clusterv3.Cluster {
 			UpdateMergeWindow: durationpb.New(0),
 		},
 	}
+	if in.tcp() {
+		c.TypedExtensionProtocolOptions = nil // those of HTTP
+	}
 	c.TransportSocket = in.transportSocket()
 	in.balance(c)
 	in.checkHealth(c)

@@ -18,7 +18,8 @@ import (
 type Compiled struct {
 	Cluster *view.Resource
 	Subsets []*view.Resource // the clusters of its subsets, by name
-	Route   *view.Resource   // nil where the routes are not ours
+	Route   *view.Resource   // nil for a tcp service, and where the routes are not ours
+	Local   *view.Resource   // of a tcp service: the listener on its local port
 	Limits  []RuntimeKey     // for the layer LayerOf(service), by key, those of the other clusters included; empty where Target.Runtime is false
 
 	Composites []*view.Resource // the clusters over it and its fallbacks, by name
@@ -59,6 +60,11 @@ func compileService(t Target, svc *catalog.Service, eff *policy.Effective, other
 		sortKeys(out.Limits)
 		return out, nil
 	}
+	if protocolOf(svc) == catalog.TCP {
+		sortKeys(out.Limits)
+		err := out.listen(newInput(t, svc, eff), svc)
+		return out, err
+	}
 	configuration := routeConfiguration(newInput(t, svc, eff), routes)
 	if err := out.addComposites(t, routes); err != nil {
 		return Compiled{}, err
@@ -70,6 +76,16 @@ func compileService(t Target, svc *catalog.Service, eff *policy.Effective, other
 	}
 	out.Route = route
 	return out, nil
+}
+
+// listen adds the listener of a tcp service.
+func (c *Compiled) listen(in input, svc *catalog.Service) error {
+	local, err := in.target.resource(view.LDS, in.name, in.tcpListener(orElse(svc.Spec.LocalPort, 0)), view.ID{Type: view.CDS, Name: in.name})
+	if err != nil {
+		return fmt.Errorf("listener of %s: %w", in.name, err)
+	}
+	c.Local = local
+	return nil
 }
 
 // input is what every section's file reads: of a cluster, or of a route.

@@ -90,6 +90,9 @@ func (in input) fidelity(f policy.Field) (Fidelity, bool) {
 	if feat, lacks := in.target.tooOld(f); lacks && !f.Origin.Default {
 		return feat.fidelity(f.Path, in.target.minor()), true
 	}
+	if in.tcp() && in.target.audience()&grpcClients == 0 {
+		return tcpFidelity(f)
+	}
 	for _, l := range lines {
 		if l.fits(in, f) {
 			return Fidelity{f.Path, l.level, l.reason, l.instead, l.always}, true

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/policy"
+	"github.com/breakwater-mesh/breakwater/pkg/view"
 )
 
 // young are the fields of Envoy's API that Envoy 1.32 does not have, with the version that has them first. The file was made by
@@ -89,10 +91,10 @@ func TestNoEnvoyGetsWhatItDoesNotKnow(t *testing.T) {
 			if err != nil {
 				t.Fatalf("for Envoy %s: %v", version, err)
 			}
-			note(messageOf(t, c.Cluster))
-			note(messageOf(t, c.Route))
-			for _, composite := range c.Composites {
-				note(messageOf(t, composite))
+			for _, r := range slices.Concat(c.Subsets, c.Composites, []*view.Resource{c.Cluster, c.Route, c.Local}) {
+				if r != nil {
+					note(messageOf(t, r))
+				}
 			}
 		})
 		for name := range seen {

@@ -170,6 +170,9 @@ func (g golden) outputs(t *testing.T) []txtar.File {
 	if c.Route != nil {
 		files = slices.Insert(files, 4, txtar.File{Name: "route.json", Data: jsonOf(t, c.Route)})
 	}
+	if c.Local != nil {
+		files = slices.Insert(files, 4, txtar.File{Name: "listener.json", Data: jsonOf(t, c.Local)})
+	}
 	for _, r := range slices.Concat(c.Subsets, assignments[1:]) {
 		_, subset, _ := strings.Cut(r.Name, "|")
 		files = append(files, txtar.File{Name: subset + "-" + r.Type.String() + ".json", Data: jsonOf(t, r)})

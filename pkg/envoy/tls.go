@@ -13,7 +13,7 @@ func (in input) transportSocket() *corev3.TransportSocket {
 		return nil
 	}
 	common := &tlsv3.CommonTlsContext{
-		AlpnProtocols: []string{in.alpn()},
+		AlpnProtocols: in.alpn(),
 		ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{
 			TrustedCa: inFile(t.CAFile),
 			MatchTypedSubjectAltNames: []*tlsv3.SubjectAltNameMatcher{{
@@ -33,11 +33,14 @@ func (in input) transportSocket() *corev3.TransportSocket {
 }
 
 // alpn is what the endpoints are told that they are spoken to in.
-func (in input) alpn() string {
-	if in.http2() {
-		return "h2"
+func (in input) alpn() []string {
+	switch {
+	case in.tcp():
+		return nil
+	case in.http2():
+		return []string{"h2"}
 	}
-	return "http/1.1"
+	return []string{"http/1.1"}
 }
 
 func inFile(name string) *corev3.DataSource {

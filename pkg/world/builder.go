@@ -22,6 +22,7 @@ type Builder struct {
 	classes  map[ClassKey]*classState
 	problems map[manifest.Key]error // services whose last build failed: what was built before stays in force
 	strays   map[manifest.Key]error // services of whose endpoints no assignment can be made: likewise
+	clashes  map[manifest.Key]error // tcp services whose local port another one has, for some caller
 }
 
 // serviceState is what the builder knows of one service in the present world.
@@ -37,6 +38,7 @@ type serviceState struct {
 type built struct {
 	envoy.Compiled
 	policies []manifest.Key
+	port     uint32 // of Local
 }
 
 // classState is what a class holds, by service.
@@ -45,6 +47,7 @@ type classState struct {
 	caller  policy.Caller
 	roles   map[manifest.Key]role
 	holds   map[manifest.Key]*built
+	local   map[manifest.Key]bool // tcp services that have a listener of their own, or had
 	aliases map[manifest.Key][]string
 	layers  [envoy.Layers]map[manifest.Key]bool // services with keys in each runtime layer
 }
@@ -57,6 +60,7 @@ func NewBuilder() *Builder {
 		classes:  map[ClassKey]*classState{},
 		problems: map[manifest.Key]error{},
 		strays:   map[manifest.Key]error{},
+		clashes:  map[manifest.Key]error{},
 	}
 }
 
@@ -66,8 +70,10 @@ func (b *Builder) World() *World { return b.world }
 // Problems are the services whose last build failed, with the reason.
 func (b *Builder) Problems() map[manifest.Key]error {
 	all := maps.Clone(b.problems)
-	for key, err := range b.strays {
-		all[key] = errors.Join(all[key], err)
+	for _, more := range []map[manifest.Key]error{b.strays, b.clashes} {
+		for key, err := range more {
+			all[key] = errors.Join(all[key], err)
+		}
 	}
 	return all
 }
@@ -75,6 +81,9 @@ func (b *Builder) Problems() map[manifest.Key]error {
 // Update moves every class from the present world to next, which came about by c, and publishes the new heads.
 func (b *Builder) Update(next *World, c Changes) {
 	t := touch(b.world, next, c)
+	if t.catalogue {
+		b.clashes = map[manifest.Key]error{} // each class says anew what it meets
+	}
 	b.world = next
 	b.refreshServices(t)
 	for _, cs := range b.classes {
@@ -91,6 +100,7 @@ func (b *Builder) Join(key ClassKey) *Class {
 	b.classes[key] = cs
 	changes := b.frame(cs)
 	b.syncServices(cs, b.world.roles(cs.caller.Key), &changes)
+	b.listen(cs, &changes)
 	if key.target().Layered() {
 		changes.layers = allLayers()
 	}
@@ -100,7 +110,7 @@ func (b *Builder) Join(key ClassKey) *Class {
 
 // emptyClass is a class that holds nothing yet.
 func (b *Builder) emptyClass(key ClassKey) *classState {
-	cs := &classState{class: NewClass(key, &Head{}), holds: map[manifest.Key]*built{}, aliases: map[manifest.Key][]string{}}
+	cs := &classState{class: NewClass(key, &Head{}), holds: map[manifest.Key]*built{}, local: map[manifest.Key]bool{}, aliases: map[manifest.Key][]string{}}
 	for i := range cs.layers {
 		cs.layers[i] = map[manifest.Key]bool{}
 	}
@@ -239,7 +249,31 @@ func (b *Builder) updateClass(cs *classState, t touched) {
 			c.putAll(b.services[key].assignments)
 		}
 	}
+	if t.catalogue || self {
+		b.listen(cs, &c)
+	}
 	b.publish(cs, c)
+}
+
+// listen gives each tcp service its listener. Of those that want one port the first by name has it: a proxy refuses a second one.
+func (b *Builder) listen(cs *classState, c *classChanges) {
+	taken := map[string]string{cs.class.Key.Outbound: "the proxy itself"}
+	for _, key := range sortedKeys(cs.local) {
+		held := cs.holds[key]
+		if held == nil || held.Local == nil || !cs.roles[key].called {
+			delete(cs.local, key)
+			c.remove(view.LDS, key.String())
+			continue
+		}
+		at := fmt.Sprintf("127.0.0.1:%d", held.port)
+		if by, clash := taken[at]; clash {
+			b.clashes[key] = fmt.Errorf("service %s: proxies of %s can't listen at its local port: %s has %s", key, cs.caller.Key, by, at)
+			c.remove(view.LDS, key.String())
+			continue
+		}
+		taken[at] = key.String()
+		c.put(held.Local)
+	}
 }
 
 // syncServices makes cs hold exactly the services that have a role for it.
@@ -301,10 +335,10 @@ func (b *Builder) setService(cs *classState, key manifest.Key, c *classChanges) 
 // setRoutes leads the hosts of a service to its routes, unless it is a backend alone: or a fallback: nobody calls it by its name.
 func (cs *classState) setRoutes(w *World, state *serviceState, now *built, c *classChanges) {
 	key := state.service.Key()
-	if now.Route == nil {
-		return // the proxy's own routes lead to the cluster
+	if now.Local != nil {
+		cs.local[key] = true
 	}
-	if cs.roles[key].called {
+	if cs.roles[key].called && now.Route != nil {
 		c.put(now.Route)
 		cs.setScopes(key, w.aliases(state.service, cs.caller.Namespace), c)
 		return
@@ -339,6 +373,9 @@ func (b *Builder) build(state *serviceState, cs *classState) (*built, error) {
 		return nil, fmt.Errorf("compile %s for %s: %w", state.service.Key(), cs.caller.Key, err)
 	}
 	now := &built{Compiled: compiled, policies: effective.AllPolicies()}
+	if p := state.service.Spec.LocalPort; p != nil {
+		now.port = *p
+	}
 	state.built[id] = now
 	return now, nil
 }

@@ -251,6 +251,10 @@ func (g *generator) service(w *World, c Changes) {
 		s.Spec.Protocol = pick(g, catalog.HTTP, catalog.GRPC)
 		s.Spec.Hosts = pick(g, nil, []string{"pay.example.com"})
 		s.Spec.DependsOn = pick(g, nil, &[]string{}, &[]string{"payments", "mail/email"})
+		if g.rng.IntN(5) == 0 {
+			s.Spec.Protocol, s.Spec.LocalPort, s.Spec.Hosts = catalog.TCP, ptr(uint32(pick(g, 5432, 5433, 15001))), nil
+			return
+		}
 		s.Spec.Subsets = pick(g, nil, map[string]map[string]string{"v1": {"version": "v1"}}, map[string]map[string]string{"v1": {"version": "v1"}, "v2": {"version": "v2"}})
 		s.Spec.Routes = pick(g, nil, nil, []catalog.Route{{Name: "reads", Backends: []catalog.Backend{{Service: pick(g, "email", "mail/orders"), Subset: pick(g, "", "v1", "v2")}, {}}, Priority: pick(g, "", catalog.PriorityHigh)}})
 	})

@@ -67,6 +67,7 @@ func (b *Builder) sketch(key ClassKey, roles map[manifest.Key]role, only func(ma
 	maps.DeleteFunc(some, func(service manifest.Key, _ role) bool { return !only(service) })
 	var changes classChanges
 	b.syncServices(cs, some, &changes)
+	b.listen(cs, &changes)
 	b.publish(cs, changes)
 	return cs.class.Head()
 }

@@ -112,3 +112,36 @@ func TestEditOfAPartTouchesOnlyIt(t *testing.T) {
 		t.Errorf("without a subset %q changed, want %q", got, want)
 	}
 }
+
+// Proxies get a listener for each tcp service, no routes and no scopes; of two with one port the first by name has it.
+func TestTCPServices(t *testing.T) {
+	tcp := func(name string, port uint32) *catalog.Service {
+		return service(key("shop", name), func(s *catalog.Service) { s.Spec.Protocol, s.Spec.LocalPort = catalog.TCP, &port })
+	}
+	w, c := newWorld(service(key("shop", "orders")), tcp("db", 5432), tcp("other", 5432), tcp("own", 15001), tcp("queue", 5672))
+	b := NewBuilder()
+	b.Update(w, c)
+	class := b.Join(orders())
+	listeners := func(want ...string) {
+		t.Helper()
+		if got := names(class.Head().Views[view.LDS]); !slices.Equal(got, want) {
+			t.Errorf("listeners %q, want %q", got, want)
+		}
+	}
+	listeners("outbound", "shop/db", "shop/queue")
+	if got, want := names(class.Head().Views[view.SRDS]), []string{"orders", "orders.shop"}; !slices.Equal(got, want) {
+		t.Errorf("scopes %q, want %q", got, want)
+	}
+	for _, name := range []string{"other", "own"} {
+		if b.Problems()[key("shop", name)] == nil {
+			t.Errorf("shop/%s has no problem, and no listener", name)
+		}
+	}
+	step(b, class, 2, Changes{Services: map[manifest.Key]*catalog.Service{key("shop", "db"): nil}})
+	listeners("outbound", "shop/other", "shop/queue")
+	if err := b.Problems()[key("shop", "other")]; err != nil {
+		t.Errorf("the one with the port to itself has a problem: %v", err)
+	}
+	step(b, class, 3, Changes{Services: map[manifest.Key]*catalog.Service{key("shop", "queue"): service(key("shop", "queue"))}})
+	listeners("outbound", "shop/other")
+}

@@ -111,8 +111,11 @@ func (w *World) routed(svc *catalog.Service) *catalog.Service {
 // hasBackend reports whether there is what a backend of svc names.
 func (w *World) hasBackend(svc *catalog.Service, b catalog.Backend) bool {
 	to, ok := w.services[b.Key(svc)]
-	if !ok || b.Subset == "" {
-		return ok
+	if !ok || catalog.ProtocolOf(to) == catalog.TCP {
+		return false
+	}
+	if b.Subset == "" {
+		return true
 	}
 	_, ok = to.Spec.Subsets[b.Subset]
 	return ok
@@ -120,6 +123,9 @@ func (w *World) hasBackend(svc *catalog.Service, b catalog.Backend) bool {
 
 // aliases are the hosts under which callers of one namespace reach svc. A host that another service claims is left out.
 func (w *World) aliases(svc *catalog.Service, namespace string) []string {
+	if catalog.ProtocolOf(svc) == catalog.TCP {
+		return nil
+	}
 	key := svc.Key()
 	var list []string
 	for i, host := range catalog.Hosts(svc) {
