@@ -42,7 +42,7 @@ func (r *reader) cluster(path string, c *clusterv3.Cluster) *clusterPiece {
 		MaxHeaders:     defaultMaxHeaders,
 		MaxHeadersKiB:  defaultMaxHeadersKiB,
 		Thresholds:     r.thresholds(path+".circuit_breakers", c.GetCircuitBreakers()),
-		Outlier:        r.outlier(path+".outlier_detection", c.GetOutlierDetection()),
+		Outlier:        r.outlier(path+".outlier_detection", c.GetOutlierDetection(), c.GetMetadata()),
 	}}
 	p.balance = r.balancing(path, c)
 	p.cluster.Balancing = p.balance.Balancing

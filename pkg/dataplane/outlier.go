@@ -4,12 +4,13 @@ import (
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 
 	"github.com/breakwater-mesh/breakwater/pkg/resilience"
 )
 
-// outlier is nil where the cluster has no outlier detection. What is not set is Envoy's default.
-func (r *reader) outlier(path string, o *clusterv3.OutlierDetection) *resilience.Outlier {
+// outlier is nil where the cluster has no outlier detection. What is not set is Envoy's default. The metadata are the cluster's.
+func (r *reader) outlier(path string, o *clusterv3.OutlierDetection, m *corev3.Metadata) *resilience.Outlier {
 	if o == nil {
 		return nil
 	}
@@ -41,6 +42,7 @@ func (r *reader) outlier(path string, o *clusterv3.OutlierDetection) *resilience
 		AlwaysEjectOneHost:     o.GetAlwaysEjectOneHost().GetValue(),
 		DetectDegradedHosts:    o.GetDetectDegradedHosts().GetValue(),
 		UnejectOnHealthCheck:   true,
+		HalfOpen:               halfOpen(m),
 	}
 	if b := o.GetSuccessfulActiveHealthCheckUnejectHost(); b != nil {
 		out.UnejectOnHealthCheck = b.GetValue()
@@ -50,4 +52,29 @@ func (r *reader) outlier(path string, o *clusterv3.OutlierDetection) *resilience
 		r.fault(path+".max_ejection_time", "is less than base_ejection_time")
 	}
 	return out
+}
+
+// The hints of our control plane to its agents, in the metadata of a cluster: what an Envoy knows nothing of. They are no fields of
+// Envoy's, so that what can't be read is no fault, and counts as absent.
+const (
+	hints         = "breakwater.agent"
+	hintMaxProbes = "half_open_max_probes"
+	hintSuccesses = "half_open_successes"
+)
+
+// halfOpen is how an ejection ends, as the hints say; the zero value where they say nothing.
+func halfOpen(m *corev3.Metadata) resilience.HalfOpen {
+	fields := m.GetFilterMetadata()[hints].GetFields()
+	number := func(name string) uint32 {
+		n := fields[name].GetNumberValue()
+		if n < 1 || n > 1000 {
+			return 0
+		}
+		return uint32(n)
+	}
+	h := resilience.HalfOpen{MaxProbes: number(hintMaxProbes), Successes: number(hintSuccesses)}
+	if h.MaxProbes == 0 || h.Successes == 0 {
+		return resilience.HalfOpen{}
+	}
+	return h
 }

@@ -82,6 +82,7 @@ func (a *Attempt) Admit() bool {
 // endAttempt takes back an Admit.
 func (c *Call) endAttempt(a *Attempt) {
 	c.times.endTry(a)
+	a.endProbe()
 	a.leavePool()
 	if !a.admitted {
 		return

@@ -48,6 +48,7 @@ type Call struct {
 	attempt  Attempt  // the first; others are made as they are needed
 	last     *Attempt // nil before the first
 	crowded  bool     // a limit kept the last one from any connection
+	probes   bool     // the host that was picked last is one on trial
 	response bool     // the last attempt's response is the answer
 	outer    bool     // the answer is not the router's: it does not tell of tries
 	flags    Flags
@@ -213,9 +214,10 @@ func (c *Call) prepare(n int) *Attempt {
 	if n > 1 {
 		a = new(Attempt)
 	}
-	*a = Attempt{Host: h, Config: serving.live.config.Load(), Priority: c.route.Priority, Number: n, call: c, serving: serving}
+	*a = Attempt{Host: h, Config: serving.live.config.Load(), Priority: c.route.Priority, Number: n, call: c, serving: serving, probe: c.probes}
 	if limit := a.Config.Thresholds[a.Priority].MaxConnectionPools; limit < resilience.Unlimited && !a.usePool(int64(limit)) {
 		serving.live.stats.add(cxPoolOverflow)
+		a.endProbe()
 		c.crowded = true
 		return nil
 	}

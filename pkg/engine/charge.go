@@ -18,7 +18,7 @@ func (c *Call) charge(a *Attempt, res Result, cause error) {
 			status = resilience.MatchedOutcome(status, rule.Matches(headersOf(res)))
 		}
 		h.counts.result(status < 500)
-		live.record(h, status)
+		a.record(status)
 		if len(res.Header["X-Envoy-Degraded"]) > 0 {
 			live.degraded(h)
 		}
@@ -28,14 +28,14 @@ func (c *Call) charge(a *Attempt, res Result, cause error) {
 	case ConnectRefused, ConnectTimeout:
 		live.stats.add(rqPendingFailureEject)
 		h.counts.result(false)
-		live.record(h, resilience.ConnectFailed)
+		a.record(resilience.ConnectFailed)
 	case LocalReset:
 		c.chargeTime(a, cause)
 	case Overflow, BodyLost:
 	default:
 		a.countReset(res.Failure)
 		h.counts.result(false)
-		live.record(h, resilience.Reset)
+		a.record(resilience.Reset)
 	}
 }
 
@@ -69,7 +69,7 @@ func (c *Call) chargeTime(a *Attempt, cause error) {
 	h.counts.rqTimeout.Add(1)
 	h.counts.result(false)
 	if !a.charged.Load() {
-		live.record(h, resilience.TimedOut)
+		a.record(resilience.TimedOut)
 	}
 }
 

@@ -217,10 +217,13 @@ func (c *cluster) record(h *Host, outcome resilience.Outcome) {
 	if d == nil {
 		return
 	}
-	ask := d.Record(h.State, outcome)
-	if ask == 0 {
-		return
+	if ask := d.Record(h.State, outcome); ask != 0 {
+		c.eject(d, h, ask)
 	}
+}
+
+// eject does what d asks for.
+func (c *cluster) eject(d *resilience.Detector, h *Host, ask resilience.Ask) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.note(d.Eject(c.states, h.State, ask, time.Now(), c.options.Rand))

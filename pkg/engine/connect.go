@@ -27,7 +27,9 @@ func (e *Engine) Connect(cluster string, dial func(h *Host, config *dataplane.Cl
 		c.target.live.stats.add(noneHealthy)
 		return nil, Report{Flags: UH, Cluster: cluster}
 	}
+	a := &Attempt{Host: h, serving: serving, probe: c.probes}
 	if !h.OpenConnection(resilience.Default, false) {
+		a.endProbe()
 		return nil, Report{Flags: UO, Cluster: cluster}
 	}
 	report := Report{Cluster: cluster, Host: h.Address}
@@ -36,13 +38,13 @@ func (e *Engine) Connect(cluster string, dial func(h *Host, config *dataplane.Cl
 	if failure := dial(h, serving.config); failure != None {
 		h.ConnectFailed(failure == ConnectTimeout)
 		serving.live.stats.add(rqPendingFailureEject)
-		serving.live.record(h, resilience.ConnectFailed)
+		a.record(resilience.ConnectFailed)
 		lease.Release()
 		report.Flags = flagOf(failure) | URX // there is one attempt
 		return nil, report
 	}
 	serving.live.stats.add(rqTotal)
 	serving.live.record(h, resilience.Connected)
-	serving.live.record(h, resilience.Outcome(200)) // without the split, a connection is a success
+	a.record(resilience.Outcome(200)) // without the split, a connection is a success
 	return lease, report
 }

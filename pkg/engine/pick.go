@@ -35,8 +35,13 @@ func (c *Call) pickOf(t *target) (serving *target, h *Host) {
 		return c.pickAmong(t)
 	}
 	now := t.live.fleet.Load()
-	choice := now.picker.PickRetry(c.engine.options.Rand, c.hash, &c.tried, c.retry.policy)
-	return t, c.take(t, now, choice)
+	for range 2*len(now.hosts) + 1 {
+		choice := now.picker.PickRetry(c.engine.options.Rand, c.hash, &c.tried, c.retry.policy)
+		if choice.Member < 0 || c.fit(t, now.hosts[choice.Member]) {
+			return t, c.take(t, now, choice)
+		}
+	}
+	return t, nil // whoever is there is tried by others
 }
 
 // pickAmong chooses a member of an aggregate, and a host of it.
@@ -60,6 +65,9 @@ func (c *Call) pickAmong(t *target) (serving *target, h *Host) {
 		return nil, nil
 	}
 	serving = c.snap.clusters[members[at]]
+	if choice.Member >= 0 && !c.fit(serving, fleets[at].hosts[choice.Member]) {
+		return serving, nil
+	}
 	return serving, c.take(serving, fleets[at], choice)
 }
 

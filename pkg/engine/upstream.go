@@ -83,6 +83,7 @@ type Attempt struct {
 	call     *Call
 	serving  *target // a member of the call's target, or itself
 	pooled   bool    // it counts as a user of its host's pool
+	probe    bool    // it tries a host that was ejected
 	met      bool    // it has got a connection, though it may not have been admitted
 	admitted bool
 	charged  atomic.Bool // for its per-try timeout, after which it goes on

@@ -6,7 +6,7 @@ import "github.com/breakwater-mesh/breakwater/pkg/policy"
 var breakerLines = []line{
 	{field: "circuitBreaker.scope", on: proxies, when: wholeService, level: Approximate,
 		reason: "each host counts alone, and the service is cut off once all its hosts are ejected"},
-	{field: "circuitBreaker.halfOpen", on: proxies, level: Unsupported,
+	{field: "circuitBreaker.halfOpen", on: envoys, level: Unsupported,
 		reason: "an ejected host comes back with its full share of calls"},
 }
 

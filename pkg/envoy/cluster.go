@@ -51,6 +51,7 @@ func (in input) cluster() *clusterv3.Cluster {
 	c.TransportSocket = in.transportSocket()
 	in.balance(c)
 	in.checkHealth(c)
+	in.hint(c)
 	return c
 }
 

@@ -30,6 +30,15 @@ type Outlier struct {
 	AlwaysEjectOneHost                                                 bool
 	UnejectOnHealthCheck                                               bool
 	DetectDegradedHosts                                                bool
+
+	HalfOpen HalfOpen // how an ejection by failures in a row ends
+}
+
+// HalfOpen lets single calls through to a host whose ejection is over, before it takes its share again. Envoy does not know it. The zero
+// value is off.
+type HalfOpen struct {
+	MaxProbes uint32 // under way at once
+	Successes uint32 // in a row, after which the host is as good as any
 }
 
 // Consecutive is a detector that fires when Threshold failures in a row are reached; 0 never fires.

@@ -15,6 +15,8 @@ type HostState struct {
 	flags                 atomic.Uint32
 	healthySince          atomic.Int64 // by the Clock of pickers and checkers; 0: not known
 	active                atomic.Int32
+	probes                atomic.Int32  // calls that try the host
+	passed                atomic.Uint32 // of them, in a row
 	failed5xx             atomic.Uint32
 	failedGateway         atomic.Uint32
 	failedLocal           atomic.Uint32
@@ -46,6 +48,7 @@ const (
 	flagDegradedCheck
 	flagPendingCheck
 	flagExcluded
+	flagProbing
 )
 
 // NewHostState returns a host nothing is known of.

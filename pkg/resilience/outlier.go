@@ -87,6 +87,9 @@ func (d *Detector) Adopt(hosts []*HostState) {
 		lower(&h.failed5xx, d.config.Consecutive5xx.Threshold)
 		lower(&h.failedGateway, d.config.ConsecutiveGatewayFailure.Threshold)
 		lower(&h.failedLocal, d.config.ConsecutiveLocalOriginFailure.Threshold)
+		if d.config.HalfOpen == (HalfOpen{}) {
+			h.try(false)
+		}
 	}
 }
 
@@ -186,6 +189,7 @@ func (d *Detector) eject(hosts []*HostState, event Event, now time.Time, rnd Ran
 		h.ejectedAt, h.lastReason = now, event.By
 		h.jitter = d.jitter(rnd)
 		h.multiplier = d.grow(h.multiplier)
+		h.try(false)
 		h.set(flagEjected, true)
 	}
 	event.Ejections = h.ejections
@@ -253,6 +257,7 @@ func (d *Detector) Tick(hosts []*HostState, now time.Time, rnd Rand) []Event {
 	for _, h := range hosts {
 		if h.Ejected() && d.duration(h.multiplier, h.jitter) <= now.Sub(h.ejectedAt) {
 			events = append(events, uneject(h, now))
+			h.try(d.config.HalfOpen != HalfOpen{} && h.lastReason&consecutive != 0)
 		}
 		external, local = rate(external, h, &h.external), rate(local, h, &h.localOrigin)
 	}
@@ -279,6 +284,7 @@ func (d *Detector) CheckPassed(h *HostState, now time.Time) (event Event, unejec
 func Release(hosts []*HostState, now time.Time) []Event {
 	var events []Event
 	for _, h := range hosts {
+		h.try(false)
 		if h.Ejected() {
 			events = append(events, uneject(h, now))
 		}
