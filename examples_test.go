@@ -38,6 +38,11 @@ func TestExamplesHaveNothingAboveInfo(t *testing.T) {
 			beneath = []string{"examples/services.yaml"}
 		}
 		t.Run(file, func(t *testing.T) {
+			var all []string
+			for _, f := range append(beneath, file) {
+				all = append(all, read(t, f))
+			}
+			acceptable(t, strings.Join(all, "---\n"))
 			in := lint.Input{}
 			services := map[manifest.Key]*catalog.Service{}
 			for _, f := range append(beneath, file) {

@@ -6,12 +6,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
 )
 
 // naive is the recipe that is written again and again: the same at every hop, any 5xx retried and counted.
@@ -97,9 +98,13 @@ func (c *chained) recipe(remove []string, documents string) {
 	if _, _, err := c.cp.Do(http.MethodPost, path, documents); err != nil {
 		c.t.Fatal(err)
 	}
-	for _, line := range strings.Split(documents, "\n") {
-		if _, rest, ok := strings.Cut(line, "name: "); ok && !strings.Contains(line, "kind") && strings.Contains(line, "metadata") {
-			c.programmed(strings.Trim(strings.TrimSuffix(rest, "}"), " "))
+	decoded, faults := manifest.Decode("", []byte(documents), manifest.YAML, manifest.Limits{})
+	if len(faults) > 0 {
+		c.t.Fatal(faults)
+	}
+	for _, d := range decoded {
+		if d.Kind == policy.Kind {
+			c.programmed(d.Metadata.Name)
 		}
 	}
 }
@@ -145,8 +150,12 @@ func TestTheChainThroughHardFaults(t *testing.T) {
 			one := c.load(1500 * time.Millisecond)
 
 			c.recipe(nil, example(t, "fallback.yaml"))
+			queue := m.service("email-queue", 2, "dependsOn: []")
 			c.email(4, allHang)
 			all := c.load(2 * time.Second)
+			if queued := queue[0].Requests() + queue[1].Requests(); queued < 30 {
+				t.Errorf("the queue got %d mails, want all of some 48", queued)
+			}
 
 			t.Logf("success in percent: one host 503: off %.1f, chain %.1f; all of email hangs: off %.1f, naive %.1f, chain and fallback %.1f",
 				offOne.SuccessPercent(), one.SuccessPercent(), off.SuccessPercent(), worse.SuccessPercent(), all.SuccessPercent())

@@ -124,6 +124,11 @@ func (l *linter) call(c *call) {
 	l.tooFewHosts(c)
 	l.panics(c)
 	l.blames(c)
+	l.breaks(c)
+	l.stalls(c)
+	l.cutOff(c)
+	l.starves(c)
+	l.volumes(c)
 }
 
 // pair looks at two calls, the second of which the first one waits for.

@@ -111,6 +111,15 @@ func TestAnAuthorAcceptsAFinding(t *testing.T) {
 	}
 }
 
+func TestAStallThatUsesUpTheRequestNeverFallsBack(t *testing.T) {
+	for retries, want := range map[int]bool{1: false, 2: true} {
+		spec := fmt.Sprintf(`to: {service: email}, timeout: {request: 400ms, perTry: 150ms}, retry: {numRetries: %d}, fallback: {service: orders}`, retries)
+		if got := slices.Contains(codes(Run(read(t, services("")+policyText("queue", "", spec)))), StallNeverFallsBack); got != want {
+			t.Errorf("with %d retries of 150ms in 400ms: found: %v, want %v", retries, got, want)
+		}
+	}
+}
+
 func TestWithoutPoliciesThereIsNothingToFind(t *testing.T) {
 	if list := Run(read(t, services(""))); len(list) > 0 {
 		t.Errorf("found %v", list)

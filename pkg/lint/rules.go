@@ -22,8 +22,15 @@ const (
 	PanicUndoesEjection = "panic-undoes-ejection"
 	BlamesDependencies  = "blames-dependencies"
 	NarrowerThanNext    = "narrower-than-next"
-	MatchesNothing      = "matches-nothing"
-	Shadowed            = "shadowed"
+	VolumeNeverReached  = "volume-never-reached"
+
+	BreakerWithoutFallback = "breaker-without-fallback"
+	StallNeverFallsBack    = "stall-never-falls-back"
+	FullSkipsFallback      = "full-skips-fallback"
+	BudgetBesideFallback   = "budget-beside-fallback"
+
+	MatchesNothing = "matches-nothing"
+	Shadowed       = "shadowed"
 )
 
 // Rules are all rules, in the order of the documentation.
@@ -41,6 +48,11 @@ func Rules() []Rule {
 		{TooFewHosts, Warning, "a detector needs more hosts than there are"},
 		{PanicUndoesEjection, Warning, "traffic goes back to ejected hosts before maxEjectionPercent is reached"},
 		{BlamesDependencies, Warning, "a host is ejected for what its own dependencies did"},
+		{VolumeNeverReached, Warning, "a detector waits for more calls than a rate limit lets through"},
+		{BreakerWithoutFallback, Warning, "a breaker can take a service away from several others, and nothing answers in its place"},
+		{StallNeverFallsBack, Warning, "a fallback service never gets a call that hangs"},
+		{FullSkipsFallback, Info, "what a limit refuses does not go to the fallback service"},
+		{BudgetBesideFallback, Info, "a retry budget counts for nothing beside a fallback service"},
 		{NarrowerThanNext, Warning, "a hop lets fewer calls through than the one behind it"},
 		{MatchesNothing, Warning, "a policy covers no call there is"},
 		{Shadowed, Warning, "more specific policies override everything that a policy says"},
