@@ -135,7 +135,7 @@ func rawPeers() []*scenario {
 		add(sc)
 	}
 	over := framed("streams-over-the-limit", resources{hcm: `{http2_protocol_options: {max_concurrent_streams: 1}}`}, beside(""), ok)
-	over.unlogged = true
+	over.unlogged, over.mutants = true, []resources{{hcm: `{http2_protocol_options: {max_concurrent_streams: 100}}`}}
 	add(over,
 		framed("body-too-short", resources{}, get(1), after(head("200|content-length|10", false), content("half", true))),
 		framed("body-too-long", resources{}, get(1), after(head("200|content-length|2", false), content("more", true))),

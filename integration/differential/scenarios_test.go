@@ -116,8 +116,8 @@ func timeouts() []*scenario {
 		{name: "per-try-idle", policy: per("perTryIdle: 200ms"), script: []behaviour{hangs, always200}, traffic: get(1), mutant: "timeout: {perTryIdle: 1600ms}"},
 		{name: "per-try-idle-exhausted", policy: per("perTryIdle: 150ms"), script: []behaviour{hangs}, traffic: get(1)},
 		{name: "max-stream", policy: []string{"timeout: {maxStream: 300ms}"}, script: []behaviour{hangs}, traffic: get(1), mutant: "timeout: {maxStream: 1600ms}"},
-		{name: "timeout-over-retries", policy: []string{"timeout: {request: 500ms}", "retry: {numRetries: 9, retryOn: [5xx], backOff: {base: 1ms, max: 2ms}}"},
-			script: []behaviour{{status: 503, delay: 200 * ms}}, traffic: get(1), mutant: "timeout: {request: 2s}"},
+		{name: "timeout-over-retries", policy: []string{"timeout: {request: 1s}", "retry: {numRetries: 9, retryOn: [5xx], backOff: {base: 1ms, max: 2ms}}"},
+			script: []behaviour{{status: 503, delay: 400 * ms}}, traffic: get(1), mutant: "timeout: {request: 3s}"},
 	}
 }
 
