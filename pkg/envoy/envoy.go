@@ -62,6 +62,9 @@ func compileService(t Target, svc *catalog.Service, eff *policy.Effective, other
 	}
 	if protocolOf(svc) == catalog.TCP {
 		sortKeys(out.Limits)
+		if t.audience() == grpcClients {
+			return out, nil // it makes calls alone
+		}
 		err := out.listen(newInput(t, svc, eff), svc)
 		return out, err
 	}

@@ -52,6 +52,23 @@ func Report(t Target, svc *catalog.Service, eff *policy.Effective) []Fidelity {
 	for _, part := range eff.Every() {
 		found = worse(found, reportOf(t, svc, part))
 	}
+	if t.audience() == clustersOnly {
+		for _, route := range eff.Routes {
+			found = worse(found, onlyRouted(eff, route))
+		}
+	}
+	return found
+}
+
+// onlyRouted is what a policy for a route says: nothing of it reaches a proxy with routes of its own.
+func onlyRouted(whole, route *policy.Effective) []Fidelity {
+	var found []Fidelity
+	for _, f := range route.Fields {
+		same := slices.ContainsFunc(whole.Fields, func(w policy.Field) bool { return w.Path == f.Path && w.Origin == f.Origin })
+		if !same && !f.Origin.Default && f.Value != nil {
+			found = append(found, Fidelity{Field: f.Path, Level: Unsupported, Reason: ownersRoutes, Instead: "the same in the owner's route"})
+		}
+	}
 	return found
 }
 

@@ -77,12 +77,12 @@ func (w *World) addSpares(caller policy.Caller, visible []manifest.Key, roles ma
 	}
 }
 
-// dropMissing takes out of eff, which nobody else has seen, the fallbacks that do not exist: calls fail as they would without.
+// dropMissing takes out of eff, which nobody else has seen, the fallbacks that do not exist, or take no calls: calls fail as they would without.
 func (w *World) dropMissing(eff *policy.Effective) {
 	for _, part := range eff.Every() {
 		if b := part.Fallback; b != nil && b.Service != nil {
 			key, _ := policy.ParseService(*b.Service)
-			if _, exists := w.services[key]; !exists {
+			if !w.takesCalls(key) {
 				part.Fallback = nil
 			}
 		}
@@ -110,15 +110,18 @@ func (w *World) routed(svc *catalog.Service) *catalog.Service {
 
 // hasBackend reports whether there is what a backend of svc names.
 func (w *World) hasBackend(svc *catalog.Service, b catalog.Backend) bool {
-	to, ok := w.services[b.Key(svc)]
-	if !ok || catalog.ProtocolOf(to) == catalog.TCP {
-		return false
+	key := b.Key(svc)
+	if !w.takesCalls(key) || b.Subset == "" {
+		return w.takesCalls(key)
 	}
-	if b.Subset == "" {
-		return true
-	}
-	_, ok = to.Spec.Subsets[b.Subset]
+	_, ok := w.services[key].Spec.Subsets[b.Subset]
 	return ok
+}
+
+// takesCalls reports whether the service of that key exists, and is one to which a route can lead.
+func (w *World) takesCalls(key manifest.Key) bool {
+	s, ok := w.services[key]
+	return ok && catalog.ProtocolOf(s) != catalog.TCP
 }
 
 // aliases are the hosts under which callers of one namespace reach svc. A host that another service claims is left out.
