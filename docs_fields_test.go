@@ -113,6 +113,13 @@ var carriers = []carried{
 	{"loadBalancing.algorithm", cluster, "lb_policy", "random", "least-request"},
 	{"loadBalancing.panicThreshold", cluster, "common_lb_config.healthy_panic_threshold", "3", "4"},
 
+	{"loadBalancing.hashOn", route, "hash_policy", "[{header: a}]", "[{header: a, terminal: true}, {cookie: {name: b, ttl: 1s}}, {queryParameter: c}, {sourceAddress: true}]"},
+	{"loadBalancing.failTrafficOnPanic", cluster, "zone_aware_lb_config.fail_traffic_on_panic", "true", "false"},
+	{"loadBalancing.slowStart.window", cluster, "slow_start_config.slow_start_window", "3s", "4s"},
+	{"loadBalancing.slowStart.aggression", cluster, "slow_start_config.aggression", "3", "4.5"},
+	{"loadBalancing.slowStart.minWeightPercent", cluster, "slow_start_config.min_weight_percent", "3", "4"},
+	{"loadBalancing.localityWeighted", cluster, "locality_weighted_lb_config", "true", "false"},
+
 	{"healthCheck.http.path", cluster, "http_health_check.path", "/a", "/b"},
 	{"healthCheck.http.host", cluster, "http_health_check.host", "a", "b"},
 	{"healthCheck.http.method", cluster, "http_health_check.method", "HEAD", "POST"},
@@ -148,6 +155,8 @@ var around = map[string]string{
 	"fallback.service": "{}", "hedge": "{}", "rateLimit": "{requests: 9}", "fallback": "{response: {status: 201}}", "errorMapping": "{}",
 	"outlierDetection":             "{consecutive5xx: 5}",
 	"healthCheck":                  "{tcp: {}}",
+	"loadBalancing.hashOn":         "{algorithm: maglev, hashOn: [{header: z}]}",
+	"loadBalancing.slowStart":      "{slowStart: {window: 1s}}",
 	"healthCheck.http":             "{http: {path: /}}",
 	"healthCheck.grpc":             "{grpc: {}}",
 	"retry.retriableStatusCodes":   "{retryOn: [retriable-status-codes], retriableStatusCodes: [500]}",
@@ -201,7 +210,8 @@ func TestDocsFields(t *testing.T) {
 
 func (c carried) check(t *testing.T) {
 	tag := tagOf(t, reflect.TypeFor[policy.Sections](), c.field)
-	if scope := tag.Get("scope"); c.carrier != nothing && (scope == "route") != (c.carrier == route) {
+	// What is hashed belongs to the endpoints that are chosen by it, though Envoy asks the route.
+	if scope := tag.Get("scope"); c.carrier != nothing && c.field != "loadBalancing.hashOn" && (scope == "route") != (c.carrier == route) {
 		t.Errorf("scope %s, but Envoy gets it in the %s", scope, c.carrier)
 	}
 	section, beside := c.beside()
@@ -241,7 +251,7 @@ func TestDocsDisabled(t *testing.T) {
 		before, after := resources(t, speak, with), resources(t, speak, with, off)
 		rebuilt := len(differing(before[cluster], after[cluster])) > 0
 		// A section of which any field rebuilds the cluster may need one for the others to count.
-		want := c.carrier == cluster || section == "outlierDetection" || section == "circuitBreaker"
+		want := c.carrier == cluster || section == "outlierDetection" || section == "circuitBreaker" || section == "loadBalancing"
 		if rebuilt != want {
 			t.Errorf("%s.disabled over %s: cluster rebuilt: %v, want %v", section, c.field, rebuilt, want)
 		}
@@ -363,6 +373,9 @@ func places(t *testing.T, r *view.Resource) map[string]string {
 func flatten(into map[string]string, path string, v any) {
 	switch v := v.(type) {
 	case map[string]any:
+		if len(v) == 0 {
+			into[path] += "{}; "
+		}
 		for name, inner := range v {
 			flatten(into, path+"."+name, inner)
 		}

@@ -55,3 +55,43 @@ func TestEnvoyHealthCheck(t *testing.T) {
 	p.settled(t)
 	p.eventually(t, "the endpoint is gone", func() bool { return p.stat(t, "membership_total") == 1 })
 }
+
+// What is hashed decides the host, and an edit of it acts in place: other hosts are chosen, and no connection is closed.
+func TestEnvoyHashes(t *testing.T) {
+	var addresses []string
+	var hosts []*harness.Host
+	for range 5 {
+		hosts = append(hosts, startHost(t, nil))
+		addresses = append(addresses, hosts[len(hosts)-1].Address)
+	}
+	svc := service("payments", catalog.HTTP)
+	on := func(keys string) policy.Sections {
+		return asWritten(t, catalog.HTTP, "loadBalancing: {algorithm: maglev, hashOn: ["+keys+"]}")
+	}
+	p := startProxy(t, compiled(t, svc, on("{header: user-agent}"), addresses...)...)
+	client := harness.NewClient(p.outbound, 10*time.Second)
+	reached := func() (n int) {
+		before := make([]int64, len(hosts))
+		for i, h := range hosts {
+			before[i] = h.Requests()
+		}
+		for i := range 20 {
+			client.Get("payments.shop", "/?user="+string(rune('a'+i)))
+		}
+		for i, h := range hosts {
+			if h.Requests() > before[i] {
+				n++
+			}
+		}
+		return n
+	}
+	if n := reached(); n != 1 {
+		t.Errorf("with one user agent %d hosts are reached, want 1", n)
+	}
+	p.put(t, compiled(t, svc, on("{queryParameter: user}"), addresses...)...)
+	p.settled(t)
+	p.eventually(t, "more hosts are reached", func() bool { return reached() > 2 })
+	if got := p.stat(t, "upstream_cx_destroy"); got != 0 {
+		t.Errorf("the edit closed %d connections, want none", got)
+	}
+}

@@ -28,6 +28,7 @@ type scenario struct {
 	framed    *framedHost // they speak HTTP/2 frame by frame
 	script    []behaviour
 	byHost    [][]behaviour
+	endpoints []string      // what else the catalogue says of each host
 	silent    int           // further hosts that answer nobody who connects
 	checks    [][]behaviour // of health checks at checkPath, by host: the first until traffic begins
 	traffic   func(*side)
@@ -144,6 +145,10 @@ func (t *trial) serviceOf(hosts []string) string {
 	text := service(t.service, hosts, t.protocol)
 	for line := range strings.Lines(t.spec) {
 		text += "  " + strings.TrimSpace(line) + "\n"
+	}
+	for i, more := range t.endpoints {
+		label := fmt.Sprintf("host: h%d}", i)
+		text = strings.Replace(text, label+"}", label+", "+more+"}", 1)
 	}
 	return text
 }

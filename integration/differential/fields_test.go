@@ -110,7 +110,6 @@ var notChanged = map[string]string{
 	"circuitBreaker.halfOpen.maxProbes":      "likewise",
 	"circuitBreaker.halfOpen.successes":      "likewise",
 	"retry.avoidPreviousPriorities":          "services have hosts of one priority; raw-aggregate-retries has two",
-	"loadBalancing.disabled":                 "what it leads back to, least request, is seen where hosts hold requests",
 	"bulkhead.maxWaiting":                    "how many wait for a connection is seen in field-pending; a bulkhead never waits less than it runs",
 }
 

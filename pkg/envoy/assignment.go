@@ -111,13 +111,27 @@ func localities(hosts []host) []*endpointv3.LocalityLbEndpoints {
 		}
 		last := groups[len(groups)-1]
 		last.LbEndpoints = append(last.LbEndpoints, h.endpoint())
-		last.LoadBalancingWeight = wrapperspb.UInt32(heavier(last.LoadBalancingWeight.GetValue(), orElse(h.Weight, 1)))
 	}
+	weigh(groups)
 	return groups
 }
 
-// heavier is the sum of two weights, or the greatest there is.
-func heavier(a, b uint32) uint32 { return uint32(min(uint64(a)+uint64(b), math.MaxUint32)) }
+// weigh gives each locality the weight of its endpoints together. It counts for clusters that balance by locality alone, where one
+// without a weight would get nothing; it is always there, since no policy is in an assignment.
+func weigh(groups []*endpointv3.LocalityLbEndpoints) {
+	weights := make([]uint64, len(groups))
+	var all uint64
+	for i, group := range groups {
+		for _, e := range group.LbEndpoints {
+			weights[i] += uint64(max(e.GetLoadBalancingWeight().GetValue(), 1))
+		}
+		all += weights[i]
+	}
+	for i, group := range groups {
+		// Envoy adds them up in 32 bits.
+		group.LoadBalancingWeight = wrapperspb.UInt32(uint32(max(weights[i]/(all/math.MaxUint32+1), 1)))
+	}
+}
 
 func (h host) endpoint() *endpointv3.LbEndpoint {
 	e := &endpointv3.LbEndpoint{

@@ -156,6 +156,11 @@ var scopes = func() map[string]string {
 
 func grpcService(in input, _ policy.Field) bool { return in.protocol == catalog.GRPC }
 
+// not holds where a does not.
+func not(a func(input, policy.Field) bool) func(input, policy.Field) bool {
+	return func(in input, f policy.Field) bool { return !a(in, f) }
+}
+
 // both holds where a and b do.
 func both(a, b func(input, policy.Field) bool) func(input, policy.Field) bool {
 	return func(in input, f policy.Field) bool { return a(in, f) && b(in, f) }

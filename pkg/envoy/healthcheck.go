@@ -43,7 +43,8 @@ func (in input) checkHealth(c *clusterv3.Cluster) {
 
 // host is the name by which a service is reached from anywhere. Envoy would say the name of the cluster, which no host may have.
 func (in input) host() string {
-	namespace, name, _ := strings.Cut(in.name, "/")
+	service, _, _ := strings.Cut(in.name, "|") // without the subset
+	namespace, name, _ := strings.Cut(service, "/")
 	return name + "." + namespace
 }
 

@@ -76,9 +76,13 @@ func drawPolicy(r *rapid.T, i int) *policy.Policy {
 	p.Spec.LoadBalancing = maybe(r, "loadBalancing", func() policy.LoadBalancing {
 		return policy.LoadBalancing{
 			Algorithm: maybe(r, "algorithm", func() string {
-				return rapid.SampledFrom([]string{"round-robin", "least-request", "random"}).Draw(r, "algorithm")
+				return rapid.SampledFrom([]string{"round-robin", "least-request", "random", "ring-hash", "maglev"}).Draw(r, "algorithm")
 			}),
-			PanicThreshold: drawCount(r, "panicThreshold", 0, 100),
+			PanicThreshold: drawCount(r, "panicThreshold", 0, 100), HashOn: []policy.HashKey{{Header: new("x-user"), Terminal: new(true)}, {Cookie: &policy.HashCookie{Name: new("s"), TTL: drawDuration(r, "ttl")}}},
+			FailTrafficOnPanic: maybe(r, "fail", func() bool { return true }), LocalityWeighted: maybe(r, "locality", func() bool { return true }),
+			SlowStart: maybe(r, "slowStart", func() policy.SlowStart {
+				return policy.SlowStart{Window: new(manifest.Duration("3s")), Aggression: new(0.5), MinWeightPercent: drawCount(r, "minWeight", 0, 100)}
+			}),
 		}
 	})
 	p.Spec.HealthCheck = maybe(r, "healthCheck", func() policy.HealthCheck { return drawHealthCheck(r) })

@@ -22,6 +22,7 @@ type routed struct {
 	input
 	spec     catalog.Route
 	backends []backend // never empty
+	hashOn   []policy.HashKey
 
 	composites map[string]composite // that its calls go through, by name; filled as its routes are made
 }
@@ -39,6 +40,7 @@ func routesOf(t Target, svc *catalog.Service, eff *policy.Effective) []routed {
 		specs = append(specs, catalog.Route{Name: catalog.DefaultRoute})
 	}
 	var list []routed
+	clusters := clustersOf(t, svc, eff)
 	for _, spec := range specs {
 		r := routed{input: newInput(t, svc, eff.Route(spec.Name)), spec: spec, composites: map[string]composite{}}
 		for _, b := range spec.Backends {
@@ -47,6 +49,7 @@ func routesOf(t Target, svc *catalog.Service, eff *policy.Effective) []routed {
 		if r.backends == nil {
 			r.backends = []backend{{r.name, 1}}
 		}
+		r.hashOn = hashOn(clusters, r.backends)
 		list = append(list, r)
 	}
 	return list
@@ -151,6 +154,7 @@ func (r routed) route(methods []string, guarded bool) *routev3.Route {
 	if r.high() {
 		action.Priority = corev3.RoutingPriority_HIGH
 	}
+	action.HashPolicy = hashPolicy(r.hashOn)
 	r.addTimeouts(action)
 	route := &routev3.Route{
 		Name:   r.spec.Name,

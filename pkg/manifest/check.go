@@ -46,6 +46,8 @@ func checkValue(errs FieldErrors, v reflect.Value, path string, tag reflect.Stru
 		}
 	case reflect.Uint32:
 		return appendFault(errs, path, checkNumber(v.Uint(), tag))
+	case reflect.Float64:
+		return appendFault(errs, path, checkFraction(v.Float(), tag))
 	case reflect.String:
 		if enum := tag.Get("enum"); enum != "" && v.String() != "" {
 			return appendFault(errs, path, CheckWord(v.String(), strings.Split(enum, ","), split(tag.Get("later"))))
@@ -70,6 +72,16 @@ func checkNumber(n uint64, tag reflect.StructTag) string {
 	}
 	if most, ok := bound(tag, "maximum"); ok && n > most {
 		return fmt.Sprintf("must be at most %d", most)
+	}
+	return ""
+}
+
+func checkFraction(f float64, tag reflect.StructTag) string {
+	if least, err := strconv.ParseFloat(tag.Get("minimum"), 64); err == nil && f < least {
+		return fmt.Sprintf("must be at least %v", least)
+	}
+	if most, err := strconv.ParseFloat(tag.Get("maximum"), 64); err == nil && f > most {
+		return fmt.Sprintf("must be at most %v", most)
 	}
 	return ""
 }

@@ -203,6 +203,8 @@ func (w *walker) scalar(n *yaml.Node, v reflect.Value, path string, tag reflect.
 		v.SetBool(n.Value == "true")
 	case reflect.Uint32, reflect.Int32:
 		msg = number(n, v, most(tag, math.MaxUint32))
+	case reflect.Float64:
+		msg = fraction(n, v)
 	default:
 		msg = "can't be read"
 	}
@@ -252,6 +254,26 @@ func number(n *yaml.Node, v reflect.Value, most uint64) string {
 		return fmt.Sprintf("must be at most %d", most)
 	}
 	v.SetUint(u)
+	return ""
+}
+
+// fraction reads a number that need not be whole, in decimal and without quotes.
+func fraction(n *yaml.Node, v reflect.Value) string {
+	whole, part, dotted := strings.Cut(n.Value, ".")
+	digits := !dotted || part != "" && strings.Trim(part, "0123456789") == ""
+	switch tag := n.ShortTag(); {
+	case tag == "!!str" && decimal(whole) && digits:
+		return "must be a number, not text: remove the quotes"
+	case tag != "!!int" && tag != "!!float":
+		return "must be a number, not " + kindOf(n)
+	case !decimal(whole) || !digits:
+		return "must be written in decimal digits"
+	}
+	f, err := strconv.ParseFloat(n.Value, 64)
+	if err != nil {
+		return "is too large"
+	}
+	v.SetFloat(f)
 	return ""
 }
 
@@ -332,6 +354,8 @@ func wanted(k reflect.Kind) string {
 		return "true or false"
 	case reflect.String:
 		return "text"
+	case reflect.Float64:
+		return "a number"
 	}
 	return "a whole number"
 }

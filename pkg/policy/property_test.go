@@ -66,7 +66,9 @@ func drawSection(t *rapid.T, i int) Sections {
 		}
 	case "loadBalancing":
 		if s.LoadBalancing = (&LoadBalancing{Disabled: off}); off == nil {
-			s.LoadBalancing = &LoadBalancing{Algorithm: few(t, "algorithm", Random, LeastRequest), PanicThreshold: few(t, "panic", uint32(0), 30)}
+			s.LoadBalancing = &LoadBalancing{Algorithm: few(t, "algorithm", Random, LeastRequest, RingHash), PanicThreshold: few(t, "panic", uint32(0), 30),
+				FailTrafficOnPanic: few(t, "fail", true), LocalityWeighted: few(t, "locality", true, false), SlowStart: few(t, "slow", SlowStart{Window: &someTimes[1]}),
+				HashOn: rapid.SampledFrom([][]HashKey{nil, {{Header: new("x-user")}}}).Draw(t, "hashOn")}
 		}
 	case "healthCheck":
 		if s.HealthCheck = (&HealthCheck{Disabled: off}); off == nil {

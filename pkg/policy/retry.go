@@ -257,6 +257,9 @@ func (b *RateLimitedBackOff) validate(f *faults) {
 }
 
 // headerName reports whether s can be the name of a header, in lower case.
-func headerName(s string) bool {
-	return s != "" && len(s) <= 256 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~") == ""
+func headerName(s string) bool { return token(s) && s == strings.ToLower(s) }
+
+// token reports whether s is a word as HTTP has it: the name of a header or of a cookie.
+func token(s string) bool {
+	return s != "" && len(s) <= 256 && strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~") == ""
 }

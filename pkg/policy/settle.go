@@ -60,7 +60,7 @@ func (m *merging) fallBack(section string, all []clash) {
 	}
 	for u := range m.slots {
 		s := &m.slots[u]
-		if units[u].section == index || index == sectionIndex("outlierDetection") && under(s.path, "circuitBreaker") {
+		if belongs(u, s.path, index) {
 			if s.value.IsValid() && s.by != winner {
 				s.replace(held{by: winner, path: section})
 			}
@@ -77,11 +77,23 @@ func (m *merging) fallBack(section string, all []clash) {
 	}
 }
 
+// belongs reports whether a value of unit u, written at path, stands and falls with a section. What a circuit breaker wrote does so
+// with outlier detection, wherever it is.
+func belongs(u int, path string, section int) bool {
+	switch breakers := under(path, "circuitBreaker"); sectionNames[section] {
+	case "outlierDetection":
+		return breakers || units[u].section == section
+	case "loadBalancing":
+		return !breakers && units[u].section == section
+	}
+	return units[u].section == section
+}
+
 // live are the policies with a value in force in a section, the most specific first.
 func (m *merging) live(section int) []*Compiled {
 	holders := make(map[*Compiled]bool)
 	for u, s := range m.slots {
-		if s.value.IsValid() && units[u].section == section {
+		if s.value.IsValid() && belongs(u, s.path, section) {
 			holders[s.by] = true
 		}
 	}

@@ -136,6 +136,8 @@ func shown(v reflect.Value) any {
 		return *x
 	case *uint32:
 		return *x
+	case *float64:
+		return *x
 	case *string:
 		return *x
 	case *manifest.Duration:

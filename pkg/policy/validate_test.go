@@ -104,10 +104,35 @@ func TestSectionFaults(t *testing.T) {
 		{"circuitBreaker: {scope: region}", "circuitBreaker.scope: \"region\" is unknown: must be one of host, service"},
 		{"circuitBreaker: {failureThreshold: 5}, outlierDetection: {interval: 1s}", "circuitBreaker: can't stand beside outlierDetection, to which it expands: write one of the two"},
 		{"circuitBreaker: {disabled: true}, outlierDetection: {consecutive5xx: 3}", ""},
-		{"loadBalancing: {algorithm: ring-hash}", "loadBalancing.algorithm: ring-hash: not supported yet"},
+		{"loadBalancing: {algorithm: ring-hash}", ""}, // of what another policy names
+		{"loadBalancing: {algorithm: maglev, hashOn: [{header: x-user, terminal: true}, {cookie: {name: s, ttl: none, path: /}}, {queryParameter: q}, {sourceAddress: true}]}", ""},
+		{"loadBalancing: {algorithm: random, hashOn: [{header: x-user}]}", "loadBalancing.hashOn: needs ring-hash or maglev for loadBalancing.algorithm (random)"},
+		{"loadBalancing: {hashOn: []}", "loadBalancing.hashOn: is empty: name at least one or leave it out"},
+		{"loadBalancing: {hashOn: [{header: X-User}, {header: a, queryParameter: b}, {terminal: true}, {sourceAddress: false}, {cookie: {path: /}}, {cookie: {name: 'a b'}}]}",
+			"loadBalancing.hashOn[0].header: must be in lower case: x-user\nloadBalancing.hashOn[1]: needs one of header, cookie, queryParameter and sourceAddress\n" +
+				"loadBalancing.hashOn[2]: needs one of header, cookie, queryParameter and sourceAddress\nloadBalancing.hashOn[3].sourceAddress: is only ever true: leave it out\n" +
+				"loadBalancing.hashOn[4].cookie.name: is required\nloadBalancing.hashOn[4].cookie.path: needs loadBalancing.hashOn[4].cookie.ttl: without it no cookie is given\n" +
+				"loadBalancing.hashOn[5].cookie.name: \"a b\" can't be the name of a cookie"},
+		{"loadBalancing: {algorithm: ring-hash, failTrafficOnPanic: true}", "loadBalancing.failTrafficOnPanic: needs round-robin, least-request or random for loadBalancing.algorithm (ring-hash)"},
+		{"loadBalancing: {localityWeighted: true, failTrafficOnPanic: true}", "loadBalancing.failTrafficOnPanic: can't hold beside loadBalancing.localityWeighted (true)"},
+		{"loadBalancing: {slowStart: {window: 1m, aggression: 1.5}}", ""},
+		{"loadBalancing: {algorithm: random, slowStart: {aggression: 0.001}}", "loadBalancing.slowStart: needs round-robin or least-request for loadBalancing.algorithm (random)\n" +
+			"loadBalancing.slowStart.aggression: must be at least 0.01\nloadBalancing.slowStart.window: is required: how long a host takes to its whole share"},
+		{"loadBalancing: {slowStart: {window: 1m, aggression: 101}}", "loadBalancing.slowStart.aggression: must be at most 100"},
+		{"loadBalancing: {slowStart: {window: 1m, aggression: '1'}}", "loadBalancing.slowStart.aggression: must be a number, not text: remove the quotes"},
+		{"loadBalancing: {slowStart: {window: 1m, aggression: 1e3}}", "loadBalancing.slowStart.aggression: must be written in decimal digits"},
+		{"loadBalancing: {slowStart: {window: 1m, aggression: fast}}", "loadBalancing.slowStart.aggression: must be a number, not \"fast\""},
+		{"healthCheck: {tcp: {}}", ""},
+		{"healthCheck: {interval: 5s}", ""}, // tunes an inherited one
+		{"healthCheck: {http: {path: /a}, grpc: {}, tcp: {}}", "healthCheck: takes http, grpc or tcp, not more than one of them"},
+		{"healthCheck: {http: {}}", "healthCheck.http: is empty: set a field or leave it out"},
+		{"healthCheck: {http: {method: GET}}", "healthCheck.http.path: is required: the path that tells of a host's health, such as /healthz"},
+		{"healthCheck: {http: {path: healthz, host: 'a b', expectedStatuses: [200, 200]}}", "healthCheck.http.path: must begin with /\nhealthCheck.http.host: must have visible ASCII characters only, and no blanks\nhealthCheck.http.expectedStatuses[1]: \"200\" is there twice"},
+		{"healthCheck: {http: {path: /, expectedStatuses: [99]}}", "healthCheck.http.expectedStatuses[0]: must be a status from 100 to 599, or a hundred of them such as \"5xx\""},
+		{"healthCheck: {http: {path: /, expectedStatuses: [6xx]}}", "healthCheck.http.expectedStatuses[0]: must be a status from 100 to 599, or a hundred of them such as \"5xx\""},
+		{"healthCheck: {tcp: {receive: ['']}, timeout: 61s}", "healthCheck.tcp.receive[0]: is empty\nhealthCheck.timeout: must be at most 1m"},
 		{"loadBalancing: {algorithm: rand}", "loadBalancing.algorithm: \"rand\" is unknown: did you mean random?"},
 		{"loadBalancing: {panicThreshold: 101}", "loadBalancing.panicThreshold: must be at most 100"},
-		{"loadBalancing: {slowStart: {window: 1m}}", "loadBalancing.slowStart: not supported yet"},
 		{"hedge: {onPerTryTimeout: true}, errorMapping: {gateway: true}", ""},
 		{"rateLimit: {interval: 2s}", ""}, // tunes an inherited limit
 		{"rateLimit: {requests: 0, interval: 49ms}", "rateLimit.requests: must be at least 1: to let no call through write fault, to lift the limit disabled: true\nrateLimit.interval: must be at least 50ms"},
