@@ -39,6 +39,11 @@ type carried struct {
 }
 
 var carriers = []carried{
+	{"failureCriteria.http.statuses", route, "retry_policy.retriable_headers", "[5xx, 429]", "[429]"},
+	{"failureCriteria.http.exceptStatuses", route, "retry_policy.retriable_headers", "[501]", "[500]"},
+	{"failureCriteria.http.headers", route, "retry_policy.retriable_headers", "[{name: a, present: true}]", "[{name: a, exact: b}]"},
+	{"failureCriteria.grpc.codes", route, "retry_policy.retriable_headers", "[internal]", "[unavailable]"},
+
 	{"timeout.request", route, "route.timeout", "1s", "2s"},
 	{"timeout.perTry", route, "retry_policy.per_try_timeout", "1s", "2s"},
 	{"timeout.perTryIdle", route, "retry_policy.per_try_idle_timeout", "1s", "2s"},
@@ -100,6 +105,7 @@ var carriers = []carried{
 	{"outlierDetection.enforcingPercent.successRate", cluster, "outlier_detection.enforcing_success_rate", "3", "4"},
 	{"outlierDetection.enforcingPercent.failurePercentage", cluster, "outlier_detection.enforcing_failure_percentage", "3", "4"},
 	{"outlierDetection.unejectOnHealthCheck", cluster, "outlier_detection.successful_active_health_check_uneject_host", "false", "true"},
+	{"outlierDetection.useFailureCriteria", cluster, "outlier_detection.error_matcher", "true", "false"},
 	{"outlierDetection.detectDegradedHosts", cluster, "outlier_detection.detect_degraded_hosts", "true", "false"},
 
 	{"circuitBreaker.failureThreshold", cluster, "outlier_detection.consecutive_5xx", "3", "4"},
@@ -119,6 +125,12 @@ var carriers = []carried{
 	{"loadBalancing.slowStart.aggression", cluster, "slow_start_config.aggression", "3", "4.5"},
 	{"loadBalancing.slowStart.minWeightPercent", cluster, "slow_start_config.min_weight_percent", "3", "4"},
 	{"loadBalancing.localityWeighted", cluster, "locality_weighted_lb_config", "true", "false"},
+
+	{"admissionControl.successRatePercent", cluster, "http_filters.typed_config.sr_threshold", "3", "4"},
+	{"admissionControl.window", cluster, "http_filters.typed_config.sampling_window", "3s", "4s"},
+	{"admissionControl.aggression", cluster, "http_filters.typed_config.aggression", "3", "4.5"},
+	{"admissionControl.maxRejectionPercent", cluster, "http_filters.typed_config.max_rejection_probability", "3", "4"},
+	{"admissionControl.rpsThreshold", cluster, "http_filters.typed_config.rps_threshold", "3", "4"},
 
 	{"healthCheck.http.path", cluster, "http_health_check.path", "/a", "/b"},
 	{"healthCheck.http.host", cluster, "http_health_check.host", "a", "b"},
@@ -155,6 +167,8 @@ var around = map[string]string{
 	"fallback.service": "{}", "hedge": "{}", "rateLimit": "{requests: 9}", "fallback": "{response: {status: 201}}", "errorMapping": "{}",
 	"outlierDetection":             "{consecutive5xx: 5}",
 	"healthCheck":                  "{tcp: {}}",
+	"admissionControl":             "{window: 1s}",
+	"failureCriteria":              "{}",
 	"loadBalancing.hashOn":         "{algorithm: maglev, hashOn: [{header: z}]}",
 	"loadBalancing.slowStart":      "{slowStart: {window: 1s}}",
 	"healthCheck.http":             "{http: {path: /}}",
@@ -174,6 +188,42 @@ var around = map[string]string{
 // besides are the other sections that must stand beside a field for it to count.
 var besides = map[string]string{
 	"outlierDetection.unejectOnHealthCheck": "healthCheck: {tcp: {}}",
+	"outlierDetection.useFailureCriteria":   "failureCriteria: {http: {statuses: [429]}}",
+	"failureCriteria.http.statuses":         "retry: {retryOn: [failure-criteria]}",
+	"failureCriteria.http.exceptStatuses":   "retry: {retryOn: [failure-criteria]}",
+	"failureCriteria.http.headers":          "retry: {retryOn: [failure-criteria]}",
+	"failureCriteria.grpc.codes":            "retry: {retryOn: [failure-criteria]}",
+}
+
+// further are the other places that the fields of a section reach, each with what must stand beside them; there they rebuild the cluster.
+var further = map[string][]struct{ at, with string }{
+	"failureCriteria": {
+		{"outlier_detection.error_matcher", "outlierDetection: {consecutive5xx: 5, useFailureCriteria: true}"},
+		{"http_filters.typed_config.success_criteria", "admissionControl: {window: 1s}"},
+	},
+}
+
+// alsoIn holds a field against one of them.
+func (c carried) alsoIn(t *testing.T, at, with, beside string) {
+	t.Helper()
+	section, _, _ := strings.Cut(c.field, ".")
+	of := func(value string) map[string]map[string]string {
+		spec := sections(t, section, beside, c.field, value)
+		if err := yaml.Unmarshal([]byte(with), &spec); err != nil {
+			t.Fatal(err)
+		}
+		return resources(t, catalog.HTTP, spec)
+	}
+	changed := differing(of(c.first)[cluster], of(c.second)[cluster])
+	if c.field == "failureCriteria.http.headers" && strings.HasPrefix(with, "admissionControl") {
+		if len(changed) > 0 {
+			t.Errorf("%v changed, though admission control looks at no headers", changed)
+		}
+		return
+	}
+	if !slices.ContainsFunc(changed, func(p string) bool { return strings.Contains(p, at) }) {
+		t.Errorf("beside %s %v changed, want %s", with, changed, at)
+	}
 }
 
 // speaks is what the service must speak for a field to count.
@@ -211,7 +261,7 @@ func TestDocsFields(t *testing.T) {
 func (c carried) check(t *testing.T) {
 	tag := tagOf(t, reflect.TypeFor[policy.Sections](), c.field)
 	// What is hashed belongs to the endpoints that are chosen by it, though Envoy asks the route.
-	if scope := tag.Get("scope"); c.carrier != nothing && c.field != "loadBalancing.hashOn" && (scope == "route") != (c.carrier == route) {
+	if scope := tag.Get("scope"); scope != "" && c.carrier != nothing && c.field != "loadBalancing.hashOn" && (scope == "route") != (c.carrier == route) {
 		t.Errorf("scope %s, but Envoy gets it in the %s", scope, c.carrier)
 	}
 	section, beside := c.beside()
@@ -223,6 +273,11 @@ func (c carried) check(t *testing.T) {
 		return resources(t, speaks[parentOf(c.field)], spec)
 	}
 	without, first, second := with("", ""), with(c.field, c.first), with(c.field, c.second)
+	if others, ok := further[section]; ok {
+		for _, f := range others {
+			c.alsoIn(t, f.at, f.with, beside)
+		}
+	}
 	c.compare(t, "set", tag.Get("effect"), without, first)
 	c.compare(t, "changed", tag.Get("effect"), first, second)
 }

@@ -215,6 +215,7 @@ func laterTable() string {
 	add("`circuitBreaker`", policy.CircuitBreaker{})
 	add("`loadBalancing`", policy.LoadBalancing{})
 	add("`healthCheck`", policy.HealthCheck{})
+	add("`admissionControl`", policy.AdmissionControl{})
 	add("Service, in `spec`", catalog.ServiceSpec{})
 	return table([]string{"where", "refused with \"not supported yet\""}, rows)
 }

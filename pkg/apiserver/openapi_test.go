@@ -69,7 +69,7 @@ func TestOpenAPIDescribesBodies(t *testing.T) {
 	if body != "#/components/schemas/Policy" {
 		t.Errorf("the body of a policy is %q", body)
 	}
-	for _, section := range []string{"timeout", "retry", "limits", "bulkhead", "outlierDetection", "circuitBreaker", "loadBalancing", "healthCheck"} {
+	for _, section := range []string{"timeout", "retry", "limits", "bulkhead", "outlierDetection", "circuitBreaker", "loadBalancing", "healthCheck", "failureCriteria", "admissionControl"} {
 		if doc.Components.Schemas["PolicySpec"].Properties[section] == nil {
 			t.Errorf("the schema of a policy has no %s", section)
 		}

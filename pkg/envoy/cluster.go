@@ -81,6 +81,8 @@ func (in input) protocolOptions() *httpv3.HttpProtocolOptions {
 			MaxHeadersCount:      wrapperspb.UInt32(maxHeaders),
 			MaxResponseHeadersKb: wrapperspb.UInt32(maxHeadersKiB),
 		},
+		OutlierDetection:        in.errorMatcher(),
+		HttpFilters:             in.upstreamFilters(),
 		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit},
 	}
 	in.ride(options)

@@ -38,7 +38,8 @@ var features = []feature{
 	{api: "envoy.extensions.clusters.composite.v3.ClusterConfig.clusters", since: 37, field: "fallback.service",
 		without: "a call whose every try failed is not sent to the fallback"},
 	{api: "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.retry_policy", since: 37},
-	{api: "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.outlier_detection", since: 36},
+	{api: "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.outlier_detection", since: 36, field: "outlierDetection.useFailureCriteria",
+		without: "5xx are the failures"},
 }
 
 var featureOf = func() map[protoreflect.FullName]feature {

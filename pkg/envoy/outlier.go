@@ -96,6 +96,10 @@ func wrap(n *uint32) *wrapperspb.UInt32Value {
 func boolean(b *bool, def bool) *wrapperspb.BoolValue { return wrapperspb.Bool(orElse(b, def)) }
 
 var outlierLines = slices.Concat([]line{
+	{field: "outlierDetection.useFailureCriteria", on: proxies, when: criteriaMiss, level: Approximate,
+		reason: "a host that answers unknown, unimplemented, internal or data-loss is charged, whatever failureCriteria say"},
+	{field: "outlierDetection.consecutiveGatewayFailure", on: proxies, when: usesCriteria, level: Approximate,
+		reason: "of the failures by failureCriteria it counts 502, 503 and 504 and missing answers alone", instead: "outlierDetection.consecutive5xx"},
 	{field: "outlierDetection.baseEjectionTime", on: proxies, always: true, level: Approximate,
 		reason: "a host comes back at the first check after it, up to one interval later", instead: "outlierDetection.interval"},
 }, statusLines("consecutive5xx", "consecutiveGatewayFailure", "successRate", "failurePercentage"))

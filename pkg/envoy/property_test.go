@@ -85,6 +85,15 @@ func drawPolicy(r *rapid.T, i int) *policy.Policy {
 			}),
 		}
 	})
+	p.Spec.FailureCriteria = maybe(r, "failureCriteria", func() policy.FailureCriteria {
+		return rapid.SampledFrom([]policy.FailureCriteria{
+			{HTTP: &policy.HTTPFailure{Statuses: []policy.Status{"1xx", "2xx", "3xx", "4xx", "5xx"}}}, {HTTP: &policy.HTTPFailure{ExceptStatuses: []policy.Status{"5xx"}}},
+			{HTTP: &policy.HTTPFailure{Statuses: []policy.Status{"429"}, Headers: []policy.HeaderMatch{{Name: "x-error", Present: new(true)}}}, GRPC: &policy.GRPCFailure{Codes: []string{"internal"}}},
+		}).Draw(r, "criteria")
+	})
+	p.Spec.AdmissionControl = maybe(r, "admissionControl", func() policy.AdmissionControl {
+		return policy.AdmissionControl{SuccessRatePercent: drawCount(r, "rate", 1, 100), Window: new(manifest.Duration("7s")), RPSThreshold: drawCount(r, "rps", 0, 10)}
+	})
 	p.Spec.HealthCheck = maybe(r, "healthCheck", func() policy.HealthCheck { return drawHealthCheck(r) })
 	return p
 }

@@ -21,8 +21,8 @@ var unsent = [...]struct {
 	token     string
 	impliedBy []string
 }{
-	{"connect-failure", []string{"connect-failure", "5xx", "gateway-error", "reset", "reset-before-request"}},
-	{"refused-stream", []string{"refused-stream", "5xx", "gateway-error", "reset", "reset-before-request"}},
+	{"connect-failure", []string{"connect-failure", "5xx", "gateway-error", "reset", "reset-before-request", policy.FailureCriteriaToken}},
+	{"refused-stream", []string{"refused-stream", "5xx", "gateway-error", "reset", "reset-before-request", policy.FailureCriteriaToken}},
 }
 
 // retryPolicy is the full policy of the route. Without retries it exists only to bound a try in time, and with neither it is nil:
@@ -33,13 +33,36 @@ func (in input) retryPolicy() *routev3.RetryPolicy {
 	}
 	r := in.sections.Retry
 	p := in.retryFrame(r)
-	p.RetryOn = strings.Join(r.RetryOn, ",")
+	p.RetryOn = strings.Join(conditions(r.RetryOn), ",")
 	p.RetriableStatusCodes = r.RetriableStatusCodes
 	for _, h := range r.RetriableHeaders {
 		p.RetriableHeaders = append(p.RetriableHeaders, headerMatcher(h))
 	}
+	if slices.Contains(r.RetryOn, policy.FailureCriteriaToken) {
+		p.RetriableHeaders = append(p.RetriableHeaders, in.failures()...)
+	}
 	p.RateLimitedRetryBackOff = rateLimitedBackOff(r.RateLimitedBackOff)
 	return p
+}
+
+// conditions are Envoy's words for what an author wrote. A failure by the criteria is an answer that their matchers take, or none at all:
+// reset is any connection that fails or breaks, and a try's timeout.
+func conditions(written []string) []string {
+	var list []string
+	add := func(word string) {
+		if !slices.Contains(list, word) {
+			list = append(list, word)
+		}
+	}
+	for _, word := range written {
+		if word == policy.FailureCriteriaToken {
+			add("retriable-headers")
+			add("reset")
+			continue
+		}
+		add(word)
+	}
+	return list
 }
 
 // guardedRetryPolicy is the policy for methods that must not be sent twice once a host may have seen them.

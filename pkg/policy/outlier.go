@@ -26,6 +26,7 @@ type OutlierDetection struct {
 
 	EnforcingPercent     *EnforcingPercent `json:"enforcingPercent,omitempty" doc:"The chance that a detection becomes an ejection; 0 only counts." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"100 for every detector in use (Breakwater)"`
 	UnejectOnHealthCheck *bool             `json:"unejectOnHealthCheck,omitempty" doc:"A passing health check lets an ejected host back in." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"true (Envoy)"`
+	UseFailureCriteria   *bool             `json:"useFailureCriteria,omitempty" doc:"Answers are failures as failureCriteria says, instead of 5xx." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"false (Breakwater)"`
 	DetectDegradedHosts  *bool             `json:"detectDegradedHosts,omitempty" doc:"A host that says it is degraded gets traffic only when the others do not suffice." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"false (Envoy)"`
 }
 
@@ -53,7 +54,7 @@ type EnforcingPercent struct {
 }
 
 // NotYet answers for the fields that later versions of the language have.
-func (OutlierDetection) NotYet() map[string]string { return later("useFailureCriteria", "observe") }
+func (OutlierDetection) NotYet() map[string]string { return later("observe") }
 
 const (
 	defaultInterval         = manifest.Duration("10s")

@@ -70,6 +70,14 @@ func drawSection(t *rapid.T, i int) Sections {
 				FailTrafficOnPanic: few(t, "fail", true), LocalityWeighted: few(t, "locality", true, false), SlowStart: few(t, "slow", SlowStart{Window: &someTimes[1]}),
 				HashOn: rapid.SampledFrom([][]HashKey{nil, {{Header: new("x-user")}}}).Draw(t, "hashOn")}
 		}
+	case "failureCriteria":
+		if s.FailureCriteria = (&FailureCriteria{Disabled: off}); off == nil {
+			s.FailureCriteria = &FailureCriteria{HTTP: few(t, "http", HTTPFailure{Statuses: []Status{"429"}}, HTTPFailure{ExceptStatuses: []Status{"501"}}), GRPC: few(t, "grpc", GRPCFailure{Codes: []string{"internal"}})}
+		}
+	case "admissionControl":
+		if s.AdmissionControl = (&AdmissionControl{Disabled: off}); off == nil {
+			s.AdmissionControl = &AdmissionControl{SuccessRatePercent: few(t, "rate", uint32(50), 90), Aggression: few(t, "aggression", 1.5)}
+		}
 	case "healthCheck":
 		if s.HealthCheck = (&HealthCheck{Disabled: off}); off == nil {
 			s.HealthCheck = &HealthCheck{HTTP: few(t, "http", HTTPCheck{Path: new("/a")}, HTTPCheck{Path: new("/b"), ExpectedStatuses: []Status{"2xx"}}), TCP: few(t, "tcp", TCPCheck{}),

@@ -108,9 +108,8 @@ var (
 	retryTokens = []string{
 		"5xx", "gateway-error", "reset", "connect-failure", "refused-stream", "reset-before-request", "retriable-4xx",
 		"retriable-status-codes", "retriable-headers", "envoy-ratelimited",
-		"cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable",
+		"cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable", FailureCriteriaToken,
 	}
-	laterRetryTokens = []string{"failure-criteria"}
 )
 
 const (
@@ -201,7 +200,7 @@ func (r *Retry) check() []clash {
 // validate checks one author's section alone.
 func (r *Retry) validate(f *faults, _ *Sections) {
 	for i, token := range r.RetryOn {
-		f.word(fmt.Sprintf("retry.retryOn[%d]", i), token, retryTokens, laterRetryTokens)
+		f.word(fmt.Sprintf("retry.retryOn[%d]", i), token, retryTokens, nil)
 	}
 	f.unique("retry.retryOn", r.RetryOn)
 	if len(r.RetriableStatusCodes) > 0 && !slices.Contains(r.RetryOn, retriableStatusCodes) {

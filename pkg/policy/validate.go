@@ -12,7 +12,7 @@ import (
 
 // NotYet answers for the fields that later versions of the language have.
 func (Spec) NotYet() map[string]string {
-	return later("fault", "failureCriteria", "admissionControl", "adaptiveConcurrency", "expiresAt")
+	return later("fault", "adaptiveConcurrency", "expiresAt")
 }
 
 // Validate is everything that is wrong with one policy alone, whose namespace must be filled in. The faults carry field paths; Document.Locate adds positions.

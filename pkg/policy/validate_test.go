@@ -60,7 +60,15 @@ func TestSectionFaults(t *testing.T) {
 		{"retry: {NUMRETRIES: 1}", "retry.NUMRETRIES: unknown field: did you mean numRetries?"},
 		{"retry: {retryOn: [5xx, conect-failure]}", "retry.retryOn[1]: \"conect-failure\" is unknown: did you mean connect-failure?"},
 		{"retry: {retryOn: [5xx, 5xx]}", "retry.retryOn[1]: \"5xx\" is there twice"},
-		{"retry: {retryOn: [failure-criteria]}", "retry.retryOn[0]: failure-criteria: not supported yet"},
+		{"retry: {retryOn: [failure-criteria]}", ""},
+		{"failureCriteria: {http: {statuses: [5xx, 429], exceptStatuses: [501], headers: [{name: x-app-error, exact: 'true'}]}, grpc: {codes: [unavailable]}}", ""},
+		{"failureCriteria: {http: {statuses: [5xx, '5xx', 600], headers: [{name: X}]}}", "failureCriteria.http.statuses[1]: \"5xx\" is there twice\nfailureCriteria.http.statuses[2]: must be a status from 100 to 599, or a hundred of them such as \"5xx\"\n" +
+			"failureCriteria.http.headers[0]: needs exact or present\nfailureCriteria.http.headers[0].name: must be in lower case: x"},
+		{"failureCriteria: {grpc: {codes: [unavailble, ok]}}", "failureCriteria.grpc.codes[0]: \"unavailble\" is unknown: did you mean unavailable?\n" +
+			"failureCriteria.grpc.codes[1]: \"ok\" is unknown: must be one of " + strings.Join(grpcCodes, ", ")},
+		{"admissionControl: {successRatePercent: 0, aggression: 0.5, window: 1500ms, maxRejectionPercent: 101}", "admissionControl.successRatePercent: must be at least 1\nadmissionControl.aggression: must be at least 1\n" +
+			"admissionControl.window: must be whole seconds, at least 1s\nadmissionControl.maxRejectionPercent: must be at most 100"},
+		{"admissionControl: {aggression: 1.5, window: 2m, rpsThreshold: 5}", ""},
 		{"retry: {retryOn: [503]}", "retry.retryOn[0]: must be text, not a number: put it in quotes"},
 		{"retry: {retryOn: [retriable-status-codes]}", "retry.retryOn: has retriable-status-codes, which needs retry.retriableStatusCodes"},
 		{"retry: {retriableStatusCodes: [503]}", "retry.retriableStatusCodes: needs retriable-status-codes in retry.retryOn"},
@@ -97,7 +105,7 @@ func TestSectionFaults(t *testing.T) {
 		{"outlierDetection: {baseEjectionTime: 1m, maxEjectionTime: 30s}", "outlierDetection.baseEjectionTime: must be at most outlierDetection.maxEjectionTime (30s)"},
 		{"outlierDetection: {consecutiveLocalOriginFailure: 3}", "outlierDetection.consecutiveLocalOriginFailure: needs true for outlierDetection.splitLocalOriginErrors"},
 		{"outlierDetection: {successRate: {}}", "outlierDetection.successRate: is empty: set a field or leave it out"},
-		{"outlierDetection: {useFailureCriteria: true}", "outlierDetection.useFailureCriteria: not supported yet"},
+		{"outlierDetection: {useFailureCriteria: true}", ""},
 		{"outlierDetection: {interval: 3s}", ""}, // tunes an inherited detector
 		{"circuitBreaker: {failureThreshold: 0}", "circuitBreaker.failureThreshold: must be at least 1: to switch the breaker off write circuitBreaker.disabled: true"},
 		{"circuitBreaker: {maxConnections: 5}", "circuitBreaker.maxConnections: belongs to another section: use limits.maxConnections"},
@@ -117,7 +125,7 @@ func TestSectionFaults(t *testing.T) {
 		{"loadBalancing: {localityWeighted: true, failTrafficOnPanic: true}", "loadBalancing.failTrafficOnPanic: can't hold beside loadBalancing.localityWeighted (true)"},
 		{"loadBalancing: {slowStart: {window: 1m, aggression: 1.5}}", ""},
 		{"loadBalancing: {algorithm: random, slowStart: {aggression: 0.001}}", "loadBalancing.slowStart: needs round-robin or least-request for loadBalancing.algorithm (random)\n" +
-			"loadBalancing.slowStart.aggression: must be at least 0.01\nloadBalancing.slowStart.window: is required: how long a host takes to its whole share"},
+			"loadBalancing.slowStart.window: is required: how long a host takes to its whole share\nloadBalancing.slowStart.aggression: must be at least 0.01"},
 		{"loadBalancing: {slowStart: {window: 1m, aggression: 101}}", "loadBalancing.slowStart.aggression: must be at most 100"},
 		{"loadBalancing: {slowStart: {window: 1m, aggression: '1'}}", "loadBalancing.slowStart.aggression: must be a number, not text: remove the quotes"},
 		{"loadBalancing: {slowStart: {window: 1m, aggression: 1e3}}", "loadBalancing.slowStart.aggression: must be written in decimal digits"},
@@ -224,7 +232,8 @@ func TestScopeFaults(t *testing.T) {
 }
 
 func TestEveryFieldIsDocumented(t *testing.T) {
-	effects := []string{"in place", "new connections only", "rebuilds the cluster", "in place; interval rebuilds the cluster"}
+	effects := []string{"in place", "new connections only", "rebuilds the cluster", "in place; interval rebuilds the cluster",
+		"in place; rebuilds the cluster where ejection or admission control goes by it"}
 	fields := manifest.Describe[Spec]("spec")
 	if len(fields) < 90 {
 		t.Fatalf("%d fields found, want all", len(fields))
@@ -236,7 +245,8 @@ func TestEveryFieldIsDocumented(t *testing.T) {
 		if strings.Count(f.Path, ".") < 2 || strings.HasPrefix(f.Path, "spec.to.") || strings.HasPrefix(f.Path, "spec.from.") {
 			continue
 		}
-		if f.Scope != "route" && f.Scope != "cluster" {
+		both := strings.HasPrefix(f.Path, "spec.failureCriteria.")
+		if f.Scope != "route" && f.Scope != "cluster" && !both {
 			t.Errorf("%s: scope %q", f.Path, f.Scope)
 		}
 		if !strings.Contains(strings.Join(effects, "|"), f.Effect) || f.Effect == "" {
