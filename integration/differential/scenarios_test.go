@@ -40,7 +40,7 @@ func scenarios() []*scenario {
 
 func allScenarios() []*scenario {
 	return slices.Concat(
-		transparency(), timeouts(), retryConditions(), retryRules(), limits(), detectors(), ejections(), policyFields(), checkFields(), balanceFields(), routeSections(),
+		transparency(), timeouts(), retryConditions(), retryRules(), limits(), detectors(), ejections(), policyFields(), checkFields(), balanceFields(), criteriaFields(), routeSections(),
 		routes(),
 		rawRoutes(), rawPaths(), rawOrigins(), rawTimeouts(), rawRetries(), rawHedges(), rawFilters(), rawBalance(), rawChecks(),
 		rawGRPC(), rawMatches(), rawTCP(), rawWire(), rawOutliers(), rawPeers(),

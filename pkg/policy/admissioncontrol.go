@@ -13,7 +13,7 @@ type AdmissionControl struct {
 
 	SuccessRatePercent  *uint32            `json:"successRatePercent,omitempty" doc:"With fewer successes than this, calls are shed." minimum:"1" maximum:"100" unit:"percent" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"95 (Envoy)"`
 	Window              *manifest.Duration `json:"window,omitempty" doc:"The time over which successes are counted; whole seconds." unit:"duration" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"30s (Envoy)"`
-	Aggression          *float64           `json:"aggression,omitempty" doc:"The more, the sooner many calls are shed; 1: in proportion." minimum:"1" maximum:"100" unit:"exponent" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"1 (Envoy)"`
+	Aggression          *float64           `json:"aggression,omitempty" doc:"The more, the sooner many calls are shed; 1: in proportion." minimum:"1" maximum:"1000" unit:"exponent" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"1 (Envoy)"`
 	MaxRejectionPercent *uint32            `json:"maxRejectionPercent,omitempty" doc:"No more calls are shed than this: the others find out whether the service is back." maximum:"100" unit:"percent" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"80 (Envoy)"`
 	RPSThreshold        *uint32            `json:"rpsThreshold,omitempty" doc:"With fewer calls a second than this, none are shed." maximum:"1000000" unit:"calls a second" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"0 (Envoy)"`
 }
