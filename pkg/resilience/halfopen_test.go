@@ -73,17 +73,17 @@ func TestOneFailureOpensAgain(t *testing.T) {
 
 func TestWithoutHalfOpenAHostReturnsWhole(t *testing.T) {
 	d := breakerOf(HalfOpen{})
-	h, hosts, now, _ := opened(t, d)
+	h, _, _, _ := opened(t, d)
 	if h.Probing() {
 		t.Error("the host is on trial though nothing asks for it")
 	}
 	on := breakerOf(HalfOpen{MaxProbes: 1, Successes: 1})
-	h, hosts, now, _ = opened(t, on)
+	h, hosts, _, _ := opened(t, on)
 	d.Adopt(hosts)
 	if h.Probing() {
 		t.Error("a trial outlives the configuration that asked for it")
 	}
-	h, hosts, now, _ = opened(t, on)
+	h, hosts, now, _ := opened(t, on)
 	Release(hosts, now)
 	if h.Probing() {
 		t.Error("a trial outlives outlier detection")
