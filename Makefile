@@ -16,10 +16,10 @@ build: ## the programs, into bin/
 tools: ## the pinned Envoy, into .cache/envoy; ENVOY=/path uses another
 	tools/fetch-envoy.sh
 
-test: ## everything, with the race detector, against the real Envoy and a real etcd; ALLOW_SKIP=1 lists missing parts instead of failing
+test: ## everything, with the race detector where there are goroutines, against the real Envoy and a real etcd; ALLOW_SKIP=1 lists missing parts instead of failing
 	tools/run-tests.sh
 
-test-long: ## the same crash tests, more often
+test-long: ## the crash tests more often, larger bodies, longer attacks
 	BREAKWATER_LONG=1 $(GO) test -count=1 -timeout 60m -run 'Long|Survives' ./integration/...
 
 differential: tools ## the agent beside a real Envoy, every scenario; make test runs those that no tick decides

@@ -106,9 +106,9 @@ func (l *local) goroutines() int {
 	return n
 }
 
-// TestAgentsMemoryStaysFlatUnderLargeBodies sends bodies that come back at once, in both protocols, to a caller that stops reading for a
+// TestAgentSurvivesLargeBodies keeps its memory flat: it sends bodies that come back at once, in both protocols, to a caller that stops reading for a
 // while: then the host is stopped too, and nothing piles up between them.
-func TestAgentsMemoryStaysFlatUnderLargeBodies(t *testing.T) {
+func TestAgentSurvivesLargeBodies(t *testing.T) {
 	t.Parallel()
 	size := choose[int64](64<<20, 200<<20)
 	_, a := bodies(t)
