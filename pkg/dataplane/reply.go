@@ -167,14 +167,17 @@ func (r *reader) statusCondition(path string, c *accessv3.ComparisonFilter) *Sta
 	return out
 }
 
-// expression takes two forms of CEL: a string in the metadata of the route, and a part of the details.
+// The two forms of CEL that are enforced: a string in the metadata of the route, and a part of the details.
+var (
+	ofMetadata = regexp.MustCompile(`\A\s*xds\.route_metadata\.filter_metadata\[(?:'([^'\\]*)'|"([^"\\]*)")\]\[(?:'([^'\\]*)'|"([^"\\]*)")\]\s*==\s*(?:'([^'\\]*)'|"([^"\\]*)")\s*\z`)
+	ofDetails  = regexp.MustCompile(`\A\s*response\.code_details\.contains\((?:'([^'\\]+)'|"([^"\\]+)")\)\s*\z`)
+)
+
 func (r *reader) expression(path, text string) Condition {
-	metadata := regexp.MustCompile(`\A\s*xds\.route_metadata\.filter_metadata\[(?:'([^'\\]*)'|"([^"\\]*)")\]\[(?:'([^'\\]*)'|"([^"\\]*)")\]\s*==\s*(?:'([^'\\]*)'|"([^"\\]*)")\s*\z`)
-	details := regexp.MustCompile(`\A\s*response\.code_details\.contains\((?:'([^'\\]+)'|"([^"\\]+)")\)\s*\z`)
-	if m := metadata.FindStringSubmatch(text); m != nil {
+	if m := ofMetadata.FindStringSubmatch(text); m != nil {
 		return Condition{Metadata: &MetadataCondition{MetadataKey{m[1] + m[2], m[3] + m[4]}, m[5] + m[6]}}
 	}
-	if m := details.FindStringSubmatch(text); m != nil {
+	if m := ofDetails.FindStringSubmatch(text); m != nil {
 		return Condition{Details: m[1] + m[2]}
 	}
 	r.fault(path, "%q is not enforced by this agent; a string of the route's metadata and a part of the code details are", text)
