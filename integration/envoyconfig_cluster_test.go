@@ -95,3 +95,47 @@ func TestEnvoyHashes(t *testing.T) {
 		t.Errorf("the edit closed %d connections, want none", got)
 	}
 }
+
+// One definition serves retries, ejection and admission control, and an edit of it acts in place where only retries go by it.
+func TestEnvoyFailureCriteria(t *testing.T) {
+	host := startHost(t, nil)
+	host.Set(harness.Behaviour{Status: http.StatusTooManyRequests})
+	svc := service("payments", catalog.HTTP)
+	retry := "retry: {numRetries: 2, retryOn: [failure-criteria], backOff: {base: 1ms, max: 2ms}}\n"
+	p := startProxy(t, compiled(t, svc, asWritten(t, catalog.HTTP, retry), host.Address)...)
+	client := harness.NewClient(p.outbound, 10*time.Second)
+	tries := func() int64 {
+		before := host.Requests()
+		client.Get("payments.shop", "/")
+		return host.Requests() - before
+	}
+	if n := tries(); n != 1 {
+		t.Errorf("without criteria a 429 is tried %d times, want 1", n)
+	}
+	edit := func(text string) {
+		p.put(t, compiled(t, svc, asWritten(t, catalog.HTTP, text), host.Address)...)
+		p.settled(t)
+	}
+	criteria := "failureCriteria: {http: {statuses: [429]}}\n"
+	edit(retry + criteria)
+	p.eventually(t, "a 429 is tried three times", func() bool { return tries() == 3 })
+	if got := p.stat(t, "upstream_cx_destroy"); got != 0 {
+		t.Errorf("the edit closed %d connections, want none", got)
+	}
+
+	edit(criteria + "outlierDetection: {consecutive5xx: 3, maxEjectionPercent: 100, useFailureCriteria: true}\nloadBalancing: {panicThreshold: 0}")
+	p.eventually(t, "the host is ejected", func() bool {
+		client.Get("payments.shop", "/")
+		return p.stat(t, "outlier_detection.ejections_active") == 1
+	})
+
+	edit(criteria + "admissionControl: {successRatePercent: 100, maxRejectionPercent: 100, aggression: 1000}")
+	p.eventually(t, "calls are shed", func() bool { return tries() == 0 })
+	host.Set(harness.Behaviour{Status: http.StatusInternalServerError})
+	edit(criteria + "admissionControl: {successRatePercent: 100, maxRejectionPercent: 100, aggression: 500}") // counts anew
+	for range 5 {
+		if n := tries(); n != 1 {
+			t.Errorf("a 500 is no failure by the criteria, but the call after it got %d tries", n)
+		}
+	}
+}
