@@ -47,6 +47,8 @@ var carriers = []carried{
 	{"timeout.request", route, "route.timeout", "1s", "2s"},
 	{"timeout.perTry", route, "retry_policy.per_try_timeout", "1s", "2s"},
 	{"timeout.perTryIdle", route, "retry_policy.per_try_idle_timeout", "1s", "2s"},
+	{"timeout.deadline.keepPercent", route, "header.value", "80", "70"},
+	{"timeout.deadline.minimum", route, "header.value", "6ms", "7ms"},
 	{"timeout.maxStream", route, "max_stream_duration.max_stream_duration", "1s", "2s"},
 	{"timeout.connect", cluster, "connect_timeout", "1s", "2s"},
 	{"timeout.connectionIdle", cluster, "common_http_protocol_options.idle_timeout", "1s", "none"},
@@ -164,7 +166,7 @@ var carriers = []carried{
 // around is what must stand beside a field for it to count.
 var around = map[string]string{
 	"timeout": "{}", "retry": "{numRetries: 1}", "limits": "{}", "bulkhead": "{maxConcurrent: 2}", "circuitBreaker": "{failureThreshold: 5}", "loadBalancing": "{}",
-	"fallback.service": "{}", "hedge": "{}", "rateLimit": "{requests: 9}", "fallback": "{response: {status: 201}}", "errorMapping": "{}",
+	"timeout.deadline.keepPercent": "{request: 1s}", "timeout.deadline.minimum": "{request: 1s}", "fallback.service": "{}", "hedge": "{}", "rateLimit": "{requests: 9}", "fallback": "{response: {status: 201}}", "errorMapping": "{}",
 	"outlierDetection":             "{consecutive5xx: 5}",
 	"healthCheck":                  "{tcp: {}}",
 	"admissionControl":             "{window: 1s}",

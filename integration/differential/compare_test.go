@@ -146,7 +146,7 @@ func (d *diff) requests(sc *scenario, envoy, agent observation) {
 }
 
 // unequal are headers whose values can't agree: only whether they are there is compared.
-var unequal = []string{"X-Request-Id", "X-Envoy-Upstream-Service-Time", "X-Envoy-Expected-Rq-Timeout-Ms"}
+var unequal = []string{"X-Request-Id", "X-Envoy-Upstream-Service-Time", "X-Envoy-Expected-Rq-Timeout-Ms", "X-Breakwater-Deadline-Ms"}
 
 // rounded is a with the values of b for the headers that differ by 1.
 func rounded(a, b http.Header, names []string) http.Header {

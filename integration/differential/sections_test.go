@@ -9,9 +9,20 @@ func routeSections() []*scenario {
 	slow := []behaviour{{delay: 900 * ms, body: "late"}, always200}
 	fallback := func(fields string) []string { return []string{"fallback: {" + fields + "}"} }
 	fixed := `response: {status: 203, body: '{"items":[]}', contentType: text/plain}`
+	deadline := func(fields string) string { return "timeout: {request: 1s, deadline: {" + fields + "}}" }
+	budgets := with("X-Breakwater-Budget-Ms", "", "1000", "556", "555", "5", "1", "0", "-5", "junk", "1e3", "1.5", "0x10", "+700", "0700", "99999999999999999999",
+		"9223372036854775807", "102481911520608620", "102481911520608621")
+	deadlines := with("X-Breakwater-Deadline-Ms", "1", "-1", "0", "junk", "99999999999999", "9223372036854775807")
+	grpc := with("Grpc-Timeout", "", "800m", "4m", "1S", "900000u", "800000000n", "1M", "99999999H", "0S", "junk", "5", "mm")
 	elsewhere := fallback("service: " + spare)
 	each := mixed(request{}, request{method: "HEAD"}, request{method: "POST", body: "x"})
 	return []*scenario{
+		{name: "policy-deadline", policy: []string{deadline("minimum: 500ms")}, traffic: inTurn(mixed(budgets...), mixed(deadlines...)),
+			variants: []string{deadline("keepPercent: 50"), deadline("minimum: 400ms"), "timeout: {request: 900ms}", "timeout: {disabled: true}"}},
+		{name: "policy-deadline-over", policy: []string{deadline("minimum: 5ms")}, script: []behaviour{hangs}, traffic: mixed(with("X-Breakwater-Budget-Ms", "", "300", "-5", "junk")...),
+			mutant: "timeout: {request: 600ms}"},
+		{name: "policy-deadline-mapped", policy: []string{deadline("minimum: 50ms"), "errorMapping: {gateway: true}"}, traffic: mixed(with("X-Breakwater-Budget-Ms", "50", "70")...)},
+		{name: "policy-deadline-grpc", protocol: "grpc", policy: []string{deadline("minimum: 5ms")}, traffic: mixed(grpc...), mutant: deadline("keepPercent: 50")},
 		{name: "policy-hedge", policy: append(retry("numRetries: 1, retryOn: [connect-failure]"), "hedge: {onPerTryTimeout: true}", "timeout: {request: 3s, perTry: 200ms}"),
 			script: slow, traffic: get(1), longest: 700 * ms, variants: []string{"hedge: {disabled: true}", "hedge: {onPerTryTimeout: false}"}},
 		{name: "policy-rate-limit", policy: []string{"rateLimit: {requests: 1, interval: 60s, burst: 3}"}, traffic: get(5),
@@ -41,4 +52,20 @@ func routeSections() []*scenario {
 		{name: "policy-mapped-limit", policy: []string{"errorMapping: {gateway: true}", "limits: {maxRequests: 0, maxPendingRequests: 0}"}, traffic: get(1), mutant: "errorMapping: {disabled: true}"},
 		{name: "policy-mapped-not-its-own", policy: []string{"errorMapping: {gateway: true}"}, script: fail, traffic: get(1)},
 	}
+}
+
+// with are requests that differ in one header; an empty value is none.
+func with(name string, values ...string) []request {
+	var list []request
+	for _, value := range values {
+		r := request{header: map[string]string{"Content-Type": "application/grpc"}}
+		if name != "Grpc-Timeout" {
+			r.header = map[string]string{}
+		}
+		if value != "" {
+			r.header[name] = value
+		}
+		list = append(list, r)
+	}
+	return list
 }

@@ -29,7 +29,10 @@ func filterFields() fields {
 	const prefix = "@envoy.extensions.filters.http."
 	fraction := fields{"numerator": nil, "denominator": nil}
 	runtimeFraction := fields{"default_value": fraction}.and("runtime_key") // no layer may say anything of it
-	mutations := fields{"request_mutations": mutationFields(), "response_mutations": mutationFields()}
+	mutations := fields{
+		"request_mutations": mutationFields(), "response_mutations": mutationFields(),
+		"formatters": {"name": nil, "typed_config": {"@envoy.extensions.formatter.cel.v3.Cel": {"cel_config": {"enable_string_functions": nil}}}},
+	}
 	return fields{
 		prefix + "local_ratelimit.v3.LocalRateLimit": fields{
 			"stat_prefix": nil, "status": {"code": nil}, "token_bucket": {"max_tokens": nil, "tokens_per_fill": nil, "fill_interval": nil},

@@ -15,6 +15,8 @@ type Format struct{ Parts []FormatPart }
 type FormatPart struct {
 	Command Command
 	Text    string // the literal; or the argument of the command
+
+	Expression *Expression // of Computed
 }
 
 // Command says what is filled in.
@@ -29,6 +31,7 @@ const (
 	CodeDetails            // RESPONSE_CODE_DETAILS
 	UpstreamName           // UPSTREAM_CLUSTER
 	LocalReplyBody         // LOCAL_REPLY_BODY
+	Computed               // CEL, of Text
 )
 
 var commandNames = [...]string{
@@ -45,6 +48,8 @@ func (f Format) String() string {
 			b.WriteString(strings.ReplaceAll(p.Text, "%", "%%"))
 		case RequestHeader:
 			b.WriteString("%REQ(" + strings.ToLower(p.Text) + ")%")
+		case Computed:
+			b.WriteString("%CEL(" + p.Text + ")%")
 		default:
 			b.WriteString("%" + commandNames[p.Command] + "%")
 		}
@@ -91,7 +96,12 @@ func formatCommand(command string) (FormatPart, bool) {
 	if inner, ok := strings.CutPrefix(command, "REQ("); ok {
 		name, ok := strings.CutSuffix(inner, ")")
 		ok = ok && name != "" && !strings.ContainsAny(name, "?:()% ")
-		return FormatPart{RequestHeader, textproto.CanonicalMIMEHeaderKey(name)}, ok
+		return FormatPart{Command: RequestHeader, Text: textproto.CanonicalMIMEHeaderKey(name)}, ok
+	}
+	if inner, ok := strings.CutPrefix(command, "CEL("); ok && strings.HasSuffix(inner, ")") {
+		text := strings.TrimSuffix(inner, ")")
+		e, err := parseExpression(text)
+		return FormatPart{Command: Computed, Text: text, Expression: &e}, err == nil
 	}
 	i := slices.Index(commandNames[:], command)
 	return FormatPart{Command: Command(max(0, i))}, i > 0 && command != ""

@@ -55,6 +55,7 @@ type Call struct {
 	details  string
 	attempts int         // that were made, or tried to be
 	cookies  []string    // that the application is given
+	since    time.Time   // when it came; zero until somebody asks
 	informed atomic.Bool // the host has sent an informational response
 
 	ctx    context.Context

@@ -37,6 +37,9 @@ func (c *Call) value(p *dataplane.FormatPart, r *reply) (string, bool) {
 			return "", false
 		}
 		return values[0], true
+	case dataplane.Computed:
+		n, ok := c.compute(p.Expression)
+		return strconv.FormatInt(n, 10), ok
 	case dataplane.ResponseFlags:
 		return c.flags.String(), true
 	case dataplane.UpstreamName:

@@ -73,6 +73,8 @@ func (in input) hostFilters() configured {
 func (in input) routeFilters(whole input) configured {
 	var c configured
 	c.add(fallbackFilter, in.fallbackResponse())
+	c.add(deadlineFilter, in.deadlineMutations())
+	c.add(floorFilter, in.deadlineFloor())
 	if own := in.rateLimit(); !reflect.DeepEqual(in.sections.RateLimit, whole.sections.RateLimit) {
 		if own == nil {
 			own = &routev3.FilterConfig{Disabled: true}

@@ -108,18 +108,19 @@ func TestNoEnvoyGetsWhatItDoesNotKnow(t *testing.T) {
 func TestAFieldIsLeftOutAndReported(t *testing.T) {
 	eff := &policy.Effective{
 		Sections: policy.Sections{
+			Timeout:          &policy.Timeout{Request: new(manifest.Duration("1s")), Deadline: &policy.Deadline{Minimum: new(manifest.Duration("5ms"))}},
 			Retry:            &policy.Retry{NumRetries: new(uint32(1)), RetryOn: []string{"5xx"}, BufferBytes: new(uint32(10)), Budget: &policy.Budget{Interval: new(manifest.Duration("1s"))}},
 			OutlierDetection: &policy.OutlierDetection{Consecutive5xx: new(uint32(5)), DetectDegradedHosts: new(true), UseFailureCriteria: new(true)},
 			Fallback:         &policy.Fallback{Service: new("shop/queue"), When: []string{"5xx"}},
 			FailureCriteria:  &policy.FailureCriteria{},
 		},
-		Fields: []policy.Field{field("fallback.service", "shop/queue"), field("retry.bufferBytes", 10), field("retry.budget.interval", "1s"), field("outlierDetection.detectDegradedHosts", true), field("outlierDetection.useFailureCriteria", true)},
+		Fields: []policy.Field{field("timeout.deadline", "{}"), field("fallback.service", "shop/queue"), field("retry.bufferBytes", 10), field("retry.budget.interval", "1s"), field("outlierDetection.detectDegradedHosts", true), field("outlierDetection.useFailureCriteria", true)},
 	}
 	for version, lacks := range map[string]string{
-		"1.32": "fallback.service outlierDetection.detectDegradedHosts outlierDetection.useFailureCriteria retry.budget.interval retry.bufferBytes",
-		"1.36": "fallback.service outlierDetection.detectDegradedHosts retry.budget.interval",
-		"1.38": "retry.budget.interval",
-		"1.39": "", "1.40": "", "1.41": "", "": "", "dev": "",
+		"1.32": "fallback.service outlierDetection.detectDegradedHosts outlierDetection.useFailureCriteria retry.budget.interval retry.bufferBytes timeout.deadline",
+		"1.36": "fallback.service outlierDetection.detectDegradedHosts retry.budget.interval timeout.deadline",
+		"1.38": "retry.budget.interval timeout.deadline",
+		"1.39": "timeout.deadline", "1.40": "", "1.41": "", "": "", "dev": "",
 	} {
 		target := Target{Profile: Sidecar, Version: version}
 		var reported []string

@@ -10,18 +10,37 @@ type Timeout struct {
 	PerTryIdle *manifest.Duration `json:"perTryIdle,omitempty" doc:"One try without any byte moving." unit:"duration" allow:"none" scope:"route" effect:"in place" bwdefault:"none (Envoy)"`
 	MaxStream  *manifest.Duration `json:"maxStream,omitempty" doc:"A whole stream, for long-lived ones. Not beside request, which Envoy can't hold together with it." unit:"duration" allow:"none" scope:"route" effect:"in place" bwdefault:"none (Envoy)"`
 
+	Deadline *Deadline `json:"deadline,omitempty" doc:"One deadline for the chain: of what a caller has left, this call gets a share. Needs request, which is what a call gets that brings no deadline." scope:"route" effect:"in place" bwdefault:"none: a caller's deadline passes as it is"`
+
 	Connect        *manifest.Duration `json:"connect,omitempty" doc:"Opening a connection to a host." unit:"duration" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"5s (Envoy)"`
 	ConnectionIdle *manifest.Duration `json:"connectionIdle,omitempty" doc:"How long a connection without a call is kept." unit:"duration" allow:"none" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"1h (Envoy)"`
 }
 
 // NotYet answers for the fields that later versions of the language have.
-func (Timeout) NotYet() map[string]string { return later("deadline", "observe") }
+func (Timeout) NotYet() map[string]string { return later("observe") }
+
+// Deadline is what a call makes of the time that its caller has left, which the headers x-breakwater-budget-ms (milliseconds),
+// x-breakwater-deadline-ms (milliseconds of Unix time) and, on gRPC services, grpc-timeout say.
+type Deadline struct {
+	KeepPercent *uint32            `json:"keepPercent,omitempty" doc:"So much of the caller's remaining time this call may take; never more than request." minimum:"1" maximum:"100" unit:"percent" scope:"route" effect:"in place" bwdefault:"90 (Breakwater)"`
+	Minimum     *manifest.Duration `json:"minimum,omitempty" doc:"A call with less time than this is answered 504 (DEADLINE_EXCEEDED by gRPC) and not sent." unit:"duration" scope:"route" effect:"in place" bwdefault:"5ms (Breakwater)"`
+}
+
+const (
+	defaultKeepPercent                   = 90
+	defaultMinimum     manifest.Duration = "5ms"
+)
 
 const defaultConnect manifest.Duration = "5s"
 
 // complete fills in the defaults. Without a value the other timeouts do not exist.
 func (t *Timeout) complete(string, *Sections) {
 	fill(&t.Connect, defaultConnect)
+	if t.Deadline != nil {
+		own(&t.Deadline)
+		fill(&t.Deadline.KeepPercent, defaultKeepPercent)
+		fill(&t.Deadline.Minimum, defaultMinimum)
+	}
 }
 
 // check is what the timeouts must obey among each other.
@@ -37,6 +56,9 @@ func (t *Timeout) check() []clash {
 		if finite(t.MaxStream) {
 			found = append(found, clash{"timeout.maxStream", "can't hold beside", "timeout.request"})
 		}
+	}
+	if t.Deadline != nil && t.Deadline.Minimum != nil && finite(t.Request) && t.Deadline.Minimum.D() >= t.Request.D() {
+		found = append(found, clash{"timeout.deadline", "has a minimum that must be less than", "timeout.request"})
 	}
 	if finite(t.PerTry) && finite(t.PerTryIdle) && t.PerTryIdle.D() >= t.PerTry.D() {
 		found = append(found, clash{"timeout.perTryIdle", "must be less than", "timeout.perTry"})

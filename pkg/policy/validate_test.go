@@ -49,7 +49,9 @@ func TestSectionFaults(t *testing.T) {
 		{"retry: {numRetries: 4294967296}", "retry.numRetries: must be at most 100"},
 		{"timeout: {request: 100h}", "timeout.request: must be at most 24h"},
 		{"timeout: {connect: none}", "timeout.connect: can't be \"none\": write a duration, such as 5s"},
-		{"timeout: {deadline: {keepPercent: 90}}", "timeout.deadline: not supported yet"},
+		{"timeout: {deadline: {keepPercent: 90}}", ""}, // beside an inherited request
+		{"timeout: {deadline: {keepPercent: 0, minimum: none}}", "timeout.deadline.keepPercent: must be at least 1\ntimeout.deadline.minimum: can't be \"none\": write a duration, such as 5s"},
+		{"timeout: {request: 1s, deadline: {minimum: 1s}}", "timeout.deadline: has a minimum that must be less than timeout.request (1s)"},
 		{"timeout: {}", "timeout: is empty: set a field or leave it out"},
 		{"timeout: {disabled: true}", ""},
 		{"timeout: {disabled: true, request: 1s}", "timeout.request: can't stand beside timeout.disabled: true"},

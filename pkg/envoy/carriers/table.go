@@ -10,6 +10,8 @@ var table = []Carrier{
 	{"timeout.request", "Route", "route.timeout", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "unsupported"}, {"grpc", "approximate"}, {"agent", "exact"}}, ""},
 	{"timeout.perTry", "Route", "retry_policy.per_try_timeout", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "approximate"}, {"grpc", "unsupported"}, {"agent", "exact"}}, ""},
 	{"timeout.perTryIdle", "Route", "retry_policy.per_try_idle_timeout", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "unsupported"}, {"grpc", "unsupported"}, {"agent", "exact"}}, ""},
+	{"timeout.deadline.keepPercent", "Route", "header.value", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "unsupported"}, {"grpc", "unsupported"}, {"agent", "exact"}}, "1.40"},
+	{"timeout.deadline.minimum", "Route", "header.value", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "unsupported"}, {"grpc", "unsupported"}, {"agent", "exact"}}, "1.40"},
 	{"timeout.maxStream", "Route", "max_stream_duration.max_stream_duration", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "unsupported"}, {"grpc", "exact"}, {"agent", "exact"}}, ""},
 	{"timeout.connect", "Cluster", "connect_timeout", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "exact"}, {"grpc", "unsupported"}, {"agent", "exact"}}, ""},
 	{"timeout.connectionIdle", "Cluster", "common_http_protocol_options.idle_timeout", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "exact"}, {"grpc", "unsupported"}, {"agent", "exact"}}, ""},
