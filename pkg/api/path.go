@@ -54,6 +54,7 @@ func LeasedPath(namespace, service, id string, lease time.Duration) string {
 // EffectiveQuery says which calls to a service are meant.
 type EffectiveQuery struct {
 	From   string // the caller: "orders" or "shop/orders"; empty for any other
+	Proxy  string // in its place, the node id of a connected proxy of the caller
 	Subset string // the called subset; empty for none that policies name
 	Route  string // the route they take, likewise
 }
@@ -61,7 +62,7 @@ type EffectiveQuery struct {
 // EffectivePath asks what holds for calls to a service.
 func EffectivePath(namespace, service string, q EffectiveQuery) string {
 	values := url.Values{}
-	for _, v := range [][2]string{{"from", q.From}, {"subset", q.Subset}, {"route", q.Route}} {
+	for _, v := range [][2]string{{"from", q.From}, {"proxy", q.Proxy}, {"subset", q.Subset}, {"route", q.Route}} {
 		if v[1] != "" {
 			values.Set(v[0], v[1])
 		}

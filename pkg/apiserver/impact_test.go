@@ -91,3 +91,14 @@ func TestFewProxiesAreNotWide(t *testing.T) {
 	f.apply(depends("orders", "payments, billing") + depends("email", "") + service("payments", "") + service("billing", ""))
 	f.apply(doc("shop", "p", `to: {service: "*"}, `+breaker))
 }
+
+func TestEffectiveIsAskedByProxy(t *testing.T) {
+	f := newFixture(t, withFleet(proxy("orders", "sidecar", "1.40.0")))
+	f.apply(service("orders", "") + service("payments", "") + doc("shop", "p", "to: {service: payments}, from: {service: orders}, timeout: {request: 1s}"))
+	e := parse[api.EffectiveResponse](t, f.want(http.StatusOK, "GET", services+"/payments/effective?proxy=orders-sidecar", ""))
+	if e.From != "shop/orders" || len(e.Policies) != 1 {
+		t.Errorf("from %s under %v, want shop/orders under its policy", e.From, e.Policies)
+	}
+	f.want(http.StatusNotFound, "GET", services+"/payments/effective?proxy=nobody", "")
+	f.want(http.StatusUnprocessableEntity, "GET", services+"/payments/effective?proxy=orders-sidecar&from=orders", "")
+}

@@ -279,12 +279,32 @@ func (s *server) getEndpoint(ctx context.Context, in *getEndpointInput) (*answer
 type effectiveInput struct {
 	GetInput
 	From   string `query:"from" doc:"The calling service: a name in the called service's namespace, or namespace/name. Absent: any other caller."`
+	Proxy  string `query:"proxy" doc:"The node id of a connected proxy, in place of from: what holds for its caller."`
 	Subset string `query:"subset" doc:"A subset of the service: only the fields of scope cluster are answered then, those of scope route too if a route is asked for."`
 	Route  string `query:"route" doc:"A route of the service, or default: only the fields of scope route are answered then, those of scope cluster too if a subset is asked for."`
 }
 
+// callerOf puts the caller in the place of the proxy that is asked for.
+func (s *server) callerOf(in *effectiveInput) error {
+	if in.Proxy == "" {
+		return nil
+	}
+	if in.From != "" {
+		return invalidField("query.proxy", "can't stand beside from: a proxy has a caller")
+	}
+	p, err := s.connected(in.Proxy)
+	if err != nil {
+		return err
+	}
+	in.From = p.Namespace + "/" + p.Service
+	return nil
+}
+
 func (s *server) effective(ctx context.Context, in *effectiveInput) (*answer[api.EffectiveResponse], error) {
 	if err := in.check(); err != nil {
+		return nil, err
+	}
+	if err := s.callerOf(in); err != nil {
 		return nil, err
 	}
 	from, err := parseFrom(in.From, in.Namespace)
@@ -388,12 +408,21 @@ type proxyInput struct {
 }
 
 func (s *server) getProxy(_ context.Context, in *proxyInput) (*answer[api.Proxy], error) {
-	list := s.Book.Proxies()
-	i := slices.IndexFunc(list, func(p api.Proxy) bool { return p.ID == in.ID })
-	if i < 0 {
-		return nil, notFound(fmt.Sprintf("no proxy %q is connected to this replica", in.ID))
+	p, err := s.connected(in.ID)
+	if err != nil {
+		return nil, err
 	}
-	return &answer[api.Proxy]{Body: list[i]}, nil
+	return &answer[api.Proxy]{Body: *p}, nil
+}
+
+// connected is the connected proxy of that node id.
+func (s *server) connected(id string) (*api.Proxy, error) {
+	list := s.Book.Proxies()
+	i := slices.IndexFunc(list, func(p api.Proxy) bool { return p.ID == id })
+	if i < 0 {
+		return nil, notFound(fmt.Sprintf("no proxy %q is connected to this replica", id))
+	}
+	return &list[i], nil
 }
 
 func (s *server) version(context.Context, *struct{}) (*answer[api.Version], error) {

@@ -16,7 +16,7 @@ func (a *app) effectiveCommand() *cobra.Command {
 	var q api.EffectiveQuery
 	var all bool
 	cmd := &cobra.Command{
-		Use:   "effective --to SERVICE [--from SERVICE] [--subset NAME] [--route NAME]",
+		Use:   "effective --to SERVICE [--from SERVICE | --proxy ID] [--subset NAME] [--route NAME]",
 		Short: "Show what holds for the calls from one service to another, and where each value comes from",
 		Long:  "Show what holds for the calls from one service to another, and where each value comes from. A service is NAME or NAMESPACE/NAME.\nWithout --from: for any caller that no policy names.\nWith --subset what differs by subset, the fields of scope cluster; with --route those of scope route; with both, both.",
 		Args:  cobra.NoArgs,
@@ -42,6 +42,7 @@ func (a *app) effectiveCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&q.From, "from", "", "the calling service")
+	cmd.Flags().StringVar(&q.Proxy, "proxy", "", "a connected proxy, by its node id, in place of the calling service")
 	cmd.Flags().StringVar(&service, "to", "", "the called service")
 	cmd.Flags().StringVar(&q.Subset, "subset", "", "the called subset of it")
 	cmd.Flags().StringVar(&q.Route, "route", "", "the route of it that the calls take; default for the one that takes the rest")
