@@ -113,7 +113,7 @@ func (l *linter) panics(c *call) {
 func (l *linter) blames(c *call) {
 	o := c.OutlierDetection
 	keys, said := catalog.Dependencies(c.to.Service.Service)
-	if o == nil || !said || len(keys) == 0 {
+	if o == nil || !said || len(keys) == 0 || c.byCriteria() && !c.fails(500) {
 		return
 	}
 	var enforcing *uint32

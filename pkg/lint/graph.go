@@ -47,8 +47,9 @@ type call struct {
 // result is what holds for the calls to which one set of policies applies.
 type result struct {
 	*policy.Effective
-	applied []int
-	fields  map[string]*policy.Field
+	protocol string // of the called service
+	applied  []int
+	fields   map[string]*policy.Field
 }
 
 func newGraph(in Input) *graph {
@@ -244,7 +245,7 @@ func (g *graph) result(n *node, caller policy.Caller) *result {
 		list[k] = g.policies[i]
 	}
 	effective, _ := policy.Merge(n.called, list)
-	r := &result{Effective: effective, applied: applied, fields: make(map[string]*policy.Field, len(effective.Fields))}
+	r := &result{Effective: effective, protocol: n.called.Protocol, applied: applied, fields: make(map[string]*policy.Field, len(effective.Fields))}
 	for i := range effective.Fields {
 		r.fields[effective.Fields[i].Path] = &effective.Fields[i]
 	}

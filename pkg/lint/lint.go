@@ -124,6 +124,7 @@ func (l *linter) call(c *call) {
 	l.tooFewHosts(c)
 	l.panics(c)
 	l.blames(c)
+	l.overload(c)
 	l.breaks(c)
 	l.stalls(c)
 	l.cutOff(c)

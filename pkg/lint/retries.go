@@ -26,6 +26,11 @@ func (r *result) passesOn() int {
 		switch on {
 		case "5xx":
 			return surely
+		case policy.FailureCriteriaToken:
+			if r.fails(500) || r.fails(424) {
+				return surely
+			}
+			sure = possibly
 		case "connect-failure", "refused-stream", "retriable-4xx", "envoy-ratelimited":
 		case "retriable-status-codes":
 			for _, code := range r.Retry.RetriableStatusCodes {

@@ -21,6 +21,7 @@ const (
 	TooFewHosts         = "too-few-hosts"
 	PanicUndoesEjection = "panic-undoes-ejection"
 	BlamesDependencies  = "blames-dependencies"
+	EjectsFor429        = "ejects-for-429"
 	NarrowerThanNext    = "narrower-than-next"
 	VolumeNeverReached  = "volume-never-reached"
 
@@ -48,6 +49,7 @@ func Rules() []Rule {
 		{TooFewHosts, Warning, "a detector needs more hosts than there are"},
 		{PanicUndoesEjection, Warning, "traffic goes back to ejected hosts before maxEjectionPercent is reached"},
 		{BlamesDependencies, Warning, "a host is ejected for what its own dependencies did"},
+		{EjectsFor429, Warning, "a host is ejected for asking for less load"},
 		{VolumeNeverReached, Warning, "a detector waits for more calls than a rate limit lets through"},
 		{BreakerWithoutFallback, Warning, "a breaker can take a service away from several others, and nothing answers in its place"},
 		{StallNeverFallsBack, Warning, "a fallback service never gets a call that hangs"},
