@@ -49,8 +49,12 @@ func TestGRPCClientTakesEveryGolden(t *testing.T) {
 	go func() { _ = g.Serve(listener) }()
 	t.Cleanup(g.Stop)
 	for i, file := range files {
+		head := grpcHead(t, int64(i+1), file)
+		if head.Views[view.RDS].Len() == 0 {
+			continue // a tcp service is no gRPC client's to call
+		}
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			class.Publish(grpcHead(t, int64(i+1), file))
+			class.Publish(head)
 			dialGolden(t, listener.Addr().String(), i)
 			eventually(t, func() error { return taken(t, server, fmt.Sprint("golden-", i)) })
 		})
@@ -125,7 +129,9 @@ func grpcHead(t *testing.T, rev int64, file string) *world.Head {
 	assignments := must(envoy.Assignments(svc, nil))(t)
 	head := &world.Head{Rev: rev}
 	head.Views[view.LDS] = view.Of(envoy.APIListener("golden.shop", svc.Key()))
-	head.Views[view.RDS] = view.Of(compiled.Route)
+	if compiled.Route != nil {
+		head.Views[view.RDS] = view.Of(compiled.Route)
+	}
 	head.Views[view.CDS] = view.Of(append(compiled.Subsets, compiled.Cluster)...)
 	head.Views[view.EDS] = view.Of(assignments...)
 	return head

@@ -56,7 +56,7 @@ func compileService(t Target, svc *catalog.Service, eff *policy.Effective, other
 		}
 		out.Limits = append(out.Limits, in.limitKeys()...)
 	}
-	if t.audience() == clustersOnly {
+	if t.audience() == clustersOnly || t.audience() == grpcClients && protocolOf(svc) == catalog.TCP {
 		sortKeys(out.Limits)
 		return out, nil
 	}
