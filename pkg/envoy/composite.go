@@ -25,9 +25,16 @@ import (
 type composite struct {
 	main, spare string
 	tries       uint32 // that main gets
+	by          string // the service whose route leads to main, where main is another's: that one may have one of its own
 }
 
-func (c composite) name() string { return fmt.Sprintf("%s~%s~%d", c.main, c.spare, c.tries) }
+func (c composite) name() string {
+	name := fmt.Sprintf("%s~%s~%d", c.main, c.spare, c.tries)
+	if c.by != "" {
+		name += "~" + c.by
+	}
+	return name
+}
 
 // spare is the cluster of the service that takes what failed, "" where there is none.
 func (in input) spare() string {
@@ -52,7 +59,10 @@ func (r routed) through(b backend, guarded bool) string {
 	if spare == "" {
 		return b.cluster
 	}
-	c := composite{b.cluster, spare, r.mainTries(guarded)}
+	c := composite{main: b.cluster, spare: spare, tries: r.mainTries(guarded)}
+	if service, _, _ := strings.Cut(b.cluster, "|"); service != r.name {
+		c.by = r.name
+	}
 	r.composites[c.name()] = c
 	return c.name()
 }

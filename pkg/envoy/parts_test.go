@@ -47,3 +47,32 @@ func TestTCPServiceByProfile(t *testing.T) {
 		}
 	}
 }
+
+// Two services whose routes lead to one cluster, each with a fallback for what fails there, have a composite each: what Envoy reads
+// from it is what holds for the route.
+func TestCompositesOverAForeignBackendAreTheRoutes(t *testing.T) {
+	p := policy.Policy{Metadata: manifest.Meta{Namespace: "shop", Name: "all"}}
+	p.Spec.To.Service = policy.Every
+	p.Spec.Fallback = &policy.Fallback{Service: new("shop/email")}
+	queue := payments(catalog.HTTP)
+	queue.Metadata.Name = "queue"
+	away := payments(catalog.HTTP)
+	away.Spec.Routes = []catalog.Route{{Name: "away", Backends: []catalog.Backend{{Service: "queue"}}}}
+	names := map[string]bool{}
+	for _, svc := range []*catalog.Service{queue, away} {
+		eff, _ := policy.Merge(policy.Service{Key: svc.Key()}, []*policy.Compiled{policy.Compile(&p)})
+		c, err := Service(sidecar, svc, eff)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, composite := range c.Composites {
+			if names[composite.Name] {
+				t.Errorf("both have a composite %s", composite.Name)
+			}
+			names[composite.Name] = true
+		}
+	}
+	if !names["shop/queue~shop/email~1"] || !names["shop/queue~shop/email~1~shop/payments"] {
+		t.Errorf("composites %v, want one of each over queue", names)
+	}
+}
