@@ -122,6 +122,7 @@ func example(t *testing.T, name string) string {
 // and again, and under the examples: off fails, the naive recipe fails more, chain.yaml loses nothing of one host and with fallback.yaml
 // nothing at all. A busy machine may lose a call or two of a hundred by its own slowness.
 func TestTheChainThroughHardFaults(t *testing.T) {
+	t.Parallel()
 	for kind, proxy := range map[string]func(m *mesh, service string) string{
 		"Envoy":  func(m *mesh, service string) string { return m.envoy(service).Outbound },
 		"agents": func(m *mesh, service string) string { return m.agent(service).Outbound },

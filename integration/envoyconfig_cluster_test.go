@@ -30,6 +30,7 @@ func asWritten(t *testing.T, protocol catalog.Protocol, text string) policy.Sect
 // A sick host is out from its first check on, comes back after so many passing ones, and goes after so many failing ones, whatever they
 // answer. An endpoint that is taken away is gone at once, though it passes its checks.
 func TestEnvoyHealthCheck(t *testing.T) {
+	t.Parallel()
 	well, sick := startHost(t, nil), harness.Behaviour{Status: http.StatusServiceUnavailable}
 	other := startHost(t, nil)
 	other.Set(sick)
@@ -58,6 +59,7 @@ func TestEnvoyHealthCheck(t *testing.T) {
 
 // What is hashed decides the host, and an edit of it acts in place: other hosts are chosen, and no connection is closed.
 func TestEnvoyHashes(t *testing.T) {
+	t.Parallel()
 	var addresses []string
 	var hosts []*harness.Host
 	for range 5 {

@@ -50,6 +50,7 @@ func failing(t *testing.T, common policy.Sections) *harness.Client {
 
 // With errorMapping a caller can tell time from other reasons, and both from what the service says itself.
 func TestEnvoyErrorMapping(t *testing.T) {
+	t.Parallel()
 	client := failing(t, policy.Sections{ErrorMapping: &policy.ErrorMapping{Gateway: new(true)}})
 	for _, tt := range []struct {
 		service string
@@ -75,6 +76,7 @@ func TestEnvoyErrorMapping(t *testing.T) {
 
 // A fixed response stands in for every failure of its sort, whoever answered it, and for nothing else.
 func TestEnvoyFallbackResponse(t *testing.T) {
+	t.Parallel()
 	response := &policy.FallbackResponse{Status: new(uint32(203)), Body: new(`{"items":[]}`)}
 	for _, tt := range []struct {
 		when   []string

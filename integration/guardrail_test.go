@@ -12,6 +12,7 @@ import (
 // TestClampedLimitHolds lets a policy ask for more calls than a guardrail lets through, on Envoy and on the agent: the guardrail's number
 // holds from the moment it is written, and the policy's once it is gone.
 func TestClampedLimitHolds(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t)
 	hosts := m.service("payments", 1)
 	m.service("orders", 0)
