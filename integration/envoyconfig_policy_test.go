@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
+	"github.com/breakwater-mesh/breakwater/internal/testkit/pki"
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
@@ -59,7 +61,22 @@ func TestEnvoyAcceptsEveryGolden(t *testing.T) {
 	}
 }
 
-// goldenResources are the resources of a golden, as it is written.
+// tlsFolder is where the goldens have their certificates.
+const tlsFolder = "/etc/breakwater/"
+
+// tlsFiles is a folder with the files of tlsFolder.
+func tlsFiles(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	authority := pki.NewAuthority(t)
+	pair := authority.Issue(t, "payments")
+	for name, text := range map[string]string{"ca.pem": authority.PEM, "cert.pem": pair.Chain, "key.pem": pair.Key} {
+		pki.Write(t, dir, name, text)
+	}
+	return dir + "/"
+}
+
+// goldenResources are the resources of a golden, as it is written, but for where files are.
 func goldenResources(t *testing.T, file string) []*view.Resource {
 	t.Helper()
 	archive, err := txtar.ParseFile(file)
@@ -69,7 +86,12 @@ func goldenResources(t *testing.T, file string) []*view.Resource {
 	var resources []*view.Resource
 	var name string
 	var keys []envoy.RuntimeKey
+	files := strings.NewReplacer()
+	if bytes.Contains(txtar.Format(archive), []byte(tlsFolder)) {
+		files = strings.NewReplacer(tlsFolder, tlsFiles(t))
+	}
 	read := func(data []byte, kind view.Type, m proto.Message) {
+		data = []byte(files.Replace(string(data)))
 		if err := protojson.Unmarshal(data, m); err != nil {
 			t.Fatal(err)
 		}
