@@ -32,11 +32,7 @@ func (m *merging) clamp(s *Sections) map[string]Clamp {
 	if most == nil {
 		return nil
 	}
-	for leaf := range boundables {
-		if b, ok := most[leaf]; ok {
-			c.lower(leaf, *b.max, b.by)
-		}
-	}
+	c.lowerAll(most)
 	for leaf := range boundables {
 		b, ok := least[leaf]
 		if top, bounded := most[leaf]; bounded && ok && b.min.more(*top.max) {
@@ -46,7 +42,16 @@ func (m *merging) clamp(s *Sections) map[string]Clamp {
 			c.raise(leaf, *b.min, b.by)
 		}
 	}
+	c.lowerAll(most) // what was raised may have bounded others that are not set
 	return c.done
+}
+
+func (c *clamping) lowerAll(most map[int]barrier) {
+	for leaf := range boundables {
+		if b, ok := most[leaf]; ok {
+			c.lower(leaf, *b.max, b.by)
+		}
+	}
 }
 
 // barrier is a bound and whose it is.
@@ -209,6 +214,7 @@ var ordered = []order{
 	{"timeout.perTry", "timeout.request", true},
 	{"timeout.perTryIdle", "timeout.request", true},
 	{"timeout.perTryIdle", "timeout.perTry", true},
+	{"timeout.deadline.minimum", "timeout.request", true},
 	{"retry.backOff.base", "retry.backOff.max", false},
 	{"outlierDetection.baseEjectionTime", "outlierDetection.maxEjectionTime", false},
 }

@@ -388,6 +388,9 @@ func partsKeepToTheirScope(t *rapid.T, svc Service, all []*Compiled, e *Effectiv
 				continue
 			}
 			i := slices.IndexFunc(of.Fields, func(o Field) bool { return o.Path == f.Path })
+			if i >= 0 && f.Value == nil && of.Fields[i].Origin.Default {
+				continue // the section is off in the whole, and on in the part: defaults come with it
+			}
 			if i < 0 || !reflect.DeepEqual(of.Fields[i].Value, f.Value) || of.Fields[i].Origin != f.Origin {
 				t.Fatalf("%+v: a policy for it has changed %s, which is of scope %s", p, f.Path, other)
 			}
