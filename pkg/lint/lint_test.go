@@ -111,6 +111,16 @@ func TestAnAuthorAcceptsAFinding(t *testing.T) {
 	}
 }
 
+func TestADeadlineKeepsTheInnerCallWithinTheOuter(t *testing.T) {
+	outer := policyText("outer", "", `to: {service: payments}, timeout: {request: 500ms}`)
+	for inner, want := range map[string]bool{"timeout: {request: 1s}": true, "timeout: {request: 1s, deadline: {keepPercent: 90}}": false} {
+		list := Run(read(t, services("")+outer+policyText("inner", "", "to: {service: billing}, "+inner)))
+		if got := slices.Contains(codes(list), OuterTryEndsFirst); got != want {
+			t.Errorf("%s under a try of 500ms: found: %v, want %v", inner, got, want)
+		}
+	}
+}
+
 func TestAStallThatUsesUpTheRequestNeverFallsBack(t *testing.T) {
 	for retries, want := range map[int]bool{1: false, 2: true} {
 		spec := fmt.Sprintf(`to: {service: email}, timeout: {request: 400ms, perTry: 150ms}, retry: {numRetries: %d}, fallback: {service: orders}`, retries)

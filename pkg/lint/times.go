@@ -102,7 +102,7 @@ const keeps = 90
 func (l *linter) outlived(outer, inner *call) {
 	try, ends := outer.try()
 	whole, ok := inner.whole()
-	if !ends || !ok {
+	if !ends || !ok || inner.Timeout.Deadline != nil { // a deadline keeps the inner call within what is left, whatever its own request says
 		return
 	}
 	object, path, ok := inner.at("timeout.request", "timeout.perTry")
