@@ -34,7 +34,7 @@ var features = []feature{
 	// Without it the application's x-envoy- headers stay; no address being internal, Envoy itself drops those that steer it.
 	{api: "envoy.config.common.mutation_rules.v3.HeaderMutation.remove_on_match", since: 36, whole: true},
 	{api: "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit.enable_retry_after_header", since: 40},
-	{api: "envoy.extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy.preserve_response_code_details", since: 40},
+	{api: "envoy.extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy.response_code_details", since: 40},
 	{api: "envoy.extensions.filters.http.header_mutation.v3.Mutations.formatters", since: 40, field: "timeout.deadline",
 		without: "a call has timeout.request, whatever its caller has left"},
 	{api: "envoy.extensions.clusters.composite.v3.ClusterConfig.clusters", since: 37, field: "fallback.service",
