@@ -97,10 +97,10 @@ func rawOutliers() []*scenario {
 		{name: "raw-outlier-degraded", raw: &resources{cluster: outlier("detect_degraded_hosts: true")}, hosts: 4, byHost: firstOf(degraded, 4), concurrent: true, anyHost: true, markSlack: time.Second,
 			traffic: func(s *side) { s.get(4); s.statIs("membership_degraded", 1); s.get(6) }, mutants: []resources{{cluster: "{outlier_detection: {detect_degraded_hosts: false}}"}}},
 		two("failure-percentage", "interval: 5s, consecutive_5xx: 0, consecutive_gateway_failure: 0, failure_percentage_threshold: 50, enforcing_failure_percentage: 100, failure_percentage_minimum_hosts: 2, failure_percentage_request_volume: 5",
-			always503, func(s *side) { s.get(20); s.statIs(active, 1); s.get(4) }, "failure_percentage_minimum_hosts: 3", "failure_percentage_request_volume: 500", "enforcing_failure_percentage: 0",
+			always503, func(s *side) { s.atOnce(20); s.statIs(active, 1); s.get(4) }, "failure_percentage_minimum_hosts: 3", "failure_percentage_request_volume: 500", "enforcing_failure_percentage: 0",
 			"failure_percentage_threshold: 101"),
 		{name: "raw-outlier-success-rate", raw: &resources{cluster: outlier("interval: 5s, consecutive_5xx: 0, consecutive_gateway_failure: 0, success_rate_minimum_hosts: 3, success_rate_request_volume: 5, success_rate_stdev_factor: 1000")}, hosts: 4,
-			byHost: firstOf(always503, 4), concurrent: true, anyHost: true, traffic: func(s *side) { s.get(40); s.statIs(active, 1); s.get(4) }, markSlack: 5 * time.Second,
+			byHost: firstOf(always503, 4), concurrent: true, anyHost: true, traffic: func(s *side) { s.atOnce(40); s.statIs(active, 1); s.get(4) }, markSlack: 5 * time.Second,
 			mutants: []resources{{cluster: "{outlier_detection: {success_rate_minimum_hosts: 5}}"}, {cluster: "{outlier_detection: {success_rate_request_volume: 500}}"},
 				{cluster: "{outlier_detection: {success_rate_stdev_factor: 9000}}"}, {cluster: "{outlier_detection: {enforcing_success_rate: 0}}"}}},
 	}

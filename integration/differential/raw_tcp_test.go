@@ -29,6 +29,7 @@ func rawTCP() []*scenario {
 			traffic: func(s *side) { byTCP(2)(s); s.statIs(active, 1); byTCP(1)(s) }, markSlack: time.Second, mutants: []resources{{cluster: `{outlier_detection: {consecutive_local_origin_failure: 9}}`}}},
 		{name: "raw-tcp-closed", raw: &resources{tcp: `{}`}, script: []behaviour{{close: true}}, traffic: byTCP(1)},
 		{name: "raw-tcp-reset", raw: &resources{tcp: `{}`}, script: []behaviour{resets}, traffic: byTCP(1)},
-		{name: "raw-tcp-caller-gone", raw: &resources{tcp: `{}`}, script: []behaviour{hangs}, traffic: mixed(request{patience: 200 * ms}), shortest: 100 * ms, longest: time.Second},
+		{name: "raw-tcp-caller-gone", raw: &resources{tcp: `{}`}, script: []behaviour{hangs}, shortest: 100 * ms, longest: time.Second, markSlack: time.Second,
+			traffic: func(s *side) { s.send(request{patience: 200 * ms}); s.statIs("upstream_rq_active", 0) }},
 	}
 }
