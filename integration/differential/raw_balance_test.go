@@ -123,7 +123,7 @@ func rawBalance() []*scenario {
 			"locality: {zone: a}|load_balancing_weight: 9|health_status: UNHEALTHY", "locality: {zone: a}; priority: 1|")}, hosts: 3, traffic: get(30),
 			mutants: []resources{{cluster: `{load_assignment: {policy: null}}`}}},
 		{name: "raw-balance-full-scan", raw: &resources{cluster: `{load_balancing_policy: {policies: [{typed_extension_config: {name: least, typed_config: {
-			"@type": type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest, selection_method: FULL_SCAN}}}]}}`}, hosts: 6,
+			"@type": type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest, selection_method: FULL_SCAN}}}]}}`}, hosts: 12,
 			script: []behaviour{{hold: true}}, concurrent: true, traffic: func(s *side) { s.hold(12); s.free() },
 			mutants: []resources{{cluster: `{load_balancing_policy: {policies: [{typed_extension_config: {name: least, typed_config: {
 			"@type": type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest}}}]}}`}}},
