@@ -157,13 +157,9 @@ func (s *server) fidelity(ctx context.Context, in *fidelityInput) (*answer[api.F
 	if err := in.check(); err != nil {
 		return nil, err
 	}
-	w, err := s.worldAt(ctx, in.Revision)
+	w, p, err := s.policyAt(ctx, in.GetInput)
 	if err != nil {
 		return nil, err
-	}
-	p, ok := w.Policy(in.key())
-	if !ok {
-		return nil, noSuch(policy.Kind, in.key())
 	}
 	body := api.FidelityResponse{Namespace: in.Namespace, Name: in.Name, Revision: w.Rev, Dialects: []api.DialectFidelity{}}
 	for _, d := range in.dialects(dialectsOf(w, s.Book.Proxies(), p)) {

@@ -107,17 +107,26 @@ type GetInput struct {
 	At
 }
 
+// policyAt is the policy that is asked for, in its world.
+func (s *server) policyAt(ctx context.Context, in GetInput) (*world.World, *policy.Compiled, error) {
+	w, err := s.worldAt(ctx, in.Revision)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, ok := w.Policy(in.key())
+	if !ok {
+		return nil, nil, noSuch(policy.Kind, in.key())
+	}
+	return w, p, nil
+}
+
 func (s *server) getPolicy(ctx context.Context, in *GetInput) (*tagged[api.PolicyResponse], error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
-	w, err := s.worldAt(ctx, in.Revision)
+	w, p, err := s.policyAt(ctx, *in)
 	if err != nil {
 		return nil, err
-	}
-	p, ok := w.Policy(in.key())
-	if !ok {
-		return nil, noSuch(policy.Kind, in.key())
 	}
 	return &tagged[api.PolicyResponse]{ETag: api.ETag(p.Policy.Metadata), Body: s.policyResponse(w, p, nil)}, nil
 }

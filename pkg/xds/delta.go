@@ -41,21 +41,26 @@ func toDelta(r *response) *frame {
 	for _, res := range r.set {
 		buffers = append(buffers, mem.SliceBuffer(res.Wire))
 	}
-	url := r.typ.URL()
-	size := len(url) + len(r.nonce) + 32
+	size := 0
 	for _, name := range r.gone {
 		size += len(name) + 4
 	}
-	tail := make([]byte, 0, size)
-	tail = protowire.AppendTag(tail, fieldSystemVersion, protowire.BytesType)
-	tail = protowire.AppendString(tail, strconv.FormatInt(r.rev, 10))
-	tail = protowire.AppendTag(tail, fieldTypeURL, protowire.BytesType)
-	tail = protowire.AppendString(tail, url)
-	tail = protowire.AppendTag(tail, fieldNonce, protowire.BytesType)
-	tail = protowire.AppendString(tail, r.nonce)
+	tail := r.tail(size)
 	for _, name := range r.gone {
 		tail = protowire.AppendTag(tail, fieldRemoved, protowire.BytesType)
 		tail = protowire.AppendString(tail, name)
 	}
 	return &frame{buffers: append(buffers, mem.SliceBuffer(tail))}
+}
+
+// tail is what the responses of both dialects hold beside resources, under the same field numbers; it has room for more bytes.
+func (r *response) tail(more int) []byte {
+	url := r.typ.URL()
+	tail := make([]byte, 0, len(url)+len(r.nonce)+32+more)
+	tail = protowire.AppendTag(tail, fieldSystemVersion, protowire.BytesType)
+	tail = protowire.AppendString(tail, strconv.FormatInt(r.rev, 10))
+	tail = protowire.AppendTag(tail, fieldTypeURL, protowire.BytesType)
+	tail = protowire.AppendString(tail, url)
+	tail = protowire.AppendTag(tail, fieldNonce, protowire.BytesType)
+	return protowire.AppendString(tail, r.nonce)
 }

@@ -1,13 +1,10 @@
 package xds
 
 import (
-	"strconv"
-
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
-	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/breakwater-mesh/breakwater/pkg/view"
 )
@@ -66,15 +63,7 @@ func toWorld(r *response) *frame {
 	for _, res := range r.set {
 		buffers = append(buffers, mem.SliceBuffer(res.Sotw))
 	}
-	url := r.typ.URL()
-	tail := make([]byte, 0, len(url)+len(r.nonce)+32)
-	tail = protowire.AppendTag(tail, fieldSystemVersion, protowire.BytesType)
-	tail = protowire.AppendString(tail, strconv.FormatInt(r.rev, 10))
-	tail = protowire.AppendTag(tail, fieldTypeURL, protowire.BytesType)
-	tail = protowire.AppendString(tail, url)
-	tail = protowire.AppendTag(tail, fieldNonce, protowire.BytesType)
-	tail = protowire.AppendString(tail, r.nonce)
-	return &frame{buffers: append(buffers, mem.SliceBuffer(tail))}
+	return &frame{buffers: append(buffers, mem.SliceBuffer(r.tail(0)))}
 }
 
 // whole reports whether a response of the state of the world is all there is of a type, so that what is not in it is gone. Of the
