@@ -332,7 +332,7 @@ func (b *Builder) setService(cs *classState, key manifest.Key, c *classChanges) 
 	}
 }
 
-// setRoutes leads the hosts of a service to its routes, unless it is a backend alone: or a fallback: nobody calls it by its name.
+// setRoutes leads the hosts of a service to its routes, unless it is only a backend or a fallback, which nobody calls by its name.
 func (cs *classState) setRoutes(w *World, state *serviceState, now *built, c *classChanges) {
 	key := state.service.Key()
 	if now.Local != nil {
