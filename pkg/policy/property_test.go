@@ -411,7 +411,11 @@ func TestCheckAgainstEveryPair(t *testing.T) {
 					everything = append(everything, Service{Key: manifest.Key{Namespace: ns}, Labels: labels})
 				}
 				if from := c.Policy.Spec.From; from != nil && (c.fromNamespace == ns || c.fromNamespace == Every) {
-					everyone = append(everyone, Caller{Key: manifest.Key{Namespace: ns, Name: from.Service}, Labels: from.Selector})
+					named := Caller{Key: manifest.Key{Namespace: ns, Name: from.Service}, Labels: from.Selector}
+					// One of the catalogue has the labels that it has there.
+					if !slices.ContainsFunc(callers, func(c Caller) bool { return c.Key == named.Key }) {
+						everyone = append(everyone, named)
+					}
 				}
 			}
 			for _, name := range someNames {
