@@ -202,6 +202,9 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 		if n := r.copy(p); n > 0 {
 			b.forget()
 			b.changed.Broadcast()
+			if b.err == io.EOF && r.left() == 0 {
+				return n, io.EOF // with the last bytes: over HTTP/2 one frame fewer, and so one write
+			}
 			return n, nil
 		}
 		switch {

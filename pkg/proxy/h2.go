@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -312,17 +313,14 @@ func ofOneConnection(h http.Header) bool {
 }
 
 func (x *exchange) request2(ctx context.Context) *http.Request {
-	header := x.header
+	header := maps.Clone(x.header) // a hedged attempt may be sending it
 	if header["User-Agent"] == nil {
-		header = header.Clone()
 		header["User-Agent"] = []string{""} // none, rather than Go's
 	}
 	if d := x.expected(); d > 0 {
-		header = header.Clone()
 		header[expectedTimeout] = []string{strconv.FormatInt(d.Milliseconds(), 10)}
 	}
 	if x.counted {
-		header = header.Clone()
 		header[attemptCount] = []string{strconv.Itoa(x.number)}
 	}
 	opaque := x.target
@@ -334,14 +332,15 @@ func (x *exchange) request2(ctx context.Context) *http.Request {
 	req.Proto, req.ProtoMajor, req.Body = "HTTP/2.0", 2, http.NoBody
 	req.URL = &url.URL{Scheme: x.scheme, Host: x.host, Opaque: opaque}
 	if x.body != nil {
-		req.ContentLength, req.Trailer = x.length, make(http.Header, len(x.announced))
-		for _, name := range x.announced {
-			if x.trailers {
+		x.reader = x.body.open()
+		req.ContentLength, req.Body = x.length, x.reader
+		if x.trailers && len(x.announced) > 0 { // else the end goes with the last bytes
+			req.Trailer = make(http.Header, len(x.announced))
+			for _, name := range x.announced {
 				req.Trailer[name] = nil
 			}
+			req.Body = &trailing{x.reader, req.Trailer, x.trailer}
 		}
-		x.reader = x.body.open()
-		req.Body = &trailing{x.reader, req.Trailer, x.trailer}
 		x.body.lead()
 	}
 	return req
