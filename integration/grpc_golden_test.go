@@ -2,7 +2,6 @@ package integration_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -10,11 +9,11 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/txtar"
-	"go.yaml.in/yaml/v4"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	grpcxds "google.golang.org/grpc/xds"
 
+	"github.com/breakwater-mesh/breakwater/internal/testkit/golden"
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy/bootstrap"
@@ -107,21 +106,10 @@ func grpcHead(t *testing.T, rev int64, file string) *world.Head {
 	if err != nil {
 		t.Fatal(err)
 	}
-	svc := new(catalog.Service)
+	svc := golden.Service(t, archive)
 	var policies []*policy.Compiled
-	for _, f := range archive.Files {
-		switch f.Name {
-		case "service.yaml":
-			fromYAML(t, string(f.Data), svc)
-		case "policies.yaml":
-			for _, text := range strings.Split(string(f.Data), "---\n") {
-				if strings.TrimSpace(text) != "" {
-					p := new(policy.Policy)
-					fromYAML(t, text, p)
-					policies = append(policies, policy.Compile(p))
-				}
-			}
-		}
+	for _, p := range golden.Policies(t, archive) {
+		policies = append(policies, policy.Compile(p))
 	}
 	called := policy.Service{Key: svc.Key(), Labels: svc.Metadata.Labels, Protocol: string(catalog.ProtocolOf(svc))}
 	effective, _ := policy.Merge(called, policies)
@@ -135,19 +123,4 @@ func grpcHead(t *testing.T, rev int64, file string) *world.Head {
 	head.Views[view.CDS] = view.Of(append(compiled.Subsets, compiled.Cluster)...)
 	head.Views[view.EDS] = view.Of(assignments...)
 	return head
-}
-
-func fromYAML(t *testing.T, text string, into any) {
-	t.Helper()
-	var v any
-	if err := yaml.Unmarshal([]byte(text), &v); err != nil {
-		t.Fatal(err)
-	}
-	data, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		t.Fatal(err)
-	}
 }

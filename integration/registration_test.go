@@ -99,9 +99,11 @@ func (m *mesh) stands(id, state string) {
 	})
 }
 
-// caller calls shop/payments.
+// caller is the proxy beside a caller: an Envoy or an agent.
 type caller interface {
 	Get(host, path string) harness.Call
+	GetContext(ctx context.Context, host, path string) harness.Call
+	stat(name string) int64
 }
 
 // callers are a real Envoy and an agent that call payments all the time.

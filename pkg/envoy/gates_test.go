@@ -86,7 +86,7 @@ func TestNoEnvoyGetsWhatItDoesNotKnow(t *testing.T) {
 			t.Fatal(err)
 		}
 		note(messageOf(t, listener))
-		eachGolden(t, func(g golden) {
+		eachGolden(t, func(g goldenCase) {
 			c, err := Service(target, g.service, g.effective())
 			if err != nil {
 				t.Fatalf("for Envoy %s: %v", version, err)

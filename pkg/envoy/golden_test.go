@@ -15,11 +15,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
-	"go.yaml.in/yaml/v4"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/breakwater-mesh/breakwater/internal/testkit/golden"
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/policy"
@@ -29,7 +29,7 @@ import (
 var update = flag.Bool("update", false, "write the goldens anew")
 
 // A golden holds a service, its policies, the caller and the target, and what comes out: xDS, runtime keys, fidelity.
-type golden struct {
+type goldenCase struct {
 	service  *catalog.Service
 	policies []*policy.Policy
 	caller   policy.Caller
@@ -55,7 +55,7 @@ func TestGoldens(t *testing.T) {
 				return
 			}
 			for _, want := range out {
-				if d := cmp.Diff(section(archive, want.Name), string(want.Data)); d != "" {
+				if d := cmp.Diff(golden.Section(archive, want.Name), string(want.Data)); d != "" {
 					t.Errorf("%s (-want +got):\n%s", want.Name, d)
 				}
 			}
@@ -64,7 +64,7 @@ func TestGoldens(t *testing.T) {
 }
 
 // eachGolden calls f with every golden.
-func eachGolden(t *testing.T, f func(golden)) {
+func eachGolden(t *testing.T, f func(goldenCase)) {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -79,59 +79,21 @@ func eachGolden(t *testing.T, f func(golden)) {
 	}
 }
 
-func readGolden(t *testing.T, a *txtar.Archive) golden {
+func readGolden(t *testing.T, a *txtar.Archive) goldenCase {
 	t.Helper()
-	g := golden{
+	g := goldenCase{
 		caller: policy.Caller{Key: manifest.Key{Namespace: "shop", Name: "orders"}},
-		target: Target{Profile: stdcmp.Or(strings.TrimSpace(section(a, "profile")), Sidecar), Version: "1.40", Runtime: section(a, "runtime") != "false\n"},
+		target: Target{Profile: stdcmp.Or(strings.TrimSpace(golden.Section(a, "profile")), Sidecar), Version: "1.40", Runtime: golden.Section(a, "runtime") != "false\n"},
 	}
-	if from := strings.TrimSpace(section(a, "caller")); from != "" {
+	if from := strings.TrimSpace(golden.Section(a, "caller")); from != "" {
 		ns, name, _ := strings.Cut(from, "/")
 		g.caller.Key = manifest.Key{Namespace: ns, Name: name}
 	}
-	g.service = new(catalog.Service)
-	decode(t, section(a, "service.yaml"), g.service)
-	for _, text := range strings.Split(section(a, "policies.yaml"), "---\n") {
-		if strings.TrimSpace(text) != "" {
-			p := new(policy.Policy)
-			decode(t, text, p)
-			if faults := policy.Validate(p); len(faults) > 0 {
-				t.Fatalf("policy %s: %v", p.Key(), faults)
-			}
-			g.policies = append(g.policies, p)
-		}
-	}
+	g.service, g.policies = golden.Service(t, a), golden.Policies(t, a)
 	return g
 }
 
-func section(a *txtar.Archive, name string) string {
-	for _, f := range a.Files {
-		if f.Name == name {
-			return string(f.Data)
-		}
-	}
-	return ""
-}
-
-// decode reads YAML into the Go structs by way of JSON.
-func decode(t *testing.T, text string, into any) {
-	t.Helper()
-	var v any
-	if err := yaml.Unmarshal([]byte(text), &v); err != nil {
-		t.Fatal(err)
-	}
-	data, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		t.Fatalf("%v in\n%s", err, text)
-	}
-}
-
-func (g golden) effective() *policy.Effective {
+func (g goldenCase) effective() *policy.Effective {
 	called := policy.Service{Key: g.service.Key(), Labels: g.service.Metadata.Labels, Protocol: string(g.service.Spec.Protocol)}
 	var applied []*policy.Compiled
 	for _, p := range g.policies {
@@ -149,7 +111,7 @@ func (g golden) effective() *policy.Effective {
 	return eff
 }
 
-func (g golden) outputs(t *testing.T) []txtar.File {
+func (g goldenCase) outputs(t *testing.T) []txtar.File {
 	t.Helper()
 	eff := g.effective()
 	c, err := Service(g.target, g.service, eff)
