@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
+	"github.com/breakwater-mesh/breakwater/internal/testkit/program"
 )
 
 // agentWith starts the agent of shop/orders with more arguments, or by a command of its own.
@@ -114,7 +115,7 @@ func TestAgentServesFromDiskWithinASecond(t *testing.T) {
 func TestAgentStartsFromTheFileOfBwctl(t *testing.T) {
 	t.Parallel()
 	m, _ := shop(t)
-	bwctl, err := harness.Build(t.TempDir(), "./cmd/bwctl")
+	bwctl, err := program.Build("./cmd/bwctl")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,10 +9,11 @@ import (
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
+	"github.com/breakwater-mesh/breakwater/internal/testkit/program"
 )
 
 // agentBinary is the agent, built once.
-var agentBinary = sync.OnceValues(func() (string, error) { return harness.Build(programs, "./cmd/agent") })
+var agentBinary = sync.OnceValues(func() (string, error) { return program.Build("./cmd/agent") })
 
 // local is the agent beside one caller.
 type local struct {

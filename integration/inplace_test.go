@@ -33,7 +33,9 @@ func TestRouteEditsActInPlace(t *testing.T) {
 	const open, destroyed = payments + "upstream_cx_active", payments + "upstream_cx_destroy"
 	clusters, listened := orders.stat(modified), orders.stat(listeners)
 	broken, slow := harness.Behaviour{Status: http.StatusInternalServerError}, harness.Behaviour{Delay: 400 * time.Millisecond}
-	routes := func(priority string) string { return "routes: [{name: all, match: {path: {prefix: /}}, priority: " + priority + "}]" }
+	routes := func(priority string) string {
+		return "routes: [{name: all, match: {path: {prefix: /}}, priority: " + priority + "}]"
+	}
 	for _, tt := range []struct {
 		name    string
 		section string

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
+	"github.com/breakwater-mesh/breakwater/internal/testkit/program"
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy/bootstrap"
 )
@@ -20,22 +20,8 @@ import (
 // patience is how long a test waits for what should take milliseconds: long enough for a loaded machine, short enough to end.
 const patience = 20 * time.Second
 
-// programs is where the tests build what they run.
-var programs string
-
 // binary is the control plane, built once.
-var binary = sync.OnceValues(func() (string, error) { return harness.Build(programs, "./cmd/controlplane") })
-
-func TestMain(m *testing.M) {
-	var err error
-	if programs, err = os.MkdirTemp("", "breakwater-integration-*"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	_ = os.RemoveAll(programs)
-	os.Exit(code)
-}
+var binary = sync.OnceValues(func() (string, error) { return program.Build("./cmd/controlplane") })
 
 // mesh is a control plane, upstream hosts and the Envoys of some callers.
 type mesh struct {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
+	"github.com/breakwater-mesh/breakwater/internal/testkit/program"
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy/bootstrap"
 )
@@ -84,7 +85,7 @@ func startMesh(b *testing.B) *harness.ControlPlane {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	b.Cleanup(cancel)
-	binary, err := harness.Build(b.TempDir(), "./cmd/controlplane")
+	binary, err := program.Build("./cmd/controlplane")
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
+	"github.com/breakwater-mesh/breakwater/internal/testkit/program"
 )
 
 const (
@@ -48,7 +49,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	root, err := harness.Root()
+	root, err := program.Root()
 	if err != nil {
 		return err
 	}
@@ -131,12 +132,12 @@ type load struct {
 func (d *demo) start(ctx context.Context) error {
 	d.begun = time.Now()
 	fmt.Printf("building and starting: control plane with embedded etcd, 16 hosts, 4 proxies (%s) ...\n", strings.Join(d.kinds, " and "))
-	binary, err := harness.Build(d.dir, "./cmd/controlplane")
+	binary, err := program.Build("./cmd/controlplane")
 	if err != nil {
 		return err
 	}
 	if slices.Contains(d.kinds, proxyAgent) {
-		if d.agent, err = harness.Build(d.dir, "./cmd/agent"); err != nil {
+		if d.agent, err = program.Build("./cmd/agent"); err != nil {
 			return err
 		}
 	}

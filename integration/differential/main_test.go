@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
+	"github.com/breakwater-mesh/breakwater/internal/testkit/program"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy/bootstrap"
 )
 
@@ -106,11 +107,11 @@ func (r *rig) share(t *trial) {
 func (r *rig) start() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	program, err := harness.Build(r.dir, "./cmd/controlplane")
+	binary, err := program.Build("./cmd/controlplane")
 	if err != nil {
 		return err
 	}
-	if r.cp, err = harness.StartControlPlane(ctx, program, filepath.Join(r.dir, "data")); err != nil {
+	if r.cp, err = harness.StartControlPlane(ctx, binary, filepath.Join(r.dir, "data")); err != nil {
 		return err
 	}
 	spareHost, err := harness.StartHost(0, nil)
@@ -148,12 +149,12 @@ func (r *rig) startEnvoy(ctx context.Context) error {
 }
 
 func (r *rig) startAgent(ctx context.Context) error {
-	program, err := harness.Build(r.dir, "./cmd/agent")
+	binary, err := program.Build("./cmd/agent")
 	if err != nil {
 		return err
 	}
 	r.agent, err = harness.StartAgent(ctx, harness.AgentOptions{
-		Binary: program, XDS: r.cp.XDS, Namespace: "shop", Service: right, StateDir: filepath.Join(r.dir, "state"),
+		Binary: binary, XDS: r.cp.XDS, Namespace: "shop", Service: right, StateDir: filepath.Join(r.dir, "state"),
 	})
 	if err != nil {
 		return err

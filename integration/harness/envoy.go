@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/breakwater-mesh/breakwater/internal/testkit/program"
 )
 
 // EnvoyPath finds the Envoy binary: ENVOY, else the pinned one that `make tools` fetches.
@@ -23,7 +25,7 @@ func EnvoyPath() (string, error) {
 		}
 		return path, nil
 	}
-	root, err := Root()
+	root, err := program.Root()
 	if err != nil {
 		return "", err
 	}

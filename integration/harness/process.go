@@ -4,17 +4,15 @@ package harness
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/breakwater-mesh/breakwater/internal/testkit/ports"
 )
 
 // Process is a child process and what it wrote.
@@ -102,61 +100,11 @@ func (t *tail) String() string {
 	return t.buf.String()
 }
 
-// Root is the root of the repository: the nearest parent of the working directory that holds go.mod.
-func Root() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-	}
-	return "", errors.New("no go.mod above the working directory")
-}
-
-// Build compiles a program of the module into dir and returns its path. Pkg is such as "./cmd/controlplane".
-func Build(dir, pkg string) (string, error) {
-	root, err := Root()
-	if err != nil {
-		return "", err
-	}
-	out := filepath.Join(dir, filepath.Base(pkg))
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", out, pkg)
-	cmd.Dir = root
-	if msg, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build %s: %w\n%s", pkg, err, msg)
-	}
-	return out, nil
-}
-
-// given are the ports that FreePorts has returned: whoever asked may not have taken them yet.
-var given sync.Map
-
-// FreePorts are n free TCP ports, none of which it has returned before. They are below those that systems take for connections, so
-// that nobody takes one before it is used.
-func FreePorts(n int) ([]int, error) {
-	const first, last = 10_000, 32_000
-	ports := make([]int, 0, n)
-	for tries := 0; len(ports) < n; tries++ {
-		port := first + rand.IntN(last-first)
-		if _, again := given.LoadOrStore(port, true); again && tries <= last-first {
-			continue
-		}
-		l, err := net.Listen("tcp", Loopback(port))
-		if err == nil {
-			defer l.Close()
-			ports = append(ports, port)
-		} else if tries > last-first {
-			return nil, err
-		}
-	}
-	return ports, nil
-}
+// FreePorts are n ports of loopback that nobody listens on.
+func FreePorts(n int) ([]int, error) { return ports.Free(n) }
 
 // Loopback is 127.0.0.1:port.
-func Loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+func Loopback(port int) string { return ports.Loopback(port) }
 
 // Poll calls f every few milliseconds until it returns nil, and gives its last error when ctx ends.
 func Poll(ctx context.Context, f func() error) error {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
+	"github.com/breakwater-mesh/breakwater/internal/testkit/program"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy/bootstrap"
 )
 
@@ -102,7 +103,7 @@ func (m *mesh) start(ctx context.Context) error {
 }
 
 func (m *mesh) controlPlane(ctx context.Context, dir, web, rpc string) (xds string, err error) {
-	binary, err := harness.Build(dir, "./cmd/controlplane")
+	binary, err := program.Build("./cmd/controlplane")
 	if err != nil {
 		return "", err
 	}
@@ -143,7 +144,7 @@ func (m *mesh) envoy(ctx context.Context, dir, xds string) error {
 }
 
 func (m *mesh) agent(ctx context.Context, dir, xds string) error {
-	binary, err := harness.Build(dir, "./cmd/agent")
+	binary, err := program.Build("./cmd/agent")
 	if err != nil {
 		return err
 	}

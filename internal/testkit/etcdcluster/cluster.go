@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +17,9 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+
+	"github.com/breakwater-mesh/breakwater/internal/testkit/ports"
+	"github.com/breakwater-mesh/breakwater/internal/testkit/program"
 )
 
 const startTimeout = 60 * time.Second
@@ -54,7 +56,15 @@ func Start(t testing.TB, n int) *Cluster {
 // StartTLS is Start with TLS towards clients, unless files is empty.
 func StartTLS(t testing.TB, n int, files TLS) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t, binary: build(t), dir: t.TempDir(), token: "first", tls: files}
+	binary, err := program.Build("./internal/testkit/etcdmember")
+	if err != nil {
+		t.Fatal(err)
+	}
+	free, err := ports.Free(2 * n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Cluster{t: t, binary: binary, dir: t.TempDir(), token: "first", tls: files}
 	scheme := "http://"
 	if files.CA != "" {
 		scheme = "https://"
@@ -62,8 +72,8 @@ func StartTLS(t testing.TB, n int, files TLS) *Cluster {
 	for i := range n {
 		c.members = append(c.members, &member{
 			name:   fmt.Sprintf("m%d", i),
-			client: scheme + freeAddress(t),
-			peer:   "http://" + freeAddress(t),
+			client: scheme + ports.Loopback(free[2*i]),
+			peer:   "http://" + ports.Loopback(free[2*i+1]),
 			log:    new(tail),
 		})
 	}
@@ -265,46 +275,6 @@ func (c *Cluster) stop() {
 			c.t.Logf("last log of etcd member %s:\n%s", m.name, m.log)
 		}
 	}
-}
-
-// build makes the member program below the module's .cache. Tests of several packages may want it at once.
-func build(t testing.TB) string {
-	t.Helper()
-	out, err := exec.Command("go", "env", "GOMOD").Output()
-	if err != nil {
-		t.Fatalf("go env GOMOD: %v", err)
-	}
-	module := filepath.Dir(strings.TrimSpace(string(out)))
-	cache := filepath.Join(module, ".cache", "testkit")
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	lock, err := os.OpenFile(filepath.Join(cache, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatalf("lock %s: %v", lock.Name(), err)
-	}
-	binary := filepath.Join(cache, "etcdmember")
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", binary, "./internal/testkit/etcdmember")
-	cmd.Dir = module
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build the etcd member: %v\n%s", err, out)
-	}
-	return binary
-}
-
-// freeAddress is a loopback address that nobody listened on a moment ago.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // tail keeps the last of what is written to it.
