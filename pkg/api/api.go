@@ -75,6 +75,8 @@ type StatusResponse struct {
 	Revision   int64       `json:"revision"`
 	Generation int64       `json:"generation"`
 	Conditions []Condition `json:"conditions"`
+
+	ExpiresAt *manifest.Instant `json:"expiresAt,omitempty"` // when the policy is removed
 }
 
 // PolicyList is some policies, by namespace and name, as of a revision of the store.

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 	"time"
+
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 )
 
 // Proxy is a connected xDS client.
@@ -54,6 +56,14 @@ type EffectiveResponse struct {
 	Problems []string         `json:"problems,omitempty"`
 
 	Guardrails []string `json:"guardrails,omitempty"` // that apply
+
+	Expiring []Expiring `json:"expiring,omitempty"` // of the policies those that have an end
+}
+
+// Expiring is a policy that is removed at a moment that it names.
+type Expiring struct {
+	Policy    string           `json:"policy"` // namespace/name
+	ExpiresAt manifest.Instant `json:"expiresAt"`
 }
 
 // EffectiveField is one field of an effective policy and where its value comes from.

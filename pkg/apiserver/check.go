@@ -15,6 +15,9 @@ func advise(p *plan) []api.Warning {
 	var list []api.Warning
 	for _, s := range p.steps {
 		var named []ref
+		if s.over != "" {
+			list = append(list, api.Warning{Kind: s.kind, Namespace: s.key.Namespace, Name: s.key.Name, Field: "spec.expiresAt", Message: s.over})
+		}
 		switch {
 		case s.policy != nil:
 			named = policyNames(s.policy)

@@ -89,6 +89,8 @@ type step struct {
 	oldGuardrail *policy.Guardrail
 	oldService   *catalog.Service // of an endpoint: its service
 	lastGen      int64            // of the object, or of the tombstone of an earlier one
+	expired      *expired         // what of this name has expired last, where that is all there is
+	over         string           // what is to be told of a policy whose time is over
 	action       api.Action
 	generation   int64
 	value        []byte // what will be stored; nil for a removal
@@ -137,7 +139,7 @@ func (w *writer) load(ctx context.Context, changes []*change) (*plan, error) {
 			return nil, err
 		}
 		if s.old.Revision == 0 && c.kind != endpointKind {
-			if s.lastGen, err = w.lastGeneration(ctx, c); err != nil {
+			if err := w.recall(ctx, s); err != nil {
 				return nil, err
 			}
 		}
@@ -145,21 +147,6 @@ func (w *writer) load(ctx context.Context, changes []*change) (*plan, error) {
 		p.steps = append(p.steps, s)
 	}
 	return p, nil
-}
-
-// lastGeneration is where the generations of an object ended that was deleted, 0 if there never was one.
-func (w *writer) lastGeneration(ctx context.Context, c *change) (int64, error) {
-	prefix := store.HistoryPrefix(c.historyKind(), c.key.Namespace, c.key.Name)
-	snap, err := w.kv.List(ctx, prefix)
-	if err != nil || len(snap.Entries) == 0 {
-		return 0, err
-	}
-	var record historyRecord
-	last := snap.Entries[len(snap.Entries)-1]
-	if err := json.Unmarshal(last.Value, &record); err != nil {
-		return 0, fmt.Errorf("read %s: %w", last.Key, err)
-	}
-	return record.Generation, nil
 }
 
 // guard checks the preconditions of a request for one object.

@@ -169,7 +169,7 @@ func (s *server) policyStatus(ctx context.Context, in *GetInput) (*answer[api.St
 	m := got.Body.Metadata
 	return &answer[api.StatusResponse]{Body: api.StatusResponse{
 		Namespace: m.Namespace, Name: m.Name, Revision: m.Revision, Generation: m.Generation,
-		Conditions: got.Body.Status.Conditions,
+		Conditions: got.Body.Status.Conditions, ExpiresAt: got.Body.Spec.ExpiresAt,
 	}}, nil
 }
 
@@ -346,6 +346,9 @@ func (s *server) effective(ctx context.Context, in *effectiveInput) (*answer[api
 	}
 	for _, key := range eff.Policies {
 		body.Policies = append(body.Policies, key.String())
+		if c, ok := w.Policy(key); ok && c.Policy.Spec.ExpiresAt != nil {
+			body.Expiring = append(body.Expiring, api.Expiring{Policy: key.String(), ExpiresAt: *c.Policy.Spec.ExpiresAt})
+		}
 	}
 	for _, key := range eff.Guardrails {
 		body.Guardrails = append(body.Guardrails, key.String())

@@ -123,7 +123,10 @@ func (s *server) putPolicy(ctx context.Context, in *putPolicyInput) (*written[ap
 	if err != nil {
 		return nil, err
 	}
-	c, _ := done.world.Policy(in.key())
+	c, ok := done.world.Policy(in.key())
+	if !ok {
+		return nil, invalidField("spec.expiresAt", done.steps[0].over)
+	}
 	return &written[api.PolicyResponse]{
 		Status: done.status(), ETag: api.ETag(c.Policy.Metadata), Warnings: done.warningTexts(),
 		Body: s.policyResponse(done.world, c, nil),

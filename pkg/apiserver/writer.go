@@ -122,7 +122,11 @@ func (w *writer) attempt(ctx context.Context, changes []*change, o options) (*ou
 		if err := s.guard(o); err != nil {
 			return nil, err
 		}
-		if err := s.settle(w.now().UTC().Truncate(time.Millisecond), o.who); err != nil {
+		now := w.now().UTC().Truncate(time.Millisecond)
+		if err := s.settle(now, o.who); err != nil {
+			return nil, err
+		}
+		if err := s.inTime(now); err != nil {
 			return nil, err
 		}
 	}

@@ -37,6 +37,13 @@ func dash(s string) string {
 	return s
 }
 
+func orZero[T any](p *T) T {
+	if p == nil {
+		return *new(T)
+	}
+	return *p
+}
+
 // side is one side of a policy as a cell.
 func side(namespace, service string, selector map[string]string) string {
 	text := service

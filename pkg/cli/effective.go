@@ -70,6 +70,9 @@ func (a *app) printEffective(e *api.EffectiveResponse, all bool) error {
 	if len(e.Policies) > 0 {
 		a.notef("policies, the most specific last: %s\n", strings.Join(e.Policies, ", "))
 	}
+	for _, p := range e.Expiring {
+		a.notef("%s is removed at %s\n", p.Policy, p.ExpiresAt)
+	}
 	var rows, defaults [][]string
 	for _, f := range e.Fields {
 		if f.Origin.Default && f.Origin.ClampedBy == "" {

@@ -86,11 +86,11 @@ func (a *app) listPolicies(cmd *cobra.Command, namespace string, names []string)
 	if err != nil {
 		return nil, err
 	}
-	l := &listing{head: []string{"NAMESPACE", "NAME", "TO", "FROM", "GENERATION", "EFFECTIVE", "PROGRAMMED"}, wide: []string{"SECTIONS", "REVISION", "UPDATED BY"}, whole: list}
+	l := &listing{head: []string{"NAMESPACE", "NAME", "TO", "FROM", "GENERATION", "EXPIRES", "EFFECTIVE", "PROGRAMMED"}, wide: []string{"SECTIONS", "REVISION", "UPDATED BY"}, whole: list}
 	for _, p := range list.Items {
 		l.add(p, p.Metadata, "policy",
 			side(p.Spec.To.Namespace, p.Spec.To.Service, p.Spec.To.Selector), from(p.Spec.From), fmt.Sprint(p.Metadata.Generation),
-			condition(p.Status, api.Effective), condition(p.Status, api.Programmed),
+			dash(string(orZero(p.Spec.ExpiresAt))), condition(p.Status, api.Effective), condition(p.Status, api.Programmed),
 			strings.Join(sectionsOf(p), ","), fmt.Sprint(p.Metadata.Revision), p.Metadata.UpdatedBy)
 	}
 	return l, nil

@@ -51,6 +51,7 @@ type parts struct {
 	xds     *xds.Server
 	grpc    *grpc.Server
 	health  *health.Server
+	expiry  *apiserver.Expiry
 	api     *http.Server
 	admin   *http.Server
 }
@@ -70,9 +71,10 @@ func assemble(c Config, log hclog.Logger, opened openedStore) *parts {
 	p.grpc = grpc.NewServer(xds.ServerOptions()...)
 	p.xds.Register(p.grpc)
 	healthpb.RegisterHealthServer(p.grpc, p.health)
-	p.api = httpServer(apiserver.New(apiserver.Config{
+	writes := apiserver.Config{
 		KV: opened.kv, Worlds: p.loop, Book: book{p.loop, p.xds}, Classes: p.xds.Classes, Log: log.Named("api"), Version: telemetry.Version, Hosts: c.AllowedHosts,
-	}))
+	}
+	p.api, p.expiry = httpServer(apiserver.New(writes)), apiserver.NewExpiry(writes)
 	p.admin = httpServer(byAddress(adminPort(p.metrics.Handler(), p.loop.Ready), c.AllowedHosts))
 	return p
 }
@@ -90,12 +92,15 @@ func serve(ctx context.Context, c Config, log hclog.Logger, ls listeners, opened
 	group, inner := errgroup.WithContext(context.WithoutCancel(ctx))
 	loopCtx, stopLoop := context.WithCancelCause(inner)
 	xdsCtx, stopXDS := context.WithCancelCause(inner)
+	expiryCtx, stopExpiry := context.WithCancelCause(inner)
+	defer stopExpiry(nil)
 	defer stopLoop(nil)
 	defer stopXDS(nil)
 
 	group.Go(func() error { return p.serveHTTP("--listen-admin", p.admin, ls.admin) }) // first: health and profiles are wanted most when the start hangs
 	group.Go(func() error { return orderly(p.loop.Run(loopCtx)) })
 	group.Go(func() error { return orderly(p.xds.Run(xdsCtx)) })
+	group.Go(func() error { return orderly(p.expiry.Run(expiryCtx)) })
 	group.Go(func() error {
 		select {
 		case <-inner.Done():
@@ -103,6 +108,7 @@ func serve(ctx context.Context, c Config, log hclog.Logger, ls listeners, opened
 		case err := <-opened.failed:
 			return fmt.Errorf("embedded etcd: %w", err)
 		}
+		stopExpiry(errStopping)
 		p.stop(stopXDS, stopLoop)
 		return nil
 	})

@@ -21,6 +21,8 @@ func checkValue(errs FieldErrors, v reflect.Value, path string, tag reflect.Stru
 	switch x := v.Interface().(type) {
 	case Duration:
 		return appendFault(errs, path, x.Check(tag.Get("allow") == "none"))
+	case Instant:
+		return appendFault(errs, path, x.Check())
 	case Count:
 		if x == Unlimited {
 			return errs

@@ -8,7 +8,7 @@ import (
 // FieldDoc is what is known of a field beforehand. It comes from the tags of the structs, which are the schema.
 type FieldDoc struct {
 	Path    string   // such as spec.retry.backOff.base; items of a list as spec.endpoints[].port
-	Type    string   // text, number, boolean, duration, count, object, list, map
+	Type    string   // text, number, boolean, duration, instant, count, object, list, map
 	Doc     string   // what it does
 	Unit    string   // such as percent; empty where there is none
 	Default string   // and in brackets whose it is
@@ -53,6 +53,8 @@ func typeName(t reflect.Type) string {
 	switch t {
 	case reflect.TypeFor[Duration]():
 		return "duration"
+	case reflect.TypeFor[Instant]():
+		return "instant"
 	case reflect.TypeFor[Count]():
 		return "count"
 	}

@@ -34,6 +34,9 @@ func (w *walker) value(n *yaml.Node, v reflect.Value, path string, tag reflect.S
 	case *Duration:
 		w.duration(n, target, path, tag)
 		return
+	case *Instant:
+		w.instant(n, target, path)
+		return
 	case *Count:
 		w.count(n, target, path, tag)
 		return
@@ -304,6 +307,14 @@ func (w *walker) duration(n *yaml.Node, d *Duration, path string, tag reflect.St
 	default:
 		w.fault(path, n, "must be a duration such as 5s, not "+kindOf(n))
 	}
+}
+
+func (w *walker) instant(n *yaml.Node, i *Instant, path string) {
+	if tag := n.ShortTag(); n.Kind != yaml.ScalarNode || tag != "!!str" && tag != "!!timestamp" {
+		w.fault(path, n, "must be a moment, not "+kindOf(n)+": "+instantHint)
+		return
+	}
+	*i = Instant(n.Value)
 }
 
 func (w *walker) count(n *yaml.Node, c *Count, path string, tag reflect.StructTag) {

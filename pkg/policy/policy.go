@@ -20,6 +20,8 @@ type Spec struct {
 	From       *Source `json:"from,omitempty" doc:"The calling services; always the client, never a route into it." bwdefault:"every caller; every caller of its own namespace where another namespace's service is called"`
 	Precedence *int32  `json:"precedence,omitempty" doc:"Breaks ties between equally specific policies: the higher wins." bwdefault:"0"`
 
+	ExpiresAt *manifest.Instant `json:"expiresAt,omitempty" doc:"When the policy is removed, by the control plane; its history stays. A moment that is past is refused." bwdefault:"never"`
+
 	Sections
 }
 

@@ -12,7 +12,7 @@ import (
 
 // NotYet answers for the fields that later versions of the language have.
 func (Spec) NotYet() map[string]string {
-	return later("fault", "adaptiveConcurrency", "expiresAt")
+	return later("fault", "adaptiveConcurrency")
 }
 
 // Validate is everything that is wrong with one policy alone, whose namespace must be filled in. The faults carry field paths; Document.Locate adds positions.
@@ -21,6 +21,9 @@ func Validate(p *Policy) manifest.FieldErrors {
 	f.errs = append(f.errs, manifest.CheckMeta(&p.Metadata)...)
 	validateTarget(p, f)
 	f.errs = append(f.errs, manifest.CheckBounds(&p.Spec.Sections, "spec")...)
+	if at := p.Spec.ExpiresAt; at != nil {
+		f.errs = append(f.errs, manifest.CheckBounds(at, "spec.expiresAt")...)
+	}
 	s := &p.Spec.Sections
 	f.offAlone(s)
 	f.oneOf(s)
