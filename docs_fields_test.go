@@ -254,7 +254,7 @@ func TestDocsFields(t *testing.T) {
 		t.Run(c.field, c.check)
 	}
 	for _, d := range manifest.Describe[policy.Sections]("") {
-		if d.Type != "object" && !strings.Contains(d.Path, "[]") && !strings.HasSuffix(d.Path, ".disabled") && !known[d.Path] {
+		if d.Type != "object" && !strings.Contains(d.Path, "[]") && !mark(d.Path) && !known[d.Path] {
 			t.Errorf("%s is missing in the list of what Envoy gets", d.Path)
 		}
 	}
@@ -311,6 +311,33 @@ func TestDocsDisabled(t *testing.T) {
 		want := c.carrier == cluster || section == "outlierDetection" || section == "circuitBreaker" || section == "loadBalancing"
 		if rebuilt != want {
 			t.Errorf("%s.disabled over %s: cluster rebuilt: %v, want %v", section, c.field, rebuilt, want)
+		}
+	}
+}
+
+// TestDocsObserve looks at what a section does that only observes: nothing, but for the two that proxies can count; and at what comes of
+// enforcing it, which is what enforcing it from the start does.
+func TestDocsObserve(t *testing.T) {
+	none := resources(t, "", map[string]any{"to": map[string]any{"service": "payments"}})
+	for _, c := range carriers {
+		section, beside := c.beside()
+		if section == "failureCriteria" {
+			continue
+		}
+		speak := speaks[parentOf(c.field)]
+		observed := sections(t, section, beside, c.field, c.first)
+		observed[section].(map[string]any)["observe"] = true
+		counts, acts := resources(t, speak, observed), resources(t, speak, sections(t, section, beside, c.field, c.first))
+		counted := section == "outlierDetection" || section == "circuitBreaker"
+		if changed := len(differing(none[cluster], counts[cluster])) > 0; speak == "" && changed != counted {
+			t.Errorf("%s, observed: it is in the cluster: %v, want %v", c.field, changed, counted)
+		}
+		if changed := len(differing(none[route], counts[route])) > 0; changed != (section == "rateLimit") || len(counts[runtime]) > 0 {
+			t.Errorf("%s, observed: it is in the route: %v, and these limits are: %v", c.field, changed, counts[runtime])
+		}
+		rebuilt := len(differing(counts[cluster], acts[cluster])) > 0
+		if want := c.carrier == cluster || section == "outlierDetection" || section == "circuitBreaker" || section == "loadBalancing" || section == "healthCheck" || section == "admissionControl"; rebuilt != want {
+			t.Errorf("%s, observed and then enforced: cluster rebuilt: %v, want %v", c.field, rebuilt, want)
 		}
 	}
 }

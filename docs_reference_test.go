@@ -130,7 +130,7 @@ func reference(t *testing.T, rows []envoycarriers.Carrier) string {
 			b.WriteString("\n## " + name + "\n" + d.Doc + " Default: " + d.Default + ".\n\n")
 			b.WriteString(table([]string{"field", "type", "unit", "default", "carrier", "a change", "profiles", "since"}, nil))
 		}
-		if !nested || d.Type == "object" || strings.Contains(d.Path, "[]") || strings.HasSuffix(d.Path, ".disabled") {
+		if !nested || d.Type == "object" || strings.Contains(d.Path, "[]") || mark(d.Path) {
 			continue
 		}
 		i := slices.IndexFunc(rows, func(r envoycarriers.Carrier) bool { return r.Field == d.Path })

@@ -134,7 +134,7 @@ func values(d manifest.FieldDoc, tag reflect.StructTag) string {
 	switch {
 	case len(d.Values) > 0:
 		text = "`" + strings.Join(d.Values, "`, `") + "`"
-	case strings.HasSuffix(d.Path, ".disabled"):
+	case mark(d.Path):
 		text = "`true`"
 	case d.Type == "methods":
 		text = "`safe`, `idempotent`, `all`, or a list"
@@ -159,6 +159,11 @@ func values(d manifest.FieldDoc, tag reflect.StructTag) string {
 		text += "; not supported yet: `" + strings.ReplaceAll(later, ",", "`, `") + "`"
 	}
 	return text
+}
+
+// mark reports whether a field says something of its whole section: it is only ever true.
+func mark(path string) bool {
+	return strings.HasSuffix(path, ".disabled") || strings.HasSuffix(path, ".observe")
 }
 
 // tagOf finds the tag of the field at a path such as retry.backOff.base.
@@ -207,15 +212,6 @@ func laterTable() string {
 		rows = append(rows, []string{where, strings.Join(names, ", ")})
 	}
 	add("Policy, in `spec`", policy.Spec{})
-	add("`timeout`", policy.Timeout{})
-	add("`retry`", policy.Retry{})
-	add("`limits`", policy.Limits{})
-	add("`bulkhead`", policy.Bulkhead{})
-	add("`outlierDetection`", policy.OutlierDetection{})
-	add("`circuitBreaker`", policy.CircuitBreaker{})
-	add("`loadBalancing`", policy.LoadBalancing{})
-	add("`healthCheck`", policy.HealthCheck{})
-	add("`admissionControl`", policy.AdmissionControl{})
 	add("Service, in `spec`", catalog.ServiceSpec{})
 	return table([]string{"where", "refused with \"not supported yet\""}, rows)
 }

@@ -16,7 +16,16 @@ func routeSections() []*scenario {
 	grpc := with("Grpc-Timeout", "", "800m", "4m", "1S", "900000u", "800000000n", "1M", "99999999H", "0S", "junk", "5", "mm")
 	elsewhere := fallback("service: " + spare)
 	each := mixed(request{}, request{method: "HEAD"}, request{method: "POST", body: "x"})
+	const rates = "shop/$NAME.observed.http_local_rate_limit."
 	return []*scenario{
+		{name: "policy-observe-ejection", policy: []string{"outlierDetection: {observe: true, consecutive5xx: 2, interval: 1s, maxEjectionPercent: 100}", panics("0")}, script: fail, traffic: get(5),
+			variants: []string{"outlierDetection: {consecutive5xx: 2, maxEjectionPercent: 100}", "outlierDetection: {observe: true, consecutive5xx: 3}", "outlierDetection: {disabled: true}"}},
+		{name: "policy-observe-breaker", policy: []string{"circuitBreaker: {observe: true, failureThreshold: 2}"}, script: fail, traffic: get(5),
+			variants: []string{"circuitBreaker: {failureThreshold: 2}", "circuitBreaker: {observe: true, failureThreshold: 3}"}},
+		{name: "policy-observe-rate", policy: []string{"rateLimit: {observe: true, requests: 1, interval: 60s, burst: 3}"}, traffic: get(5), stats: []string{rates + "enabled", rates + "ok", rates + "rate_limited", rates + "enforced"},
+			variants: []string{"rateLimit: {requests: 1, interval: 60s, burst: 3}", "rateLimit: {observe: true, burst: 4}"}},
+		{name: "policy-observe-nothing", policy: []string{"timeout: {observe: true, request: 50ms}", "retry: {observe: true, numRetries: 2, retryOn: [5xx]}", "limits: {observe: true, maxRequests: 0}"},
+			script: []behaviour{{status: 503, delay: 200 * ms}}, traffic: get(2), mutant: "retry: {numRetries: 2, retryOn: [5xx]}"},
 		{name: "policy-deadline", policy: []string{deadline("minimum: 500ms")}, traffic: inTurn(mixed(budgets...), mixed(deadlines...)),
 			variants: []string{deadline("keepPercent: 50"), deadline("minimum: 400ms"), "timeout: {request: 900ms}", "timeout: {disabled: true}"}},
 		{name: "policy-deadline-over", policy: []string{deadline("minimum: 5ms")}, script: []behaviour{hangs}, traffic: mixed(with("X-Breakwater-Budget-Ms", "", "300", "-5", "junk")...),

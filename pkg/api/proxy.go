@@ -53,6 +53,7 @@ type EffectiveResponse struct {
 	Revision int64            `json:"revision"`
 	Policies []string         `json:"policies"` // that apply, least specific first
 	Fields   []EffectiveField `json:"fields"`
+	Observed []EffectiveField `json:"observed,omitempty"` // of sections that only observe: nothing of it is enforced
 	Problems []string         `json:"problems,omitempty"`
 
 	Guardrails []string `json:"guardrails,omitempty"` // that apply

@@ -99,7 +99,7 @@ func fidelityFor(p *policy.Compiled, svc *catalog.Service, t envoy.Target) []api
 	called := policy.Service{Key: svc.Key(), Labels: svc.Metadata.Labels, Protocol: string(catalog.ProtocolOf(svc))}
 	effective, _ := policy.Merge(called, []*policy.Compiled{p})
 	origins := make(map[string]policy.Origin, len(effective.Fields))
-	for _, f := range effective.Fields {
+	for _, f := range effective.AllFields() {
 		origins[f.Path] = f.Origin
 	}
 	worst := make(map[string]api.FieldFidelity)

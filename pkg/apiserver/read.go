@@ -356,6 +356,11 @@ func (s *server) effective(ctx context.Context, in *effectiveInput) (*answer[api
 	for _, f := range eff.Fields {
 		body.Fields = append(body.Fields, effectiveField(f))
 	}
+	if eff.Observed != nil {
+		for _, f := range eff.Observed.Fields {
+			body.Observed = append(body.Observed, effectiveField(f))
+		}
+	}
 	for _, p := range problems {
 		body.Problems = append(body.Problems, p.Message)
 	}

@@ -62,7 +62,7 @@ func survey(w *world.World, services []*catalog.Service) map[manifest.Key]*stand
 func allFields(e *policy.Effective) []policy.Field {
 	var list []policy.Field
 	for _, part := range e.Every() {
-		list = append(list, part.Fields...)
+		list = append(list, part.AllFields()...)
 	}
 	return list
 }

@@ -73,23 +73,34 @@ func (a *app) printEffective(e *api.EffectiveResponse, all bool) error {
 	for _, p := range e.Expiring {
 		a.notef("%s is removed at %s\n", p.Policy, p.ExpiresAt)
 	}
-	var rows, defaults [][]string
-	for _, f := range e.Fields {
+	rows, defaults := fieldRows(e.Fields)
+	observed, more := fieldRows(e.Observed)
+	if all {
+		rows, observed = append(rows, defaults...), append(observed, more...)
+	} else if n := len(defaults) + len(more); n > 0 {
+		a.notef("%s no policy sets: --all shows them\n", plural(n, "field"))
+	}
+	if len(rows) > 0 {
+		if err := a.table([]string{"FIELD", "VALUE", "ORIGIN"}, rows); err != nil {
+			return err
+		}
+	}
+	if len(observed) == 0 {
+		return nil
+	}
+	return a.table([]string{"OBSERVED, NOT ENFORCED", "VALUE", "ORIGIN"}, observed)
+}
+
+// fieldRows are what policies set, and what none does.
+func fieldRows(fields []api.EffectiveField) (rows, defaults [][]string) {
+	for _, f := range fields {
 		if f.Origin.Default && f.Origin.ClampedBy == "" {
 			defaults = append(defaults, cells(f.Path, value(f.Value), []string{"default"})...)
 		} else {
 			rows = append(rows, effectiveRows(f)...)
 		}
 	}
-	if all {
-		rows = append(rows, defaults...)
-	} else if len(defaults) > 0 {
-		a.notef("%s no policy sets: --all shows them\n", plural(len(defaults), "field"))
-	}
-	if len(rows) == 0 {
-		return nil
-	}
-	return a.table([]string{"FIELD", "VALUE", "ORIGIN"}, rows)
+	return rows, defaults
 }
 
 // partText says which part of the service was asked for.

@@ -97,8 +97,9 @@ type input struct {
 	name     string // of the service and its route configuration; of a cluster its own name
 	protocol catalog.Protocol
 	sections policy.Sections
-	tls      *catalog.TLS // with the endpoints; nil: none
-	hints    routeHints   // of a cluster: what its routes ask of it
+	observed policy.Sections // those that only observe
+	tls      *catalog.TLS    // with the endpoints; nil: none
+	hints    routeHints      // of a cluster: what its routes ask of it
 }
 
 // routeHints is what a cluster has to know of the routes that lead to it.
@@ -108,7 +109,11 @@ type routeHints struct {
 }
 
 func newInput(t Target, svc *catalog.Service, eff *policy.Effective) input {
-	return input{target: t, name: svc.Key().String(), protocol: protocolOf(svc), sections: enabled(eff.Sections), tls: catalog.TLSOf(svc)}
+	in := input{target: t, name: svc.Key().String(), protocol: protocolOf(svc), sections: enabled(eff.Sections), tls: catalog.TLSOf(svc)}
+	if eff.Observed != nil {
+		in.observed = eff.Observed.Sections
+	}
+	return in
 }
 
 // clustersOf are the clusters of svc: its own, and one for each subset, by name.

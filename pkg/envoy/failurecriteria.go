@@ -101,7 +101,7 @@ func digits(is func(d uint32) bool) string {
 
 // errorMatcher has outlier detection go by the criteria; nil where it goes by Envoy's own, which are the default.
 func (in input) errorMatcher() *httpv3.HttpProtocolOptions_OutlierDetection {
-	o := in.sections.OutlierDetection
+	o, _ := in.detection()
 	if o == nil || in.sections.FailureCriteria == nil || !orElse(o.UseFailureCriteria, false) {
 		return nil
 	}

@@ -99,6 +99,14 @@ func reportOf(t Target, svc *catalog.Service, eff *policy.Effective) []Fidelity 
 			found = append(found, d)
 		}
 	}
+	if eff.Observed == nil {
+		return found
+	}
+	for _, f := range eff.Observed.Fields {
+		if d, ok := in.observedFidelity(f); ok && f.Value != nil {
+			found = append(found, d)
+		}
+	}
 	return found
 }
 

@@ -1,8 +1,6 @@
 package envoy
 
 import (
-	"reflect"
-
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -75,7 +73,7 @@ func (in input) routeFilters(whole input) configured {
 	c.add(fallbackFilter, in.fallbackResponse())
 	c.add(deadlineFilter, in.deadlineMutations())
 	c.add(floorFilter, in.deadlineFloor())
-	if own := in.rateLimit(); !reflect.DeepEqual(in.sections.RateLimit, whole.sections.RateLimit) {
+	if own := in.rateLimit(); !proto.Equal(own, whole.rateLimit()) {
 		if own == nil {
 			own = &routev3.FilterConfig{Disabled: true}
 		}

@@ -123,7 +123,7 @@ func (g goldenCase) outputs(t *testing.T) []txtar.File {
 		t.Fatal(err)
 	}
 	files := []txtar.File{
-		{Name: "effective", Data: []byte(fieldsText(eff.Fields))},
+		{Name: "effective", Data: []byte(effectiveText(eff))},
 		{Name: "limits", Data: []byte(limitsText(c.Limits))},
 		{Name: "fidelity", Data: []byte(fidelityText(Report(g.target, g.service, eff)))},
 		{Name: "cluster.json", Data: jsonOf(t, c.Cluster)},
@@ -149,12 +149,22 @@ func (g goldenCase) outputs(t *testing.T) []txtar.File {
 func partFiles(eff *policy.Effective) []txtar.File {
 	var files []txtar.File
 	for _, name := range slices.Sorted(maps.Keys(eff.Subsets)) {
-		files = append(files, txtar.File{Name: "effective subset " + name, Data: []byte(fieldsText(eff.Of(name, "").Fields))})
+		files = append(files, txtar.File{Name: "effective subset " + name, Data: []byte(effectiveText(eff.Of(name, "")))})
 	}
 	for _, name := range slices.Sorted(maps.Keys(eff.Routes)) {
-		files = append(files, txtar.File{Name: "effective route " + name, Data: []byte(fieldsText(eff.Of("", name).Fields))})
+		files = append(files, txtar.File{Name: "effective route " + name, Data: []byte(effectiveText(eff.Of("", name)))})
 	}
 	return files
+}
+
+func effectiveText(e *policy.Effective) string {
+	text := fieldsText(e.Fields)
+	if e.Observed != nil {
+		for line := range strings.Lines(fieldsText(e.Observed.Fields)) {
+			text += "observed " + line
+		}
+	}
+	return text
 }
 
 func fieldsText(fields []policy.Field) string {

@@ -14,7 +14,7 @@ import (
 // outlierDetection is nil where no policy asks for it. Otherwise every field is written, so that nothing hangs on Envoy's defaults,
 // and a detector that is absent is off: a threshold of 0, where that switches it off, and enforced in 0 % of cases.
 func (in input) outlierDetection() *clusterv3.OutlierDetection {
-	o := in.sections.OutlierDetection
+	o, observed := in.detection()
 	if o == nil {
 		return nil
 	}
@@ -27,7 +27,7 @@ func (in input) outlierDetection() *clusterv3.OutlierDetection {
 		MaxEjectionPercent:    wrap(o.MaxEjectionPercent),
 
 		AlwaysEjectOneHost:                     boolean(o.AlwaysEjectOneHost, false),
-		SuccessfulActiveHealthCheckUnejectHost: boolean(in.uneject(), true),
+		SuccessfulActiveHealthCheckUnejectHost: boolean(in.uneject(o), true),
 		DetectDegradedHosts:                    boolean(o.DetectDegradedHosts, false),
 		SplitExternalLocalOriginErrors:         orElse(o.SplitLocalOriginErrors, false),
 
@@ -43,15 +43,18 @@ func (in input) outlierDetection() *clusterv3.OutlierDetection {
 	}
 	addSuccessRate(out, o.SuccessRate, enforcing.SuccessRate)
 	addFailurePercentage(out, o.FailurePercentage, enforcing.FailurePercentage)
+	if observed {
+		ejectNothing(out)
+	}
 	return out
 }
 
 // uneject is what a passing health check does to an ejection. Where there are none, what a policy says of it must not rebuild the cluster.
-func (in input) uneject() *bool {
+func (in input) uneject(o *policy.OutlierDetection) *bool {
 	if in.sections.HealthCheck == nil {
 		return nil
 	}
-	return in.sections.OutlierDetection.UnejectOnHealthCheck
+	return o.UnejectOnHealthCheck
 }
 
 // addSuccessRate judges, with split errors, what hosts answered and what the proxy saw itself, each on its own.

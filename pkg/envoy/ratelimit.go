@@ -11,17 +11,21 @@ import (
 
 // rateLimit is nil where there is none. It belongs on the virtual host: a route made two by a guard of methods would have two buckets.
 func (in input) rateLimit() proto.Message {
-	l := in.sections.RateLimit
+	l, observed := in.limitOfRate()
 	if l == nil {
 		return nil
 	}
+	enforced, stats := always(), Outbound
+	if observed {
+		enforced, stats = never(), in.name+".observed" // what would be limited is told apart, by service
+	}
 	return &ratev3.LocalRateLimit{
-		StatPrefix: Outbound,
+		StatPrefix: stats,
 		TokenBucket: &typev3.TokenBucket{
 			MaxTokens: orElse(l.Burst, 1), TokensPerFill: wrapperspb.UInt32(orElse(l.Requests, 1)), FillInterval: duration(l.Interval),
 		},
 		FilterEnabled:  always(),
-		FilterEnforced: always(),
+		FilterEnforced: enforced,
 		// A gRPC client that is told UNAVAILABLE would come back at once.
 		RateLimitedAsResourceExhausted: true,
 		EnableRetryAfterHeader:         true,

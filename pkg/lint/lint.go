@@ -130,6 +130,7 @@ func (l *linter) call(c *call) {
 	l.cutOff(c)
 	l.starves(c)
 	l.volumes(c)
+	l.inVain(c)
 }
 
 // pair looks at two calls, the second of which the first one waits for.

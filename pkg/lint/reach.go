@@ -100,7 +100,7 @@ func (l *linter) fares() []fare {
 	g := l.graph
 	list := make([]fare, len(g.policies))
 	for _, r := range g.merges {
-		for _, f := range r.Fields {
+		for _, f := range r.AllFields() {
 			by, won := g.indexOf[f.Origin.Policy]
 			if won && !f.Origin.Default {
 				list[by].wins++

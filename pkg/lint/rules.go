@@ -30,6 +30,8 @@ const (
 	FullSkipsFallback      = "full-skips-fallback"
 	BudgetBesideFallback   = "budget-beside-fallback"
 
+	ObservedInVain = "observed-in-vain"
+
 	MatchesNothing = "matches-nothing"
 	Shadowed       = "shadowed"
 )
@@ -56,6 +58,7 @@ func Rules() []Rule {
 		{FullSkipsFallback, Info, "what a limit refuses does not go to the fallback service"},
 		{BudgetBesideFallback, Info, "a retry budget counts for nothing beside a fallback service"},
 		{NarrowerThanNext, Warning, "a hop lets fewer calls through than the one behind it"},
+		{ObservedInVain, Info, "a section observes where the same is enforced"},
 		{MatchesNothing, Warning, "a policy covers no call there is"},
 		{Shadowed, Warning, "more specific policies override everything that a policy says"},
 	}

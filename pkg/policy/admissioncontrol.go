@@ -10,6 +10,7 @@ import (
 // succeeded (n - s/rate) / (n + 1), to the power of 1/Aggression. What is a success, FailureCriteria say.
 type AdmissionControl struct {
 	Disabled *bool `json:"disabled,omitempty" doc:"Clears the admission control that less specific policies set." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"false"`
+	Observe  *bool `json:"observe,omitempty" doc:"Counts what this section would do, and does nothing. It takes the place of nothing that is enforced." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"false"`
 
 	SuccessRatePercent  *uint32            `json:"successRatePercent,omitempty" doc:"With fewer successes than this, calls are shed." minimum:"1" maximum:"100" unit:"percent" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"95 (Envoy)"`
 	Window              *manifest.Duration `json:"window,omitempty" doc:"The time over which successes are counted; whole seconds." unit:"duration" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"30s (Envoy)"`
@@ -17,9 +18,6 @@ type AdmissionControl struct {
 	MaxRejectionPercent *uint32            `json:"maxRejectionPercent,omitempty" doc:"No more calls are shed than this: the others find out whether the service is back." maximum:"100" unit:"percent" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"80 (Envoy)"`
 	RPSThreshold        *uint32            `json:"rpsThreshold,omitempty" doc:"With fewer calls a second than this, none are shed." maximum:"1000000" unit:"calls a second" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"0 (Envoy)"`
 }
-
-// NotYet answers for the fields that later versions of the language have.
-func (AdmissionControl) NotYet() map[string]string { return later("observe") }
 
 const (
 	defaultSuccessRate         = 95

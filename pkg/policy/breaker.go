@@ -5,6 +5,7 @@ import "github.com/breakwater-mesh/breakwater/pkg/manifest"
 // CircuitBreaker is the classic breaker; it expands to OutlierDetection.
 type CircuitBreaker struct {
 	Disabled          *bool              `json:"disabled,omitempty" doc:"Clears the circuit breaker that less specific policies set; plain outlier detection stays." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"false"`
+	Observe           *bool              `json:"observe,omitempty" doc:"Counts what this section would do, and does nothing. It takes the place of nothing that is enforced." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"false"`
 	FailureThreshold  *uint32            `json:"failureThreshold,omitempty" doc:"Failures in a row that open it." minimum:"1" zero:"to switch the breaker off write circuitBreaker.disabled: true" unit:"failures" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"5 (Breakwater)"`
 	RecoveryTimeout   *manifest.Duration `json:"recoveryTimeout,omitempty" doc:"How long it stays open; up to 1 s longer on Envoy." unit:"duration" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"30s (Breakwater)"`
 	Scope             *string            `json:"scope,omitempty" doc:"What opens: each host alone, or the service. On Envoy each host counts alone, and open means all are ejected." enum:"host,service" scope:"cluster" effect:"in place" bwdefault:"host (Breakwater)"`
@@ -21,7 +22,7 @@ type HalfOpen struct {
 
 // NotYet answers for what people look for here: Envoy's circuit breakers are limits.
 func (CircuitBreaker) NotYet() map[string]string {
-	m := later("observe")
+	m := make(map[string]string)
 	for _, name := range []string{"maxConnections", "maxPendingRequests", "maxRequests", "maxRetries", "maxConnectionPools"} {
 		m[name] = "belongs to another section: use limits." + name
 	}

@@ -5,12 +5,10 @@ import "github.com/breakwater-mesh/breakwater/pkg/manifest"
 // Bulkhead bounds concurrent calls; it expands to Limits.
 type Bulkhead struct {
 	Disabled      *bool           `json:"disabled,omitempty" doc:"Clears the bulkhead that less specific policies set; plain limits stay." scope:"cluster" effect:"in place" bwdefault:"false"`
+	Observe       *bool           `json:"observe,omitempty" doc:"Counts what this section would do, and does nothing. It takes the place of nothing that is enforced." scope:"cluster" effect:"in place" bwdefault:"false"`
 	MaxConcurrent *manifest.Count `json:"maxConcurrent,omitempty" doc:"Calls under way, per proxy; becomes limits.maxRequests." minimum:"1" unit:"requests" scope:"cluster" effect:"in place" bwdefault:"required"`
 	MaxWaiting    *manifest.Count `json:"maxWaiting,omitempty" doc:"Calls that wait for a connection, per proxy; becomes limits.maxPendingRequests, never below maxConcurrent. HTTP/1.1 only." unit:"requests" scope:"cluster" effect:"in place" bwdefault:"maxConcurrent (Breakwater)"`
 }
-
-// NotYet answers for the fields that later versions of the language have.
-func (Bulkhead) NotYet() map[string]string { return later("observe") }
 
 // expand writes the bulkhead as limits. A bulkhead never waits less than it runs: a call needs a place in the queue to get its
 // connection, even where it doesn't wait.

@@ -17,6 +17,14 @@ type Conflict struct {
 // Conflicts lists the conflicts in which a policy of changed (nil: any) takes part. Callers and services are those of the
 // catalogue; those that policies merely name, or describe by a selector, count too.
 func Conflicts(all []*Compiled, services []Service, callers []Caller, changed map[manifest.Key]bool) []Conflict {
+	found := conflicts(all, services, callers, changed)
+	return append(found, conflicts(observing(all), services, callers, changed)...)
+}
+
+func conflicts(all []*Compiled, services []Service, callers []Caller, changed map[manifest.Key]bool) []Conflict {
+	if len(all) == 0 {
+		return nil
+	}
 	services, callers = withNamedServices(services, all), withNamed(callers, all)
 	var found []Conflict
 	byRank := make(map[rank][]*Compiled)

@@ -15,6 +15,8 @@ type Compiled struct {
 	part          part   // of the called service
 	clears        []clearing
 	sets          []setting
+
+	observed *Compiled // its sections that only observe; nil for a guardrail
 }
 
 // setting is one unit that a policy sets.
@@ -49,14 +51,24 @@ func under(path, section string) bool {
 
 // Compile expands p, which must be valid.
 func Compile(p *Policy) *Compiled {
+	enforced, observed := p.Spec.Sections.apart()
+	c := compile(p, enforced)
+	c.observed = compile(p, observed)
+	// What a policy switches off is not observed there either.
+	c.observed.clears = append(c.offs(), c.observed.clears...)
+	return c
+}
+
+// compile expands some of the sections of p.
+func compile(p *Policy, s Sections) *Compiled {
 	e := expansion{}
-	e.plain(&p.Spec.Sections)
+	e.plain(&s)
 	e.qualify(p.Metadata.Namespace)
-	if p.Spec.Bulkhead != nil {
-		p.Spec.Bulkhead.expand(&e)
+	if s.Bulkhead != nil {
+		s.Bulkhead.expand(&e)
 	}
-	if p.Spec.CircuitBreaker != nil {
-		p.Spec.CircuitBreaker.expand(&e, p.Spec.LoadBalancing)
+	if s.CircuitBreaker != nil {
+		s.CircuitBreaker.expand(&e, s.LoadBalancing)
 	}
 	c := &Compiled{Policy: p, rank: rankOf(p), toNamespace: targetNamespace(p), part: partOf(p.Spec.To), clears: e.clears, sets: e.sets}
 	for i := range c.clears {

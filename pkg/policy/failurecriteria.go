@@ -14,6 +14,11 @@ type FailureCriteria struct {
 	GRPC *GRPCFailure `json:"grpc,omitempty" doc:"The statuses of gRPC that are failures." effect:"in place; rebuilds the cluster where ejection or admission control goes by it" bwdefault:"for grpc services unknown, deadline-exceeded, unimplemented, internal, unavailable, data-loss (Envoy); else none"`
 }
 
+// NotYet answers for what people look for here: criteria do nothing by themselves.
+func (FailureCriteria) NotYet() map[string]string {
+	return map[string]string{"observe": "belongs to the sections that go by the criteria, such as outlierDetection.observe"}
+}
+
 // HTTPFailure is an answer with one of the statuses, without one of the excepted ones, or with one of the headers.
 type HTTPFailure struct {
 	Statuses       []Status      `json:"statuses,omitempty" doc:"Such as 429 or \"5xx\"." unit:"HTTP status" effect:"in place; rebuilds the cluster where ejection or admission control goes by it" bwdefault:"[5xx] (Envoy)"`

@@ -11,6 +11,7 @@ import (
 // Fallback answers where the service could not.
 type Fallback struct {
 	Disabled *bool             `json:"disabled,omitempty" doc:"Clears the fallback that less specific policies set." scope:"route" effect:"in place" bwdefault:"false"`
+	Observe  *bool             `json:"observe,omitempty" doc:"Counts what this section would do, and does nothing. It takes the place of nothing that is enforced." scope:"route" effect:"in place" bwdefault:"false"`
 	Service  *string           `json:"service,omitempty" doc:"This service, as name or namespace/name, gets the call once every try has failed, or at once where the called one has no host to try. Its proxies receive it even if dependsOn does not name it." oneof:"answer" scope:"route" effect:"in place" bwdefault:"none"`
 	Response *FallbackResponse `json:"response,omitempty" doc:"A fixed response in place of the last try's, also where a limit or an open breaker lets no try happen." oneof:"answer" scope:"route" effect:"in place" bwdefault:"none"`
 	When     []string          `json:"when,omitempty" doc:"The failures that it stands in for: 5xx, gateway-error (502, 503, 504), reset, connect-failure, and for gRPC unavailable. With service they are conditions of retries as well." scope:"route" effect:"in place" bwdefault:"5xx, reset, connect-failure; for grpc also unavailable (Breakwater)"`
@@ -22,9 +23,6 @@ type FallbackResponse struct {
 	Body        *string `json:"body,omitempty" doc:"Its body, at most 64 KiB." scope:"route" effect:"in place" bwdefault:"empty"`
 	ContentType *string `json:"contentType,omitempty" doc:"What the body is." scope:"route" effect:"in place" bwdefault:"application/json (Breakwater)"`
 }
-
-// NotYet answers for the fields that later versions of the language have.
-func (Fallback) NotYet() map[string]string { return later("observe") }
 
 // The failures that a fallback stands in for.
 const (

@@ -111,7 +111,10 @@ func (w *world) effective(question string) string {
 	e, problems := policy.Merge(svc, applied)
 	e = e.Of(part["subset"], part["route"])
 	var b strings.Builder
-	for _, f := range e.Fields {
+	for i, f := range e.AllFields() {
+		if i >= len(e.Fields) {
+			b.WriteString("observed ")
+		}
 		clamped := ""
 		if f.Clamp != nil {
 			clamped = fmt.Sprintf(" %s, clamped to %s by %s", inJSON(f.Clamp.From), inJSON(f.Clamp.To), f.Clamp.By)

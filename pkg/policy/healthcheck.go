@@ -12,6 +12,7 @@ import (
 // itself. One of HTTP, GRPC and TCP is set.
 type HealthCheck struct {
 	Disabled *bool `json:"disabled,omitempty" doc:"Clears the health check that less specific policies set." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"false"`
+	Observe  *bool `json:"observe,omitempty" doc:"Counts what this section would do, and does nothing. It takes the place of nothing that is enforced." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"false"`
 
 	HTTP *HTTPCheck `json:"http,omitempty" oneof:"how" doc:"Asks by HTTP, over the protocol of the service." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"one of http, grpc and tcp is required"`
 	GRPC *GRPCCheck `json:"grpc,omitempty" oneof:"how" empty:"allowed" doc:"Asks the gRPC health service; {} for the whole server. For services that speak HTTP/2." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"one of http, grpc and tcp is required"`
@@ -44,9 +45,6 @@ type TCPCheck struct {
 	Send    *string  `json:"send,omitempty" doc:"What is sent." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"nothing (Envoy)"`
 	Receive []string `json:"receive,omitempty" doc:"What must come, one after the other, with anything between." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"nothing (Envoy)"`
 }
-
-// NotYet answers for the fields that later versions of the language have.
-func (HealthCheck) NotYet() map[string]string { return later("observe") }
 
 const (
 	defaultCheckInterval      = manifest.Duration("10s")

@@ -6,6 +6,7 @@ import "github.com/breakwater-mesh/breakwater/pkg/manifest"
 // does not exist.
 type Limits struct {
 	Disabled           *bool           `json:"disabled,omitempty" doc:"Clears every limit that less specific policies set, bulkheads too." scope:"cluster" effect:"in place" bwdefault:"false"`
+	Observe            *bool           `json:"observe,omitempty" doc:"Counts what this section would do, and does nothing. It takes the place of nothing that is enforced." scope:"cluster" effect:"in place" bwdefault:"false"`
 	MaxConnections     *manifest.Count `json:"maxConnections,omitempty" doc:"Open connections to the service, per proxy; further calls wait (HTTP/1.1)." minimum:"1" unit:"connections" scope:"cluster" effect:"in place" bwdefault:"unlimited (Breakwater)"`
 	MaxPendingRequests *manifest.Count `json:"maxPendingRequests,omitempty" doc:"Calls that wait for a connection, per proxy." unit:"requests" scope:"cluster" effect:"in place" bwdefault:"unlimited (Breakwater)"`
 	MaxRequests        *manifest.Count `json:"maxRequests,omitempty" doc:"Calls under way, per proxy." unit:"requests" scope:"cluster" effect:"in place" bwdefault:"unlimited (Breakwater)"`
@@ -14,9 +15,6 @@ type Limits struct {
 	PerHost            *PerHostLimits  `json:"perHost,omitempty" doc:"Limits for each host alone." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"none"`
 	High               *HighLimits     `json:"high,omitempty" doc:"Limits for requests of high priority, counted apart." scope:"cluster" effect:"in place" bwdefault:"unlimited (Breakwater)"`
 }
-
-// NotYet answers for the fields that later versions of the language have.
-func (Limits) NotYet() map[string]string { return later("observe") }
 
 // PerHostLimits hold for one host of the service.
 type PerHostLimits struct {

@@ -9,6 +9,7 @@ import (
 // LoadBalancing chooses the host of a call.
 type LoadBalancing struct {
 	Disabled  *bool     `json:"disabled,omitempty" doc:"Clears what less specific policies set here." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"false"`
+	Observe   *bool     `json:"observe,omitempty" doc:"Counts what this section would do, and does nothing. It takes the place of nothing that is enforced." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"false"`
 	Algorithm *string   `json:"algorithm,omitempty" doc:"How the host of a call is chosen: in turn, the less busy of two, by chance, or by a hash of the request." enum:"round-robin,least-request,random,ring-hash,maglev" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"round-robin (Envoy)"`
 	HashOn    []HashKey `json:"hashOn,omitempty" doc:"What of a request is hashed, for ring-hash and maglev; all that a request has counts together, in this order. A request that has none of it goes to any host." scope:"cluster" effect:"in place" bwdefault:"required by ring-hash and maglev"`
 
@@ -41,9 +42,6 @@ type SlowStart struct {
 	Aggression       *float64           `json:"aggression,omitempty" doc:"1: the share grows evenly; more: fast at first; less: slowly at first." minimum:"0.01" maximum:"100" unit:"exponent" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"1 (Envoy)"`
 	MinWeightPercent *uint32            `json:"minWeightPercent,omitempty" doc:"The share to begin with." unit:"percent" maximum:"100" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"10 (Envoy)"`
 }
-
-// NotYet answers for the fields that later versions of the language have.
-func (LoadBalancing) NotYet() map[string]string { return later("observe") }
 
 // The algorithms.
 const (

@@ -35,10 +35,9 @@ type merging struct {
 // that one of them names. An invalid result falls back, section by section, to the most specific policy's own values; the
 // problems say so. What it returns shares memory with the policies and must not be changed.
 func Merge(svc Service, applied []*Compiled) (*Effective, []Problem) {
-	m := merge(&svc, part{}.of(applied))
-	e, problems := m.effective(), m.problems
+	e, problems := resolve(&svc, part{}.of(applied))
 	for _, p := range partsOf(applied) {
-		of := merge(&svc, p.of(applied))
+		of, more := resolve(&svc, p.of(applied))
 		into, name := &e.Subsets, p.subset
 		if p.route != "" {
 			into, name = &e.Routes, p.route
@@ -46,8 +45,19 @@ func Merge(svc Service, applied []*Compiled) (*Effective, []Problem) {
 		if *into == nil {
 			*into = make(map[string]*Effective)
 		}
-		(*into)[name] = of.effective()
-		problems = withOthers(problems, of.problems)
+		(*into)[name] = of
+		problems = withOthers(problems, more)
+	}
+	return e, problems
+}
+
+// resolve merges what is enforced, and beside it what is observed.
+func resolve(svc *Service, applied []*Compiled) (*Effective, []Problem) {
+	m := merge(svc, applied)
+	e, problems := m.effective(), m.problems
+	if list := observing(applied); list != nil {
+		o := merge(svc, list)
+		e.Observed, problems = o.effective(), append(problems, o.problems...)
 	}
 	return e, problems
 }

@@ -9,6 +9,7 @@ import (
 // OutlierDetection ejects failing hosts for a while.
 type OutlierDetection struct {
 	Disabled *bool `json:"disabled,omitempty" doc:"Clears all outlier detection that less specific policies set, circuit breakers too." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"false"`
+	Observe  *bool `json:"observe,omitempty" doc:"Counts what this section would do, and does nothing. It takes the place of nothing that is enforced." scope:"cluster" effect:"rebuilds the cluster" bwdefault:"false"`
 
 	Consecutive5xx              *uint32            `json:"consecutive5xx,omitempty" doc:"Ejects a host after so many 5xx, connect failures, resets or timeouts in a row." minimum:"1" zero:"to switch the detector off set outlierDetection.enforcingPercent.consecutive5xx: 0" unit:"failures" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"not used"`
 	ConsecutiveGatewayFailure   *uint32            `json:"consecutiveGatewayFailure,omitempty" doc:"Ejects a host after so many 502, 503, 504, connect failures, resets or timeouts in a row." minimum:"1" zero:"to switch the detector off set outlierDetection.enforcingPercent.consecutiveGatewayFailure: 0" unit:"failures" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"not used"`
@@ -52,9 +53,6 @@ type EnforcingPercent struct {
 	SuccessRate                 *uint32 `json:"successRate,omitempty" doc:"Of successRate." maximum:"100" unit:"percent" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"100 (Envoy)"`
 	FailurePercentage           *uint32 `json:"failurePercentage,omitempty" doc:"Of failurePercentage." maximum:"100" unit:"percent" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"100 (Breakwater)"`
 }
-
-// NotYet answers for the fields that later versions of the language have.
-func (OutlierDetection) NotYet() map[string]string { return later("observe") }
 
 const (
 	defaultInterval         = manifest.Duration("10s")

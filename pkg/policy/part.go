@@ -153,28 +153,47 @@ func (e *Effective) Every() []*Effective {
 	return list
 }
 
+// side is what holds for one side of a call: its route, or the endpoints it goes to.
+type side struct {
+	of    *Effective
+	scope string
+}
+
 // Of is what to show of calls on a route, to a subset, or both: of the one the fields of scope route, of the other those of scope
 // cluster. With neither it is e.
 func (e *Effective) Of(subset, route string) *Effective {
-	shown := &Effective{}
-	for _, side := range []struct {
-		of    *Effective
-		named bool
-		scope string
-	}{{e.Route(route), route != "", scopeRoute}, {e.Subset(subset), subset != "", scopeCluster}} {
-		if !side.named {
-			continue
+	var sides, observed []side
+	if route != "" {
+		sides = append(sides, side{e.Route(route), scopeRoute})
+	}
+	if subset != "" {
+		sides = append(sides, side{e.Subset(subset), scopeCluster})
+	}
+	if sides == nil {
+		return e
+	}
+	for _, s := range sides {
+		if s.of.Observed != nil {
+			observed = append(observed, side{s.of.Observed, s.scope})
 		}
-		for _, f := range side.of.Fields {
-			if scope := scopeOf(f.Path); within(scope, side.scope) && !slices.ContainsFunc(shown.Fields, func(o Field) bool { return o.Path == f.Path }) {
+	}
+	shown := showing(sides)
+	if observed != nil {
+		shown.Observed = showing(observed)
+	}
+	return shown
+}
+
+func showing(sides []side) *Effective {
+	shown := &Effective{}
+	for _, s := range sides {
+		for _, f := range s.of.Fields {
+			if scope := scopeOf(f.Path); within(scope, s.scope) && !slices.ContainsFunc(shown.Fields, func(o Field) bool { return o.Path == f.Path }) {
 				shown.Fields = append(shown.Fields, f)
 			}
 		}
-		shown.Policies = withKeys(shown.Policies, side.of.Policies)
-		shown.Guardrails = withKeys(shown.Guardrails, side.of.Guardrails)
-	}
-	if subset == "" && route == "" {
-		return e
+		shown.Policies = withKeys(shown.Policies, s.of.Policies)
+		shown.Guardrails = withKeys(shown.Guardrails, s.of.Guardrails)
 	}
 	slices.SortFunc(shown.Fields, func(a, b Field) int { return cmp.Compare(a.Path, b.Path) })
 	return shown

@@ -121,6 +121,9 @@ type Effective struct {
 
 	Guardrails []manifest.Key // that apply; values that they moved have a Clamp
 
+	// Observed is the merge of the sections that only observe, nil where there are none: nothing of it is enforced.
+	Observed *Effective `json:",omitempty"`
+
 	// The merges for those parts of the service that a policy names, by name: of a subset its fields of scope cluster hold, of a
 	// route those of scope route. What no policy names is as the service is: see Subset and Route.
 	Subsets, Routes map[string]*Effective `json:",omitempty"`

@@ -125,6 +125,9 @@ func addSections(t *rapid.T, p *Policy) {
 		into := reflect.ValueOf(&p.Spec.Sections).Elem().Field(i)
 		if section := reflect.ValueOf(drawn).Field(i); !section.Elem().IsZero() { // an empty one can't be written
 			into.Set(section)
+			if observe := into.Elem().FieldByName("Observe"); observe.IsValid() && rapid.IntRange(0, 3).Draw(t, "observe") == 0 {
+				observe.Set(reflect.ValueOf(new(true)))
+			}
 		}
 		if len(Validate(p)) > 0 {
 			into.SetZero()
@@ -247,10 +250,48 @@ func TestMergeLaws(t *testing.T) {
 		sayingItTwiceChangesNothing(t, svc, all, e, len(problems) > 0)
 		for _, part := range e.Every() {
 			everyFieldIsSomeones(t, policies, part)
+			if part.Observed != nil {
+				everyFieldIsSomeones(t, policies, part.Observed)
+			}
 		}
+		observingIsApart(t, policies, svc, e)
 		whatComesOutIsValid(t, svc, e, all, problems)
 		partsKeepToTheirScope(t, svc, all, e, len(problems) > 0)
 	})
+}
+
+// observingIsApart: what is enforced is as if nothing observed, and what is observed as if that alone were written, and enforced.
+func observingIsApart(t *rapid.T, policies []*Policy, svc Service, e *Effective) {
+	var acting, counting []*Policy
+	for _, p := range policies {
+		enforced, observed := p.Spec.Sections.apart()
+		acts, counts := *p, *p
+		acts.Spec.Sections, counts.Spec.Sections = enforced, observed
+		from, into := reflect.ValueOf(enforced), reflect.ValueOf(&counts.Spec.Sections).Elem()
+		for i := range sectionNames {
+			if section := into.Field(i); !section.IsNil() {
+				plain := reflect.New(section.Type().Elem())
+				plain.Elem().Set(section.Elem())
+				plain.Elem().FieldByName("Observe").SetZero()
+				section.Set(plain)
+			} else if off := from.Field(i); !off.IsNil() && isTrue(off.Elem().FieldByName("Disabled").Interface().(*bool)) {
+				section.Set(off)
+			}
+		}
+		acting, counting = append(acting, &acts), append(counting, &counts)
+	}
+	alone, _ := Merge(svc, compileAll(acting))
+	if !sameSections(e, alone) {
+		t.Fatalf("what is observed changes what is enforced:\n%s", cmp.Diff(asJSON(t, alone), asJSON(t, e)))
+	}
+	want, _ := Merge(svc, compileAll(counting))
+	none := &Effective{}
+	for i, part := range e.Every() {
+		got := orElse(part.Observed, none)
+		if diff := cmp.Diff(asJSON(t, want.Every()[i].Sections), asJSON(t, got.Sections)); diff != "" {
+			t.Fatalf("what is observed is not what would be enforced:\n%s", diff)
+		}
+	}
 }
 
 func orderDoesNotMatter(t *rapid.T, policies []*Policy, svc Service, want *Effective) {
@@ -356,17 +397,26 @@ func whatComesOutIsValid(t *rapid.T, svc Service, e *Effective, all []*Compiled,
 	}
 	want := false
 	for _, p := range append(partsOf(all), part{}) {
-		again := newMerging(&svc, nil)
-		for _, c := range p.of(all) {
-			again.lay(c)
+		for _, list := range [][]*Compiled{p.of(all), observing(p.of(all))} {
+			again := newMerging(&svc, nil)
+			for _, c := range list {
+				again.lay(c)
+			}
+			s := again.sections()
+			want = want || len(s.check()) > 0
 		}
-		s := again.sections()
-		want = want || len(s.check()) > 0
 	}
 	invalid := slices.ContainsFunc(problems, func(p Problem) bool { return p.Reason == InvalidMerge })
 	if invalid != want {
 		t.Fatalf("InvalidMerge reported: %v, want %v", invalid, want)
 	}
+}
+
+func orElse(e, otherwise *Effective) *Effective {
+	if e == nil {
+		return otherwise
+	}
+	return e
 }
 
 func sameSections(a, b *Effective) bool {
@@ -436,7 +486,9 @@ func TestCheckAgainstEveryPair(t *testing.T) {
 				}
 				for i, a := range applied {
 					for _, b := range applied[i+1:] {
-						if _, ok := differ(a, b); ok && a.rank == b.rank && a.part == b.part {
+						_, enforced := differ(a, b)
+						_, observed := differ(a.observed, b.observed)
+						if (enforced || observed) && a.rank == b.rank && a.part == b.part {
 							wantConflicts[fmt.Sprint(a.Policy.Key(), b.Policy.Key())] = true
 						}
 					}

@@ -24,6 +24,14 @@ type Violation struct {
 // invalid. Services and callers are those of the catalogue; those that policies merely name, and any other, are added. Callers
 // to whom the same policies apply are judged once.
 func Check(services []Service, callers []Caller, all []*Compiled, written map[manifest.Key]bool) []Violation {
+	found := check(services, callers, all, written)
+	return append(found, check(services, callers, observing(all), written)...)
+}
+
+func check(services []Service, callers []Caller, all []*Compiled, written map[manifest.Key]bool) []Violation {
+	if len(all) == 0 {
+		return nil
+	}
 	c := newChecker(callers, all, written)
 	for _, svc := range withNamedServices(services, c.all) {
 		c.service(&svc)

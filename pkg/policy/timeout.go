@@ -5,6 +5,7 @@ import "github.com/breakwater-mesh/breakwater/pkg/manifest"
 // Timeout bounds calls in time.
 type Timeout struct {
 	Disabled   *bool              `json:"disabled,omitempty" doc:"Clears every timeout that less specific policies set." scope:"route" effect:"in place" bwdefault:"false"`
+	Observe    *bool              `json:"observe,omitempty" doc:"Counts what this section would do, and does nothing. It takes the place of nothing that is enforced." scope:"route" effect:"in place" bwdefault:"false"`
 	Request    *manifest.Duration `json:"request,omitempty" doc:"The whole call, with all its tries and pauses." unit:"duration" allow:"none" scope:"route" effect:"in place" bwdefault:"none (a sidecar adds no limit)"`
 	PerTry     *manifest.Duration `json:"perTry,omitempty" doc:"One try. Must be less than request." unit:"duration" allow:"none" scope:"route" effect:"in place" bwdefault:"none (Envoy)"`
 	PerTryIdle *manifest.Duration `json:"perTryIdle,omitempty" doc:"One try without any byte moving." unit:"duration" allow:"none" scope:"route" effect:"in place" bwdefault:"none (Envoy)"`
@@ -15,9 +16,6 @@ type Timeout struct {
 	Connect        *manifest.Duration `json:"connect,omitempty" doc:"Opening a connection to a host." unit:"duration" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"5s (Envoy)"`
 	ConnectionIdle *manifest.Duration `json:"connectionIdle,omitempty" doc:"How long a connection without a call is kept." unit:"duration" allow:"none" scope:"cluster" effect:"rebuilds the cluster" bwdefault:"1h (Envoy)"`
 }
-
-// NotYet answers for the fields that later versions of the language have.
-func (Timeout) NotYet() map[string]string { return later("observe") }
 
 // Deadline is what a call makes of the time that its caller has left, which the headers x-breakwater-budget-ms (milliseconds),
 // x-breakwater-deadline-ms (milliseconds of Unix time) and, on gRPC services, grpc-timeout say.

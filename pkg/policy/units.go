@@ -32,7 +32,7 @@ var units = func() []unit {
 	for s := range sections.NumField() {
 		section := sections.Field(s).Type.Elem()
 		for f := range section.NumField() {
-			if name := jsonName(section.Field(f)); name != "disabled" {
+			if name := jsonName(section.Field(f)); name != "disabled" && name != "observe" {
 				list = append(list, unit{sectionNames[s] + "." + name, s, f, section.Field(f).Tag.Get("scope")})
 			}
 		}

@@ -26,6 +26,7 @@ func Validate(p *Policy) manifest.FieldErrors {
 	}
 	s := &p.Spec.Sections
 	f.offAlone(s)
+	f.observed(s)
 	f.oneOf(s)
 	f.together(s)
 	s.each(func(section any) {
@@ -68,6 +69,9 @@ func (f *faults) offAlone(s *Sections) {
 		if !*disabled {
 			f.add(name+".disabled", "is only ever true: leave it out")
 			continue
+		}
+		if observes(v.Field(i)) {
+			f.add(name+".observe", "can't stand beside %s.disabled: true", name)
 		}
 		for u, unit := range units {
 			if unit.section == i && !isNil(section.Field(unit.field)) {

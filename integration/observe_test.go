@@ -1,0 +1,80 @@
+package integration_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/breakwater-mesh/breakwater/integration/harness"
+)
+
+// What only observes is counted, and changes nothing for any call: no host leaves, and no call over the rate is refused. It does not take the
+// place of what a less specific policy enforces. Enforcing a rate limit acts in place; enforcing ejection rebuilds the cluster.
+func TestObservedSectionsCountAndDoNothing(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t)
+	hosts := m.service("payments", 2)
+	m.service("orders", 0)
+	proxies := map[string]interface {
+		Get(host, path string) harness.Call
+		Stat(name string) (int64, error)
+	}{"envoy": m.envoy("orders"), "agent": m.agent("orders")}
+	hosts[1].Set(harness.Behaviour{Status: http.StatusServiceUnavailable})
+	const detected, limited = payments + "outlier_detection.ejections_detected_consecutive_gateway_failure", "shop/payments.observed.http_local_rate_limit.rate_limited"
+	dry := func(section string) string { return strings.Replace(section, "{", "{observe: true, ", 1) }
+	const rate = "rateLimit: {requests: 1, interval: 60s}"
+	m.apply(policyFor("all", `"*"`, "timeout: {request: 5s}"), policyFor("dry", "payments", dry(outlier), dry(rate), "timeout: {observe: true, request: 1ms}"))
+	m.programmed("dry")
+	for name, p := range proxies {
+		before := hosts[1].Requests()
+		for i := range 24 {
+			if call := p.Get("payments", "/"); call.Status != http.StatusOK && call.Status != http.StatusServiceUnavailable {
+				t.Fatalf("%s: call %d is answered %d, want what the host says", name, i+1, call.Status)
+			}
+		}
+		if got := hosts[1].Requests() - before; got != 12 {
+			t.Errorf("%s: the failing host got %d of 24 calls, want half of them", name, got)
+		}
+		want(t, p.Stat, name, map[string]int64{detected: 4, ejected: 0, payments + "outlier_detection.ejections_enforced_total": 0, limited: 23})
+	}
+
+	m.apply(policyFor("dry", "payments", dry(outlier), rate))
+	m.programmed("dry")
+	for name, p := range proxies {
+		eventually(t, func() error {
+			if call := p.Get("payments", "/"); call.Status != http.StatusTooManyRequests {
+				return fmt.Errorf("%s: answered %d once the limit is enforced, want 429", name, call.Status)
+			}
+			return nil
+		})
+		if n, err := p.Stat(detected); err != nil || n < 4 {
+			t.Errorf("%s: %d detections after an edit of the rate limit, %v; want those from before: it acts in place", name, n, err)
+		}
+	}
+
+	m.apply(policyFor("dry", "payments", outlier, "loadBalancing: {panicThreshold: 0}"))
+	m.programmed("dry")
+	for name, p := range proxies {
+		eventually(t, func() error {
+			p.Get("payments", "/")
+			if n, err := p.Stat(ejected); err != nil || n != 1 {
+				return fmt.Errorf("%s: %d hosts are ejected, %v; want 1", name, n, err)
+			}
+			return nil
+		})
+	}
+}
+
+// want compares statistics of a proxy, which may lag behind its answers.
+func want(t *testing.T, stat func(string) (int64, error), proxy string, stats map[string]int64) {
+	t.Helper()
+	for name, want := range stats {
+		eventually(t, func() error {
+			if got, err := stat(name); err != nil || got != want {
+				return fmt.Errorf("%s: %s = %d, %v; want %d", proxy, name, got, err, want)
+			}
+			return nil
+		})
+	}
+}

@@ -1,0 +1,46 @@
+package lint
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
+)
+
+// inVain finds what is observed beside the same section in force: proxies have one detection and one rate limit, and count nothing
+// beside it.
+func (l *linter) inVain(c *call) {
+	if c.Observed == nil {
+		return
+	}
+	for section, enforced := range map[string]bool{"outlierDetection": c.OutlierDetection != nil, "rateLimit": c.RateLimit != nil} {
+		object, path, ok := observedAt(c.Observed.Fields, section)
+		if !enforced || !ok {
+			continue
+		}
+		by := "another policy"
+		for _, f := range c.Fields {
+			if strings.HasPrefix(f.Path, section+".") && !f.Origin.Default && f.Value != nil {
+				by = named(f.Origin.Policy)
+				break
+			}
+		}
+		l.add(Finding{
+			Code: ObservedInVain, Severity: Info, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
+			Why:     fmt.Sprintf("%s enforces %s for these calls, and a proxy counts no other beside it", by, section),
+			Instead: "to or from of calls for which it is not enforced, or disabled: true there first",
+		})
+	}
+}
+
+// observedAt is where a section was written that observes; ok is false where none is.
+func observedAt(fields []policy.Field, section string) (key manifest.Key, path string, ok bool) {
+	for _, f := range fields {
+		if strings.HasPrefix(f.Path, section+".") && !f.Origin.Default && f.Value != nil {
+			written, _, _ := strings.Cut(f.Origin.Path, ".")
+			return f.Origin.Policy, "spec." + written, true
+		}
+	}
+	return manifest.Key{}, "", false
+}
