@@ -54,7 +54,7 @@ func policyFields() []*scenario {
 		{name: "field-methods", policy: retry("numRetries: 1, retryOn: [gateway-error], methods: [GET]"), script: fail, traffic: mixed(request{}, request{method: "POST", body: "x"}),
 			variants: []string{"retry: {methods: [POST]}"}},
 		{name: "field-back-off", policy: []string{"retry: {numRetries: 4, retryOn: [gateway-error], backOff: {base: 1ms, max: 2ms}}"}, script: fail, traffic: get(3), longest: 100 * ms,
-			variants: []string{"retry: {backOff: {base: 2s, max: 2s}}", "retry: {backOff: {base: 1s, max: 4s}}"}},
+			variants: []string{"retry: {backOff: {base: 600ms, max: 600ms}}", "retry: {backOff: {base: 300ms, max: 1200ms}}"}},
 		{name: "field-rate-limited", policy: []string{"retry: {numRetries: 1, retryOn: [gateway-error], backOff: {base: 1ms, max: 2ms}, rateLimitedBackOff: {resetHeaders: [{name: retry-after, format: seconds}], max: 10s}}"},
 			script: []behaviour{wait, always200}, traffic: get(1), shortest: time.Second, longest: 1500 * ms,
 			variants: []string{resetHeaders("x-other", "seconds"), resetHeaders("retry-after", "unix-timestamp"), "retry: {rateLimitedBackOff: {resetHeaders: [{name: retry-after, format: seconds}], max: 500ms}}"}},

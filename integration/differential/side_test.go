@@ -73,7 +73,7 @@ type request struct {
 	trailer                  map[string]string
 	http2                    bool
 	slow                     time.Duration // before the second half of the body
-	patience                 time.Duration // after which the caller goes away; 0: none that matters
+	patience                 time.Duration // after which the caller goes away; 0: that of its side
 }
 
 func (s *side) send(r request) { s.answers = append(s.answers, s.call(r)) }
@@ -91,7 +91,7 @@ func (s *side) call(r request) answer {
 		early = append(early, status)
 		return nil
 	}})
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.patience, patience))
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.patience, s.patience))
 	defer cancel()
 	transport := s.http
 	if r.http2 {

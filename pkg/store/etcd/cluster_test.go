@@ -43,6 +43,7 @@ func openWith(t *testing.T, o etcd.Options) *etcd.Store {
 // TestCluster runs what needs three members over one cluster, the contract first. The order matters only to the last one, which
 // throws the data away.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	c := etcdcluster.Start(t, 3)
 	s := open(t, c.Endpoints())
 	limits := store.Limits{MaxOps: etcd.DefaultMaxTxnOps, MaxBytes: etcd.DefaultMaxRequestBytes, OpsFlag: "--etcd-max-txn-ops"}
@@ -353,6 +354,7 @@ func recreate(t *testing.T, c *etcdcluster.Cluster, token string) {
 
 // TestUserAndPassword runs against a member that asks for them.
 func TestUserAndPassword(t *testing.T) {
+	t.Parallel()
 	c := etcdcluster.Start(t, 1)
 	admin, err := clientv3.New(clientv3.Config{Endpoints: c.Endpoints(), Logger: zap.NewNop()})
 	if err != nil {
@@ -391,6 +393,7 @@ func TestUserAndPassword(t *testing.T) {
 }
 
 func TestUnreachable(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

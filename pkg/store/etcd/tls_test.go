@@ -91,6 +91,7 @@ func (a *authority) write(name, kind string, der []byte) string {
 
 // TestTLS runs against a member that takes only clients with a certificate of its authority.
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	ours, theirs := newAuthority(t, "ours"), newAuthority(t, "theirs")
 	serverCert, serverKey := ours.issue("server")
 	clientCert, clientKey := ours.issue("client")
