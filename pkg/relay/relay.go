@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"strings"
@@ -100,6 +101,9 @@ func (r *Relay) Run(ctx context.Context, lis net.Listener) error {
 	cancel()
 	running.Wait()
 	r.book.save(time.Now(), true)
+	if errors.Is(err, grpc.ErrServerStopped) {
+		return nil // ctx ended before it served
+	}
 	return err
 }
 

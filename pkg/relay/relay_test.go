@@ -92,6 +92,13 @@ func TestServesWhatWasAccepted(t *testing.T) {
 	}
 }
 
+// TestStopsBeforeItServes is no error, whichever of the two comes first.
+func TestStopsBeforeItServes(t *testing.T) {
+	for range 100 {
+		startRelay(t, "", "127.0.0.1:1").stop()
+	}
+}
+
 // TestComesBackWithoutResending ends the client's stream once there is a server again, to which its next stream goes.
 func TestComesBackWithoutResending(t *testing.T) {
 	w, p := newWorld(t)
