@@ -145,16 +145,18 @@ func (m *mesh) envoy(service string) *sidecar {
 }
 
 // startEnvoy starts a sidecar of shop/service that listens on outbound, and does not wait for it.
-func (m *mesh) startEnvoy(service, id, outbound string) *sidecar {
+func (m *mesh) startEnvoy(service, id, outbound string, more ...func(*bootstrap.Options)) *sidecar {
 	m.t.Helper()
 	ports, err := harness.FreePorts(1)
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	admin := harness.Loopback(ports[0])
-	text, err := bootstrap.Envoy(bootstrap.Options{
-		XDS: []string{m.cp.XDS}, Namespace: "shop", Service: service, NodeID: id, Admin: admin, Outbound: outbound,
-	})
+	o := bootstrap.Options{XDS: []string{m.cp.XDS}, Namespace: "shop", Service: service, NodeID: id, Admin: admin, Outbound: outbound}
+	for _, change := range more {
+		change(&o)
+	}
+	text, err := bootstrap.Envoy(o)
 	if err != nil {
 		m.t.Fatal(err)
 	}

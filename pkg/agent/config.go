@@ -24,6 +24,7 @@ type Config struct {
 	Service, Namespace string // of the application beside the agent
 	ListenAdmin        string
 	ListenOutbound     string        // where applications call; an ip:port, or "none"
+	Edge               bool          // who calls ListenOutbound is outside
 	InsecureListen     bool          // allows ListenOutbound beyond loopback, where nothing guards it
 	Relay              string        // where local xDS clients are served; "": nowhere
 	StateDir           string        // of the last known good configuration; "": none is kept
@@ -65,6 +66,7 @@ func (c *Config) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.Namespace, "namespace", c.Namespace, "namespace of the service")
 	fs.StringVar(&c.ListenAdmin, "listen-admin", c.ListenAdmin, "address for statistics and health")
 	fs.StringVar(&c.ListenOutbound, "listen-outbound", c.ListenOutbound, "address that applications call, as IP:PORT; none beside a proxy that uses --relay")
+	fs.BoolVar(&c.Edge, "edge", c.Edge, "callers of --listen-outbound are outside: what they say of their deadline is dropped")
 	fs.BoolVar(&c.InsecureListen, "insecure-listen", c.InsecureListen, "allow --listen-outbound beyond loopback though there is neither TLS nor authentication")
 	fs.StringVar(&c.Relay, "relay", c.Relay, "address where a local Envoy or gRPC program gets its xDS, as HOST:PORT on loopback or unix:PATH")
 	fs.StringVar(&c.StateDir, "state-dir", c.StateDir, "directory of the last known good configuration; '' keeps none")

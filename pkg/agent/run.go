@@ -122,7 +122,7 @@ func (a *agent) newClient() (*xdsclient.Client, error) {
 	return xdsclient.New(xdsclient.Config{
 		Servers: a.config.XDS, Layers: envoy.LayerNames(), StateDir: a.config.StateDir, Apply: a.apply, Logger: a.log.Named("xds"), TLS: a.config.xdsTLS(),
 		Node: xdsclient.Node{
-			ID: a.config.NodeID, Cluster: a.config.nodeCluster(), Version: telemetry.Version, Outbound: a.config.ListenOutbound,
+			ID: a.config.NodeID, Cluster: a.config.nodeCluster(), Version: telemetry.Version, Outbound: a.config.ListenOutbound, Edge: a.config.Edge,
 		},
 	})
 }

@@ -136,7 +136,8 @@ func (w *writer) impactOf(before, after *world.World, changes world.Changes) (*a
 
 func compareClasses(a, b world.ClassKey) int {
 	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Service, b.Service), cmp.Compare(a.Dialect, b.Dialect),
-		cmp.Compare(a.Profile, b.Profile), cmp.Compare(a.Tier, b.Tier), cmp.Compare(a.Outbound, b.Outbound))
+		cmp.Compare(a.Profile, b.Profile), cmp.Compare(a.Tier, b.Tier), cmp.Compare(a.Outbound, b.Outbound),
+		strings.Compare(fmt.Sprintf("%+v", a), fmt.Sprintf("%+v", b)))
 }
 
 // changes are the differences of resources, the same ones together, in the order in which they are met.

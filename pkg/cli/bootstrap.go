@@ -65,6 +65,7 @@ func whose(cmd *cobra.Command, o *bootstrap.Options, owner, admin string) {
 	who(cmd, o)
 	flags := cmd.Flags()
 	flags.StringVar(&o.Admin, "listen-admin", "", "address of "+owner+" admin interface (default "+admin+")")
+	flags.BoolVar(&o.Edge, "edge", false, "callers are outside: what they say of their deadline is dropped")
 	flags.StringVar(&o.Outbound, "listen-outbound", "", "address the application calls through (default "+bootstrap.DefaultOutbound+")")
 }
 

@@ -40,7 +40,7 @@ func Listener(t Target, outbound string) (*view.Resource, error) {
 		FilterChains: []*listenerv3.FilterChain{{
 			Filters: []*listenerv3.Filter{{
 				Name:       "envoy.filters.network.http_connection_manager",
-				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(connectionManager())},
+				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(connectionManager(t.Edge))},
 			}},
 		}},
 	})
@@ -51,7 +51,7 @@ func Listener(t Target, outbound string) (*view.Resource, error) {
 // HTTP/1 headers in lower case (to keep theirs would cost every request), says "content-length: 0" of a request without a body other
 // than GET and HEAD, adds a date to a response without one, drops a referer that is no URL, and refuses methods that no standard
 // names (the setting against that is not stable yet).
-func connectionManager() *hcmv3.HttpConnectionManager {
+func connectionManager(edge bool) *hcmv3.HttpConnectionManager {
 	return &hcmv3.HttpConnectionManager{
 		StatPrefix: Outbound,
 		CodecType:  hcmv3.HttpConnectionManager_AUTO, // HTTP/1.1, h2c and gRPC by the first bytes
@@ -65,7 +65,7 @@ func connectionManager() *hcmv3.HttpConnectionManager {
 		LocalReplyConfig: localReplies(),
 		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{{
 			Name:        "envoy.http.early_header_mutation.header_mutation",
-			TypedConfig: pack(&earlyv3.HeaderMutation{Mutations: arrivingHeaders()}),
+			TypedConfig: pack(&earlyv3.HeaderMutation{Mutations: arrivingHeaders(edge)}),
 		}},
 
 		// No header comes or goes. Not using the remote address adds neither x-forwarded-for nor x-envoy-external-address, and lets
@@ -120,16 +120,21 @@ const (
 	setAside       = "x-breakwater-forwarded-proto"
 )
 
-// arrivingHeaders drops the application's x-envoy- headers, with which it could steer Envoy, before anything looks at them.
-func arrivingHeaders() []*mutationv3.HeaderMutation {
+// arrivingHeaders drops the application's x-envoy- headers, with which it could steer Envoy, before anything looks at them; at the edge
+// also the deadline of a chain, which begins there.
+func arrivingHeaders(edge bool) []*mutationv3.HeaderMutation {
 	envoyHeaders := &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "x-envoy-"}}
-	return []*mutationv3.HeaderMutation{
+	list := []*mutationv3.HeaderMutation{
 		{Action: &mutationv3.HeaderMutation_RemoveOnMatch_{
 			RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{KeyMatcher: envoyHeaders},
 		}},
 		removeHeader(setAside),
 		copyHeader(forwardedProto, setAside),
 	}
+	if edge {
+		list = append(list, removeHeader(budgetHeader), removeHeader(deadlineHeader))
+	}
+	return list
 }
 
 func restoreForwardedProto() *filterv3.HeaderMutation {

@@ -24,6 +24,8 @@ type Target struct {
 	Version string // tier of the proxy's version, such as "1.40"
 	Runtime bool   // the proxy has our runtime layers, so limits change in place; else they live in the Cluster
 
+	Edge bool // who calls through it is outside: what it says of its deadline is not believed
+
 	OwnRetries bool // with clusters alone: the owner's routes keep their retries, and none ride on the cluster
 }
 

@@ -17,13 +17,14 @@ type ClassKey struct {
 	Tier      string // version tier of the dialect, such as "1.40"
 	Outbound  string // address:port of the outbound listener
 	Runtime   bool   // the proxy has our runtime layers
+	Edge      bool   // who calls through it is outside
 
 	OwnRetries bool // where the routes are the owner's: so are the retries
 }
 
 // target is what the proxies of the class can take.
 func (k ClassKey) target() envoy.Target {
-	return envoy.Target{Profile: k.Profile, Version: k.Tier, Runtime: k.Runtime, OwnRetries: k.OwnRetries}
+	return envoy.Target{Profile: k.Profile, Version: k.Tier, Runtime: k.Runtime, Edge: k.Edge, OwnRetries: k.OwnRetries}
 }
 
 // Head is everything a class must hold at one revision. It is immutable.

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -61,6 +62,7 @@ func identify(n *corev3.Node) (identity, error) {
 	id.key.Outbound = metadata(n, "outbound", defaultOutbound)
 	id.key.OwnRetries = id.key.Profile == envoy.ClustersOnly && metadata(n, "retry", "") == "own"
 	id.key.Runtime = metadata(n, "runtime", "") == "8"
+	id.key.Edge = (id.key.Profile == envoy.Sidecar || id.key.Profile == envoy.Agent) && metadata(n, "edge", "") == "true"
 	return id, nil
 }
 
@@ -133,7 +135,7 @@ func profile(dialect string, n *corev3.Node) string {
 	return metadata(n, "profile", envoy.Sidecar)
 }
 
-// metadata is the string at breakwater.<name> of the node's metadata, nested or with a dot in its key.
+// metadata is the string, or the word for the truth value, at breakwater.<name> of the node's metadata, nested or with a dot in its key.
 func metadata(n *corev3.Node, name, otherwise string) string {
 	fields := n.GetMetadata().GetFields()
 	if s := text(fields["breakwater."+name]); s != "" {
@@ -145,7 +147,12 @@ func metadata(n *corev3.Node, name, otherwise string) string {
 	return otherwise
 }
 
-func text(v *structpb.Value) string { return clip(v.GetStringValue()) }
+func text(v *structpb.Value) string {
+	if b, ok := v.GetKind().(*structpb.Value_BoolValue); ok {
+		return strconv.FormatBool(b.BoolValue)
+	}
+	return clip(v.GetStringValue())
+}
 
 // clip keeps what a client sends out of logs and keys in bulk.
 func clip(s string) string {

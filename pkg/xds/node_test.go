@@ -39,6 +39,12 @@ func TestNodeBecomesAnIdentity(t *testing.T) {
 			n.Metadata = meta(map[string]any{"breakwater.profile": "clusters-only", "breakwater.retry": "own"})
 		}, func(k *world.ClassKey) { k.Profile, k.OwnRetries = "clusters-only", true }},
 		{"retries of the owner's where the routes are ours", func(n *corev3.Node) { n.Metadata = meta(map[string]any{"breakwater.retry": "own"}) }, func(*world.ClassKey) {}},
+		{"at the edge", func(n *corev3.Node) { n.Metadata = meta(map[string]any{"breakwater.edge": "true"}) }, func(k *world.ClassKey) { k.Edge = true }},
+		{"at the edge, as YAML has it", func(n *corev3.Node) { n.Metadata = meta(map[string]any{"breakwater": map[string]any{"edge": true}}) }, func(k *world.ClassKey) { k.Edge = true }},
+		{"not at the edge", func(n *corev3.Node) { n.Metadata = meta(map[string]any{"breakwater.edge": false}) }, func(*world.ClassKey) {}},
+		{"at the edge with listeners of the owner's", func(n *corev3.Node) {
+			n.Metadata = meta(map[string]any{"breakwater.profile": "clusters-only", "breakwater.edge": true})
+		}, func(k *world.ClassKey) { k.Profile = "clusters-only" }},
 		{"nested metadata", func(n *corev3.Node) {
 			n.Metadata = meta(map[string]any{"breakwater": map[string]any{"runtime": "8", "outbound": "127.0.0.1:9"}})
 		}, func(k *world.ClassKey) { k.Runtime, k.Outbound = true, "127.0.0.1:9" }},

@@ -38,6 +38,7 @@ type Node struct {
 	Cluster  string // the calling service and its namespace, such as "orders.shop"
 	Version  string // of the agent, such as "0.1.0"
 	Outbound string // ip:port of the outbound listener; "" for the server's default
+	Edge     bool   // who calls through the listener is outside
 }
 
 // Config is what a Client is made of. Servers, Node.ID, Node.Cluster and Apply are required.
@@ -316,6 +317,9 @@ func (c *Client) node() *corev3.Node {
 	}
 	if c.cfg.Node.Outbound != "" {
 		fields["breakwater.outbound"] = structpb.NewStringValue(c.cfg.Node.Outbound)
+	}
+	if c.cfg.Node.Edge {
+		fields["breakwater.edge"] = structpb.NewStringValue("true")
 	}
 	return &corev3.Node{
 		Id: c.cfg.Node.ID, Cluster: c.cfg.Node.Cluster, UserAgentName: UserAgent,

@@ -24,6 +24,7 @@ type Options struct {
 	Profile   string   // of an Envoy: sidecar, or clusters-only where the listeners and routes are its owner's
 	Admin     string   // ip:port of the admin interface; default 127.0.0.1:9901, of an agent 127.0.0.1:9902
 	Outbound  string   // ip:port that the application calls; default 127.0.0.1:15001
+	Edge      bool     // who calls through it is outside: what it says of its deadline is dropped
 	StateDir  string   // of an agent; "" for its own default
 	Advertise string   // ip:port at which an agent registers its application; "": it does not
 }
@@ -75,6 +76,9 @@ func Agent(o Options) ([]byte, error) {
 			fmt.Fprintf(&out, "%s: %s\n", s.name, strconv.Quote(s.value))
 		}
 	}
+	if o.Edge {
+		out.WriteString("edge: true\n")
+	}
 	return out.Bytes(), nil
 }
 
@@ -123,6 +127,9 @@ func (e Options) check() (endpoints []endpoint, names bool, err error) {
 	}
 	if e.Profile != "sidecar" && e.Profile != "clusters-only" {
 		faults = append(faults, fmt.Errorf("profile %q is not supported: sidecar and clusters-only are", e.Profile))
+	}
+	if e.Edge && e.Profile == "clusters-only" {
+		faults = append(faults, errors.New("edge is for proxies whose listeners are ours, and with profile clusters-only they are the owner's"))
 	}
 	for _, a := range [...]struct{ flag, value string }{{"listen-admin", e.Admin}, {"listen-outbound", e.Outbound}} {
 		if p, err := netip.ParseAddrPort(a.value); err != nil || p.Port() == 0 {

@@ -57,6 +57,17 @@ func TestEnvoyBootstrap(t *testing.T) {
 	}
 }
 
+func TestBootstrapAtTheEdge(t *testing.T) {
+	o := options()
+	o.Edge, o.Admin, o.Outbound = true, "", ""
+	if text, err := Envoy(o); err != nil || !strings.Contains(string(text), "\n    breakwater.edge: \"true\"\n") {
+		t.Errorf("an Envoy at the edge does not say so: %v\n%s", err, text)
+	}
+	if text, err := Agent(o); err != nil || !strings.Contains(string(text), "\nedge: true\n") {
+		t.Errorf("an agent at the edge does not say so: %v\n%s", err, text)
+	}
+}
+
 func TestEnvoyBootstrapByName(t *testing.T) {
 	o := options()
 	o.XDS = []string{"breakwater.local:18000"}
@@ -81,6 +92,7 @@ func TestEnvoyBootstrapRefuses(t *testing.T) {
 		"dotted service":   {func(o *Options) { o.Service = "orders.shop" }, `service "orders.shop" must consist of a-z, 0-9 and '-' only`},
 		"yaml in a name":   {func(o *Options) { o.XDS = []string{"a\"}\nb:1"} }, `xds "a\"}\nb:1" is no HOST:PORT`},
 		"profile":          {func(o *Options) { o.Profile = "gateway" }, `profile "gateway" is not supported: sidecar and clusters-only are`},
+		"edge of another":  {func(o *Options) { o.Edge, o.Profile = true, "clusters-only" }, "edge is for proxies whose listeners are ours, and with profile clusters-only they are the owner's"},
 		"admin":            {func(o *Options) { o.Admin = "9901" }, `listen-admin "9901" is no IP:PORT`},
 		"outbound":         {func(o *Options) { o.Outbound = "localhost:1" }, `listen-outbound "localhost:1" is no IP:PORT`},
 	} {
