@@ -22,22 +22,28 @@ func Conflicts(all []*Compiled, services []Service, callers []Caller, changed ma
 }
 
 func conflicts(all []*Compiled, services []Service, callers []Caller, changed map[manifest.Key]bool) []Conflict {
-	if len(all) == 0 {
-		return nil
-	}
-	services, callers = withNamedServices(services, all), withNamed(callers, all)
 	var found []Conflict
-	byRank := make(map[rank][]*Compiled)
+	// Only selectors are held against services and callers.
+	everyService := once(func() []Service { return withNamedServices(services, all, func(*Service) bool { return true }) })
+	everyCaller := once(func() []Caller { return withNamed(callers, all) })
+	byRank, changedByRank := make(map[rank][]*Compiled), make(map[rank][]*Compiled)
 	for _, c := range all {
 		byRank[c.rank] = append(byRank[c.rank], c)
+		if changed == nil || changed[c.Policy.Key()] {
+			changedByRank[c.rank] = append(changedByRank[c.rank], c)
+		}
 	}
 	for _, c := range all {
-		for _, o := range byRank[c.rank] {
-			a, b := c.Policy.Key(), o.Policy.Key()
-			if !a.Less(b) || changed != nil && !changed[a] && !changed[b] {
+		a := c.Policy.Key()
+		rivals := changedByRank[c.rank]
+		if changed == nil || changed[a] {
+			rivals = byRank[c.rank]
+		}
+		for _, o := range rivals {
+			if !a.Less(o.Policy.Key()) {
 				continue
 			}
-			if u, ok := differ(c, o); ok && meet(c, o, services, callers) {
+			if u, ok := differ(c, o); ok && meetTo(c, o, everyService) && meetFrom(c, o, everyCaller) {
 				found = append(found, Conflict{c, o, units[u].path, conflictText(c, o, u)})
 			}
 		}
@@ -136,13 +142,21 @@ func (c *Compiled) sentence(u int) string {
 	return c.pathOf(u)
 }
 
-// meet reports whether some caller and some service are covered by both. Both have the same rank, so their targets and sources
-// are of the same sort.
-func meet(a, b *Compiled, services []Service, callers []Caller) bool {
-	return meetTo(a, b, services) && meetFrom(a, b, callers)
+// once is make, which runs when it is called first.
+func once[T any](make func() []T) func() []T {
+	var list []T
+	made := false
+	return func() []T {
+		if !made {
+			list, made = make(), true
+		}
+		return list
+	}
 }
 
-func meetTo(a, b *Compiled, services []Service) bool {
+// meetTo reports whether some service is covered by both. Both have the same rank, so their targets are of the same sort, and so are their
+// sources.
+func meetTo(a, b *Compiled, services func() []Service) bool {
 	if a.toNamespace != b.toNamespace || a.part != b.part {
 		return false // of one rank: both are "*", or both name one
 	}
@@ -150,10 +164,11 @@ func meetTo(a, b *Compiled, services []Service) bool {
 	if x.Selector == nil || y.Selector == nil {
 		return x.Service == y.Service || a.rank.to == toEveryNamespace
 	}
-	return slices.ContainsFunc(services, func(s Service) bool { return a.matches(&s) && b.matches(&s) })
+	return slices.ContainsFunc(services(), func(s Service) bool { return a.matches(&s) && b.matches(&s) })
 }
 
-func meetFrom(a, b *Compiled, callers []Caller) bool {
+// meetFrom reports whether some caller is covered by both.
+func meetFrom(a, b *Compiled, callers func() []Caller) bool {
 	if a.rank.consumer && a.Policy.Metadata.Namespace != b.Policy.Metadata.Namespace {
 		return false
 	}
@@ -167,5 +182,5 @@ func meetFrom(a, b *Compiled, callers []Caller) bool {
 	if x.Selector == nil || y.Selector == nil {
 		return x.Service == y.Service
 	}
-	return slices.ContainsFunc(callers, func(caller Caller) bool { return a.covers(&caller) && b.covers(&caller) })
+	return slices.ContainsFunc(callers(), func(caller Caller) bool { return a.covers(&caller) && b.covers(&caller) })
 }

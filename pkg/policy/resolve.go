@@ -33,22 +33,26 @@ func check(services []Service, callers []Caller, all []*Compiled, written map[ma
 		return nil
 	}
 	c := newChecker(callers, all, written)
-	for _, svc := range withNamedServices(services, c.all) {
-		c.service(&svc)
+	for _, svc := range withNamedServices(services, c.all, c.aimedAt) {
+		if c.concerns(&svc) {
+			c.service(&svc)
+		}
 	}
 	return c.found
 }
 
 // checker judges sets of policies, each once.
 type checker struct {
-	all     []*Compiled // least specific first
-	written []bool      // by index in all
-	callers []Caller
-	covered [][]int // by index in all: the callers that a policy with a source covers; nil for one without
-	byTo    toIndex
-	judged  map[string]bool // sets of policies
-	seen    map[string]bool // what matches a service
-	found   []Violation
+	all        []*Compiled // least specific first
+	written    []bool      // by index in all
+	catalogued []Caller
+	callers    []Caller    // once one was needed, with those that policies name
+	covered    [][]int     // by index in all, once it was needed: the callers that a policy with a source covers; nil for one without
+	judges     []*Compiled // those that are written
+	byTo       toIndex
+	judged     map[string]bool // sets of policies
+	seen       map[string]bool // what matches a service
+	found      []Violation
 }
 
 // toIndex finds the policies that may match a service without looking at all of them.
@@ -58,21 +62,19 @@ type toIndex struct {
 }
 
 func newChecker(callers []Caller, all []*Compiled, written map[manifest.Key]bool) *checker {
-	c := &checker{all: slices.Clone(all), judged: make(map[string]bool), seen: make(map[string]bool)}
+	c := &checker{all: slices.Clone(all), catalogued: callers, judged: make(map[string]bool), seen: make(map[string]bool)}
 	slices.SortFunc(c.all, func(a, b *Compiled) int {
 		if a.Less(b) {
 			return -1
 		}
 		return 1
 	})
-	c.callers = withNamed(callers, c.all)
 	c.written = make([]bool, len(c.all))
 	c.covered = make([][]int, len(c.all))
 	c.byTo = toIndex{make(map[manifest.Key][]int), make(map[string][]int)}
 	for i, p := range c.all {
-		c.written[i] = written == nil || written[p.Policy.Key()]
-		if p.Policy.Spec.From != nil || p.rank.consumer {
-			c.covered[i] = c.coveredBy(p)
+		if c.written[i] = written == nil || written[p.Policy.Key()]; c.written[i] {
+			c.judges = append(c.judges, p)
 		}
 		if p.rank.to >= toService {
 			key := manifest.Key{Namespace: p.toNamespace, Name: p.Policy.Spec.To.Service}
@@ -92,22 +94,23 @@ type parties struct {
 }
 
 func newParties(catalogued []Caller, all []*Compiled) *parties {
-	p := &parties{namespaces: []string{""}, known: make(map[string]bool)}
-	see := func(namespace string) {
-		if namespace != Every && !slices.Contains(p.namespaces, namespace) {
-			p.namespaces = append(p.namespaces, namespace)
-		}
-	}
+	p := &parties{namespaces: []string{""}, known: make(map[string]bool, len(catalogued))}
 	for _, who := range catalogued {
-		see(who.Namespace)
+		p.see(who.Namespace)
 		p.known[who.String()+"|"] = true
 		p.list = append(p.list, who)
 	}
 	for _, c := range all {
-		see(c.Policy.Metadata.Namespace)
-		see(c.toNamespace)
+		p.see(c.Policy.Metadata.Namespace)
+		p.see(c.toNamespace)
 	}
 	return p
+}
+
+func (p *parties) see(namespace string) {
+	if namespace != Every && !slices.Contains(p.namespaces, namespace) {
+		p.namespaces = append(p.namespaces, namespace)
+	}
 }
 
 // add adds whom a policy names or describes; namespace may be Every.
@@ -139,13 +142,19 @@ func withNamed(callers []Caller, all []*Compiled) []Caller {
 	return p.list
 }
 
-// withNamedServices adds the services that only policies know, and any other of each namespace.
-func withNamedServices(services []Service, all []*Compiled) []Service {
-	catalogued := make([]Caller, len(services))
-	for i, s := range services {
-		catalogued[i] = Caller{s.Key, s.Labels}
+// withNamedServices are those of the services that are wanted, with those that only policies know, and any other of each namespace.
+func withNamedServices(services []Service, all []*Compiled, wanted func(*Service) bool) []Service {
+	var list []Service
+	var catalogued []Caller
+	for _, s := range services {
+		if wanted(&s) {
+			list, catalogued = append(list, s), append(catalogued, Caller{s.Key, s.Labels})
+		}
 	}
 	p := newParties(catalogued, all)
+	for _, s := range services {
+		p.see(s.Namespace)
+	}
 	for _, c := range all {
 		name := c.Policy.Spec.To.Service
 		if name == Every {
@@ -153,8 +162,7 @@ func withNamedServices(services []Service, all []*Compiled) []Service {
 		}
 		p.add(c.toNamespace, name, c.Policy.Spec.To.Selector)
 	}
-	list := slices.Clone(services)
-	for _, who := range p.list[len(services):] {
+	for _, who := range p.list[len(list):] {
 		list = append(list, Service{Key: who.Key, Labels: who.Labels})
 	}
 	return withNamedParts(list, all)
@@ -178,6 +186,28 @@ func withNamedParts(services []Service, all []*Compiled) []Service {
 	return services
 }
 
+// aimedAt reports whether a written policy covers svc or a part of it.
+func (c *checker) aimedAt(svc *Service) bool {
+	return slices.ContainsFunc(c.judges, func(p *Compiled) bool { return p.aims(svc) })
+}
+
+// concerns reports whether a written policy covers what of svc is looked at.
+func (c *checker) concerns(svc *Service) bool {
+	return slices.ContainsFunc(c.judges, func(p *Compiled) bool { return p.matches(svc) })
+}
+
+// cover finds the callers of a policy.
+func (c *checker) cover(i int) {
+	p := c.all[i]
+	if c.covered[i] != nil || p.Policy.Spec.From == nil && !p.rank.consumer {
+		return
+	}
+	if c.callers == nil {
+		c.callers = withNamed(c.catalogued, c.all)
+	}
+	c.covered[i] = c.coveredBy(p)
+}
+
 func (c *checker) coveredBy(p *Compiled) []int {
 	list := []int{}
 	for i := range c.callers {
@@ -198,6 +228,9 @@ func (c *checker) service(svc *Service) {
 	c.seen[key] = true
 	if !slices.ContainsFunc(matching, func(i int) bool { return c.written[i] }) {
 		return
+	}
+	for _, i := range matching {
+		c.cover(i)
 	}
 	c.judge(svc, Caller{}, slices.DeleteFunc(slices.Clone(matching), func(i int) bool { return c.covered[i] != nil }))
 	applied := make(map[int][]int) // by caller, for those with a policy of their own
