@@ -14,36 +14,60 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/world"
 )
 
-// findings keeps what lint finds in the newest world that was asked for: writes and readers ask for the same one again and again.
+// findings is a linter that has looked at the world that was asked about last: what the next one is asked about differs little.
 type findings struct {
-	mu   sync.Mutex
-	of   *world.World  // guarded by mu
-	list []api.Finding // guarded by mu; the slice itself is immutable
+	mu     sync.Mutex
+	linter *lint.Linter // guarded by mu
+	of     *world.World // guarded by mu; the one that the linter has looked at
 }
 
-func (f *findings) get(w *world.World) []api.Finding {
+// all is everything that lint finds in w.
+func (f *findings) all(w *world.World) []lint.Finding {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.of != w {
-		f.of, f.list = w, find(w)
-	}
-	return f.list
+	f.look(w)
+	return f.linter.All()
 }
 
-// find is all that lint finds in w.
-func find(w *world.World) []api.Finding {
-	in := lint.Input{Policies: w.Ranked()}
-	for _, s := range w.Services() {
-		in.Services = append(in.Services, lint.Service{Service: s, Hosts: len(s.Spec.Endpoints) + len(w.Endpoints(s.Key()))})
+// brought is what a write brings about that leads from before to after: what lint finds about the objects that it writes, and what is new elsewhere.
+func (f *findings) brought(before, after *world.World, written map[object]*step) []lint.Finding {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.look(before)
+	var list []lint.Finding
+	for _, found := range f.look(after) {
+		if written[objectOf(found)] == nil {
+			list = append(list, found)
+		}
 	}
-	list := []api.Finding{}
-	for _, f := range lint.Run(in) {
-		list = append(list, api.Finding{
-			Code: f.Code, Severity: api.Severity(f.Severity), Kind: f.Kind, Namespace: f.Object.Namespace, Name: f.Object.Name, Path: f.Path,
-			Calls: f.Calls, More: f.More, Why: f.Why, Instead: f.Instead, Accepted: f.Accepted,
-		})
+	for o := range written {
+		list = append(list, f.linter.About(o.kind, o.key)...)
 	}
+	slices.SortFunc(list, lint.Compare)
 	return list
+}
+
+// look looks at w, and finds what is new there.
+func (f *findings) look(w *world.World) []lint.Finding {
+	if f.of == w {
+		return nil
+	}
+	if f.linter == nil {
+		f.linter = lint.New()
+	}
+	f.of = w
+	in := lint.Input{Policies: w.Ranked(), Services: make([]lint.Service, 0, len(w.Services()))}
+	for _, s := range w.Services() {
+		in.Services = append(in.Services, lint.ServiceOf(s, w.Endpoints(s.Key())))
+	}
+	return f.linter.Look(in)
+}
+
+func finding(f lint.Finding) api.Finding {
+	return api.Finding{
+		Code: f.Code, Severity: api.Severity(f.Severity), Kind: f.Kind, Namespace: f.Object.Namespace, Name: f.Object.Name, Path: f.Path,
+		Calls: f.Calls, More: f.More, Why: f.Why, Instead: f.Instead, Accepted: f.Accepted,
+	}
 }
 
 type lintInput struct {
@@ -63,7 +87,8 @@ func (s *server) lint(ctx context.Context, in *lintInput) (*answer[api.LintRespo
 		return nil, err
 	}
 	body := api.LintResponse{Items: []api.Finding{}, Revision: w.Rev}
-	for _, f := range s.findings.get(w) {
+	for _, found := range s.findings.all(w) {
+		f := finding(found)
 		if (in.Namespace == "" || f.Namespace == in.Namespace) && !f.Severity.Below(api.Severity(in.Severity)) {
 			body.Items = append(body.Items, f)
 		}
@@ -71,35 +96,27 @@ func (s *server) lint(ctx context.Context, in *lintInput) (*answer[api.LintRespo
 	return &answer[api.LintResponse]{Body: body}, nil
 }
 
-// told is what makes two findings one, whatever else holds for the same object.
-type told struct {
-	code, path string
-	object     manifest.Key
-	severity   api.Severity
+// object names an object of any kind.
+type object struct {
+	kind string
+	key  manifest.Key
 }
 
-func tell(f api.Finding) told {
-	return told{f.Code, f.Path, manifest.Key{Namespace: f.Namespace, Name: f.Name}, f.Severity}
-}
+func objectOf(f lint.Finding) object { return object{f.Kind, f.Object} }
 
 // advised notes what lint finds about the written objects, and what the write brings about elsewhere. With strict it refuses errors.
 func (w *writer) advised(before *world.World, p *plan, strict bool) error {
-	written := make(map[string]*step)
+	written := make(map[object]*step)
 	for _, s := range p.steps {
 		if s.kind != endpointKind && s.action != api.Unchanged {
-			written[s.kind+"/"+s.key.String()] = s
+			written[object{s.kind, s.key}] = s
 		}
 	}
 	if len(written) == 0 && !strict {
 		return nil
 	}
-	old := make(map[told]bool)
-	for _, f := range w.findings.get(before) {
-		old[tell(f)] = true
-	}
-	for _, f := range find(p.world) {
-		concerned := written[f.Kind+"/"+f.Namespace+"/"+f.Name] != nil || !old[tell(f)]
-		if concerned && !p.warnedOf(f) {
+	for _, found := range w.findings.brought(before, p.world, written) {
+		if f := finding(found); !p.warnedOf(f) {
 			p.findings = append(p.findings, f)
 		}
 	}
@@ -118,7 +135,7 @@ func (p *plan) warnedOf(f api.Finding) bool {
 }
 
 // refusedByLint is the problem of findings that are errors, nil where there is none.
-func refusedByLint(list []api.Finding, written map[string]*step) error {
+func refusedByLint(list []api.Finding, written map[object]*step) error {
 	problem := &api.Problem{
 		Type: api.LintErrors, Title: "Lint errors", Status: http.StatusUnprocessableEntity, Detail: "and the request is strict",
 	}
@@ -127,7 +144,7 @@ func refusedByLint(list []api.Finding, written map[string]*step) error {
 			continue
 		}
 		message := fmt.Sprintf("%s [%s]; write %s", f.Why, f.Code, f.Instead)
-		if s := written[f.Kind+"/"+f.Namespace+"/"+f.Name]; s != nil {
+		if s := written[object{f.Kind, manifest.Key{Namespace: f.Namespace, Name: f.Name}}]; s != nil {
 			problem.Errors = append(problem.Errors, s.place.fault(f.Path, message))
 		} else {
 			problem.Errors = append(problem.Errors, manifest.FieldError{Message: f.String() + "; write " + f.Instead})

@@ -13,8 +13,8 @@ func enforces(threshold, percent *uint32) bool {
 }
 
 // ejects reports whether any detector may eject.
-func (r *result) ejects() bool {
-	o := r.OutlierDetection
+func (s *side) ejects() bool {
+	o := s.OutlierDetection
 	if o == nil {
 		return false
 	}
@@ -38,70 +38,70 @@ func mayBeOut(o *policy.OutlierDetection, hosts int) int {
 }
 
 // neverEjects finds outlier detection that can't eject any of the hosts there are.
-func (l *linter) neverEjects(c *call) {
-	hosts := c.to.Hosts
-	if hosts == 0 || !c.ejects() || mayBeOut(c.OutlierDetection, hosts) > 0 {
+func (l *spots) neverEjects(c *call) {
+	hosts := c.hosts()
+	if hosts == 0 || !c.cluster.ejects() || mayBeOut(c.cluster.OutlierDetection, hosts) > 0 {
 		return
 	}
-	object, path, ok := c.at("outlierDetection.maxEjectionPercent")
+	object, path, ok := c.cluster.at("outlierDetection.maxEjectionPercent")
 	if !ok {
 		return
 	}
 	least := (100 + hosts - 1) / hosts
-	l.add(Finding{
+	l.add(c.to, Finding{
 		Code: NeverEjects, Severity: Error, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
-		Why:     fmt.Sprintf("%s has %d hosts, and %d %% of them is less than one: no host is ever ejected", key(c.to), hosts, *c.OutlierDetection.MaxEjectionPercent),
+		Why:     fmt.Sprintf("%s has %d hosts, and %d %% of them is less than one: no host is ever ejected", key(c.to), hosts, *c.cluster.OutlierDetection.MaxEjectionPercent),
 		Instead: fmt.Sprintf("maxEjectionPercent: %d or more, or alwaysEjectOneHost: true", least),
 	})
 }
 
 // tooFewHosts finds detectors that compare more hosts than there are.
-func (l *linter) tooFewHosts(c *call) {
-	if c.OutlierDetection == nil || c.to.Hosts == 0 {
+func (l *spots) tooFewHosts(c *call) {
+	if c.cluster.OutlierDetection == nil || c.hosts() == 0 {
 		return
 	}
-	if s := c.OutlierDetection.SuccessRate; s != nil {
+	if s := c.cluster.OutlierDetection.SuccessRate; s != nil {
 		l.fewHosts(c, "outlierDetection.successRate", *s.MinimumHosts)
 	}
-	if f := c.OutlierDetection.FailurePercentage; f != nil {
+	if f := c.cluster.OutlierDetection.FailurePercentage; f != nil {
 		l.fewHosts(c, "outlierDetection.failurePercentage", *f.MinimumHosts)
 	}
 }
 
-func (l *linter) fewHosts(c *call, detector string, minimum uint32) {
-	if int(minimum) <= c.to.Hosts {
+func (l *spots) fewHosts(c *call, detector string, minimum uint32) {
+	if int(minimum) <= c.hosts() {
 		return
 	}
-	object, path, ok := c.at(detector+".minimumHosts", detector+".requestVolume", detector+".threshold", detector+".stdevFactor")
+	object, path, ok := c.cluster.at(detector+".minimumHosts", detector+".requestVolume", detector+".threshold", detector+".stdevFactor")
 	if !ok {
 		return
 	}
-	l.add(Finding{
+	l.add(c.to, Finding{
 		Code: TooFewHosts, Severity: Warning, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
-		Why:     fmt.Sprintf("%s judges only where at least %d hosts have enough traffic, and %s has %d", detector, minimum, key(c.to), c.to.Hosts),
-		Instead: fmt.Sprintf("minimumHosts: %d or less, or consecutive5xx, which looks at each host alone", c.to.Hosts),
+		Why:     fmt.Sprintf("%s judges only where at least %d hosts have enough traffic, and %s has %d", detector, minimum, key(c.to), c.hosts()),
+		Instead: fmt.Sprintf("minimumHosts: %d or less, or consecutive5xx, which looks at each host alone", c.hosts()),
 	})
 }
 
 // panics finds a panic threshold that sends traffic back to ejected hosts.
-func (l *linter) panics(c *call) {
-	o := c.OutlierDetection
-	if !c.ejects() || o.MaxEjectionPercent == nil {
+func (l *spots) panics(c *call) {
+	o := c.cluster.OutlierDetection
+	if !c.cluster.ejects() || o.MaxEjectionPercent == nil {
 		return
 	}
 	threshold := 50 // Envoy's
-	if c.LoadBalancing != nil && c.LoadBalancing.PanicThreshold != nil {
-		threshold = int(*c.LoadBalancing.PanicThreshold)
+	if c.cluster.LoadBalancing != nil && c.cluster.LoadBalancing.PanicThreshold != nil {
+		threshold = int(*c.cluster.LoadBalancing.PanicThreshold)
 	}
 	left := 100 - int(*o.MaxEjectionPercent)
 	if left >= threshold {
 		return
 	}
-	object, path, ok := c.at("loadBalancing.panicThreshold", "outlierDetection.maxEjectionPercent")
+	object, path, ok := c.cluster.at("loadBalancing.panicThreshold", "outlierDetection.maxEjectionPercent")
 	if !ok {
 		return
 	}
-	l.add(Finding{
+	l.add(c.to, Finding{
 		Code: PanicUndoesEjection, Severity: Warning, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
 		Why: fmt.Sprintf("up to %d %% of the hosts may be ejected, but with fewer than %d %% healthy the panic threshold sends traffic to all of them again, the ejected ones too",
 			*o.MaxEjectionPercent, threshold),
@@ -110,21 +110,21 @@ func (l *linter) panics(c *call) {
 }
 
 // blames finds a breaker that opens for what the called service's own dependencies did.
-func (l *linter) blames(c *call) {
-	o := c.OutlierDetection
+func (l *spots) blames(c *call) {
+	o := c.cluster.OutlierDetection
 	keys, said := catalog.Dependencies(c.to.Service.Service)
-	if o == nil || !said || len(keys) == 0 || c.byCriteria() && !c.fails(500) {
+	if o == nil || !said || len(keys) == 0 || c.cluster.byCriteria() && !c.cluster.fails(500) {
 		return
 	}
 	var enforcing *uint32
 	if o.EnforcingPercent != nil {
 		enforcing = o.EnforcingPercent.Consecutive5xx
 	}
-	object, path, ok := c.at("outlierDetection.consecutive5xx")
+	object, path, ok := c.cluster.at("outlierDetection.consecutive5xx")
 	if !enforces(o.Consecutive5xx, enforcing) || !ok {
 		return
 	}
-	l.add(Finding{
+	l.add(c.to, Finding{
 		Code: BlamesDependencies, Severity: Warning, Kind: policy.Kind, Object: object, Path: path, Calls: append(c.hops(), keys[0].String()),
 		Why:     fmt.Sprintf("any 5xx counts against a host of %s, also the 500 it answers when %s fails: then all its hosts are ejected, and calls that need no %s fail too", key(c.to), keys[0], keys[0].Name),
 		Instead: "circuitBreaker.gatewayErrorsOnly: true, or consecutiveGatewayFailure instead of consecutive5xx",

@@ -2,6 +2,7 @@ package lint
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,32 +11,29 @@ import (
 )
 
 // answers reports whether something answers in place of the called service.
-func (r *result) answers() bool { return r.Fallback != nil }
+func (s *side) answers() bool { return s.Fallback != nil }
 
 // fallsBack is the service that gets the call when the called one fails; ok is false where there is none.
-func (r *result) fallsBack() (service string, ok bool) {
-	if r.Fallback == nil || r.Fallback.Service == nil {
+func (s *side) fallsBack() (service string, ok bool) {
+	if s.Fallback == nil || s.Fallback.Service == nil {
 		return "", false
 	}
-	return *r.Fallback.Service, true
+	return *s.Fallback.Service, true
 }
 
 // breaks finds a breaker that can take a service away from several others at once.
-func (l *linter) breaks(c *call) {
-	o := c.OutlierDetection
-	if !c.ejects() || *o.MaxEjectionPercent < 100 || c.answers() || len(c.to.callers) < 2 {
+func (l *spots) breaks(c *call) {
+	o := c.cluster.OutlierDetection
+	if !c.cluster.ejects() || *o.MaxEjectionPercent < 100 || c.answers() {
 		return
 	}
-	object, path, ok := c.at("outlierDetection.consecutive5xx", "outlierDetection.consecutiveGatewayFailure",
+	object, path, ok := c.cluster.at("outlierDetection.consecutive5xx", "outlierDetection.consecutiveGatewayFailure",
 		"outlierDetection.consecutiveLocalOriginFailure", "outlierDetection.maxEjectionPercent")
-	if !ok {
+	callers := c.to.stranded()
+	if !ok || len(callers) < 2 {
 		return
 	}
-	var callers []string
-	for _, n := range c.to.callers {
-		callers = append(callers, key(n))
-	}
-	l.add(Finding{
+	l.add(c.to, Finding{
 		Code: BreakerWithoutFallback, Severity: Warning, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
 		Why: fmt.Sprintf("%s all depend on %s; when all its hosts are ejected every call fails, also those that a host would have answered",
 			strings.Join(callers, ", "), key(c.to)),
@@ -43,8 +41,19 @@ func (l *linter) breaks(c *call) {
 	})
 }
 
+// stranded are the services whose calls to n nothing else answers.
+func (n *node) stranded() []string {
+	var list []string
+	for _, caller := range n.callers {
+		if slices.ContainsFunc(caller.out.calls, func(c *call) bool { return c.to == n && !c.spare && !c.answers() }) {
+			list = append(list, key(caller))
+		}
+	}
+	return list
+}
+
 // stalls finds a fallback service that never gets a call which hangs.
-func (l *linter) stalls(c *call) {
+func (l *spots) stalls(c *call) {
 	service, ok := c.fallsBack()
 	object, path, written := c.at("fallback.service")
 	if !ok || !written {
@@ -64,7 +73,7 @@ func (l *linter) stalls(c *call) {
 	case limited:
 		why = fmt.Sprintf("%d tries that hang for %s take all of the %s that the call has", c.attempts(), perTry, request)
 	}
-	l.add(Finding{
+	l.add(c.to, Finding{
 		Code: StallNeverFallsBack, Severity: Warning, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
 		Why:     fmt.Sprintf("%s: %s never gets it", why, service),
 		Instead: "a timeout.perTry, times the tries, that leaves time in timeout.request for the fallback",
@@ -72,37 +81,37 @@ func (l *linter) stalls(c *call) {
 }
 
 // cutOff finds limits whose refusals do not fall back.
-func (l *linter) cutOff(c *call) {
+func (l *spots) cutOff(c *call) {
 	service, ok := c.fallsBack()
-	if !ok || c.Limits == nil || c.Limits.MaxRequests == nil || *c.Limits.MaxRequests == manifest.Unlimited {
+	if !ok || c.cluster.Limits == nil || c.cluster.Limits.MaxRequests == nil || *c.cluster.Limits.MaxRequests == manifest.Unlimited {
 		return
 	}
-	object, path, ok := c.at("limits.maxRequests")
+	object, path, ok := c.cluster.at("limits.maxRequests")
 	if !ok {
 		return
 	}
-	l.add(Finding{
+	l.add(c.to, Finding{
 		Code: FullSkipsFallback, Severity: Info, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
-		Why:     fmt.Sprintf("a call over the %s that may be under way is refused, and does not go to %s", *c.Limits.MaxRequests, service),
+		Why:     fmt.Sprintf("a call over the %s that may be under way is refused, and does not go to %s", *c.cluster.Limits.MaxRequests, service),
 		Instead: "more than the calls that a stall of perTry makes: rate times perTry times tries; or fallback.response, which answers those too",
 	})
 }
 
 // starves finds a retry budget beside a fallback service.
-func (l *linter) starves(c *call) {
+func (l *spots) starves(c *call) {
 	service, ok := c.fallsBack()
 	if !ok {
 		return
 	}
-	object, path, ok := c.at("retry.budget.minConcurrent", "retry.budget.percent")
+	object, path, ok := c.cluster.at("retry.budget.minConcurrent", "retry.budget.percent")
 	if !ok {
 		return
 	}
 	allowed := "as many as it likes"
-	if c.Limits != nil && c.Limits.MaxRequests != nil {
-		allowed = c.Limits.MaxRequests.String()
+	if c.cluster.Limits != nil && c.cluster.Limits.MaxRequests != nil {
+		allowed = c.cluster.Limits.MaxRequests.String()
 	}
-	l.add(Finding{
+	l.add(c.to, Finding{
 		Code: BudgetBesideFallback, Severity: Info, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
 		Why: fmt.Sprintf("the step to %s is a retry, of which a budget would let few run when they are needed: so it is not kept, and limits.maxRequests is the limit (%s)",
 			service, allowed),
@@ -111,9 +120,9 @@ func (l *linter) starves(c *call) {
 }
 
 // volumes finds detectors that wait for more calls than a rate limit lets through.
-func (l *linter) volumes(c *call) {
-	o, r := c.OutlierDetection, c.RateLimit
-	if o == nil || r == nil || r.Requests == nil || c.to.Hosts == 0 {
+func (l *spots) volumes(c *call) {
+	o, r := c.cluster.OutlierDetection, c.RateLimit
+	if o == nil || r == nil || r.Requests == nil || c.hosts() == 0 {
 		return
 	}
 	every, ok := finite(r.Interval)
@@ -121,7 +130,7 @@ func (l *linter) volumes(c *call) {
 		return
 	}
 	interval, _ := finite(o.Interval)
-	each := float64(*r.Requests) * float64(interval) / float64(every) / float64(c.to.Hosts)
+	each := float64(*r.Requests) * float64(interval) / float64(every) / float64(c.hosts())
 	if s := o.SuccessRate; s != nil {
 		l.volume(c, "outlierDetection.successRate", *s.RequestVolume, each)
 	}
@@ -130,15 +139,15 @@ func (l *linter) volumes(c *call) {
 	}
 }
 
-func (l *linter) volume(c *call, detector string, wanted uint32, each float64) {
-	object, path, ok := c.at(detector+".requestVolume", detector+".minimumHosts", detector+".threshold", detector+".stdevFactor")
+func (l *spots) volume(c *call, detector string, wanted uint32, each float64) {
+	object, path, ok := c.cluster.at(detector+".requestVolume", detector+".minimumHosts", detector+".threshold", detector+".stdevFactor")
 	if !ok || each >= float64(wanted) {
 		return
 	}
-	l.add(Finding{
+	l.add(c.to, Finding{
 		Code: VolumeNeverReached, Severity: Warning, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
 		Why: fmt.Sprintf("%s judges a host after %d calls in %s, but rateLimit lets a proxy send each of the %d hosts about %.0f",
-			detector, wanted, *c.OutlierDetection.Interval, c.to.Hosts, each),
+			detector, wanted, *c.cluster.OutlierDetection.Interval, c.hosts(), each),
 		Instead: "a requestVolume that is reached, a longer outlierDetection.interval, or consecutive5xx",
 	})
 }

@@ -2,7 +2,6 @@ package lint
 
 import (
 	"cmp"
-	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -11,159 +10,99 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/policy"
 )
 
-// graph is who calls whom, and what holds for each call.
+// graph is who calls whom, and what holds for each call. It moves from one input to the next: see move.go.
 type graph struct {
-	policies []*policy.Compiled // least specific first
-	nodes    []*node            // by key
-	byKey    map[manifest.Key]*node
-	merges   map[string]*result // by protocol and set of policies: most services share theirs
-	samples  []policy.Caller    // a caller for each set of selectors in a from
+	entries map[name]*entry
+	order   []*entry // least specific first
+	nodes   []*node  // by key
+	byKey   map[manifest.Key]*node
+	merges  map[string]*merged // by protocol and set of policies: most services share theirs
+	samples []policy.Caller    // a caller for each set of selectors in a from
+	chained []*spot            // what is found along paths
 
-	indexOf  map[manifest.Key]int   // of the policies
-	byTarget map[manifest.Key][]int // policies that name one service
-	bySpace  map[string][]int       // the others, by namespace of their targets
-	covers   []int                  // by policy: services
-	heard    []bool                 // by policy: it holds for a call that dependsOn names
-	open     []*node                // services without a dependsOn: their proxies receive all of their namespace
+	byTarget map[manifest.Key][]*entry       // policies that name one service
+	bySpace  map[string][]*entry             // the others, by namespace of their targets
+	users    map[manifest.Key]map[*made]bool // what was made of a service, whether that exists or not
+
+	turn uint32 // counts the moves
+	ids  uint32 // of entries, ever
+}
+
+// name is the name of a policy or of a guardrail.
+type name struct {
+	key       manifest.Key
+	guardrail bool
+}
+
+// entry is a policy or a guardrail.
+type entry struct {
+	*policy.Compiled
+	given  *policy.Compiled // the same in content, as the newest input has it
+	id     uint32
+	seen   uint32 // the last turn that had it
+	covers int    // services
+
+	live    map[*merged]bool // the results that it takes part in
+	looked  bool             // since services changed, whether any caller that it covers may call one
+	reaches bool
+	found   []*spot
 }
 
 // node is a service.
 type node struct {
 	Service
 	called   policy.Service
-	matching []int   // policies whose target covers it
-	calls    []*call // that it makes, by callee; only those that its dependsOn names
-	callers  []*node // services whose dependsOn names it, by key
-	results  []*call // the different ones that its callers get
+	seen     uint32
+	matching []*entry // whose target covers it, least specific first
+	callers  []*node  // services with calls that end here, by key
+	out      made     // the calls it makes; only those that its dependsOn names
+	in       made     // the different ones that it gets
+	found    []*spot
 }
 
-// call is what some callers get who call a service.
+// made is a list of calls, and what it was made of.
+type made struct {
+	of    *node
+	calls []*call
+	uses  []manifest.Key // services, whether they exist or not
+	sets  []*merged
+}
+
+// call is what some callers get who call a service, by one of the ways that lead from there.
 type call struct {
-	from string // one of the callers; empty: any other
-	to   *node
-	*result
+	from   string // one of the callers; empty: any other
+	named  *node  // the service that is called
+	route  string // of it; empty: all that nothing else is said of
+	to     *node  // where it ends: named itself, another service behind the route, or the one that it falls back to
+	subset string // of to; empty: all of it
+	spare  bool   // it is the one that it falls back to
+	result
 }
 
-// result is what holds for the calls to which one set of policies applies.
+// result is what holds for a call.
 type result struct {
+	*side         // on the way: the fields of scope route
+	cluster *side // for the hosts where it ends: the fields of scope cluster
+}
+
+// side is an effective policy of a service or of one of its parts.
+type side struct {
 	*policy.Effective
-	protocol string // of the called service
-	applied  []int
+	protocol string
 	fields   map[string]*policy.Field
 }
 
-func newGraph(in Input) *graph {
-	g := &graph{
-		policies: slices.Clone(in.Policies), byKey: make(map[manifest.Key]*node), merges: make(map[string]*result),
-		indexOf: make(map[manifest.Key]int, len(in.Policies)), byTarget: make(map[manifest.Key][]int), bySpace: make(map[string][]int), covers: make([]int, len(in.Policies)), heard: make([]bool, len(in.Policies)),
-	}
-	slices.SortFunc(g.policies, func(a, b *policy.Compiled) int {
-		if a.Less(b) {
-			return -1
-		}
-		return 1
-	})
-	g.index()
-	for _, s := range in.Services {
-		n := &node{Service: s, called: policy.Service{Key: s.Key(), Labels: s.Metadata.Labels, Protocol: string(catalog.ProtocolOf(s.Service))}}
-		g.nodes, g.byKey[s.Key()] = append(g.nodes, n), n
-	}
-	slices.SortFunc(g.nodes, func(a, b *node) int {
-		return cmp.Or(cmp.Compare(a.called.Namespace, b.called.Namespace), cmp.Compare(a.called.Name, b.called.Name))
-	})
-	g.sample()
-	for _, n := range g.nodes {
-		n.matching = g.matching(&n.called)
-		for _, i := range n.matching {
-			g.covers[i]++
-		}
-	}
-	g.connect()
-	for _, n := range g.nodes {
-		g.resolve(n)
-	}
-	return g
-}
-
-// index sorts the policies by what they may cover, so that not every one is held against every service.
-func (g *graph) index() {
-	for i, p := range g.policies {
-		if p.Guardrail == nil {
-			g.indexOf[p.Policy.Key()] = i
-		}
-		namespace := cmp.Or(p.Policy.Spec.To.Namespace, p.Policy.Metadata.Namespace)
-		if name := p.Policy.Spec.To.Service; name != "" && name != policy.Every {
-			key := manifest.Key{Namespace: namespace, Name: name}
-			g.byTarget[key] = append(g.byTarget[key], i)
-		} else {
-			g.bySpace[namespace] = append(g.bySpace[namespace], i)
-		}
+func newGraph() *graph {
+	return &graph{
+		entries: make(map[name]*entry), byKey: make(map[manifest.Key]*node), merges: make(map[string]*merged),
+		byTarget: make(map[manifest.Key][]*entry), bySpace: make(map[string][]*entry), users: make(map[manifest.Key]map[*made]bool),
 	}
 }
 
-func (g *graph) matching(svc *policy.Service) []int {
-	var list []int
-	for _, i := range slices.Concat(g.bySpace[policy.Every], g.bySpace[svc.Namespace], g.byTarget[svc.Key]) {
-		if g.policies[i].Matches(*svc) {
-			list = append(list, i)
-		}
-	}
-	slices.Sort(list)
-	return list
-}
-
-// sample picks one caller for each set of selectors that the sources of policies have: the others of the set get the same.
-func (g *graph) sample() {
-	seen := make(map[string]bool)
-	var selecting []*policy.Compiled
-	for _, p := range g.policies {
-		if from := p.Policy.Spec.From; from != nil && from.Selector != nil {
-			selecting = append(selecting, p)
-		}
-	}
-	if len(selecting) == 0 {
-		return
-	}
-	for _, n := range g.nodes {
-		caller := n.asCaller()
-		mask := []byte(caller.Namespace + " ")
-		for _, p := range selecting {
-			if p.Applies(n.called, caller) {
-				mask = append(mask, 'x')
-			} else {
-				mask = append(mask, '-')
-			}
-		}
-		if !seen[string(mask)] {
-			seen[string(mask)] = true
-			g.samples = append(g.samples, caller)
-		}
-	}
-}
+func nameOf(p *policy.Compiled) name { return name{p.Policy.Key(), p.Guardrail != nil} }
 
 func (n *node) asCaller() policy.Caller {
 	return policy.Caller{Key: n.called.Key, Labels: n.called.Labels}
-}
-
-// connect makes the calls that dependsOn names.
-func (g *graph) connect() {
-	for _, n := range g.nodes {
-		keys, said := catalog.Dependencies(n.Service.Service)
-		if !said {
-			g.open = append(g.open, n)
-		}
-		slices.SortFunc(keys, byKey)
-		for _, callee := range slices.Compact(keys) {
-			if to := g.byKey[callee]; to != nil && to != n {
-				c := &call{from: key(n), to: to, result: g.result(to, n.asCaller())}
-				n.calls = append(n.calls, c)
-				to.callers = append(to.callers, n)
-				for _, i := range c.applied {
-					g.heard[i] = true
-				}
-			}
-		}
-	}
 }
 
 func key(n *node) string { return n.called.String() }
@@ -172,53 +111,7 @@ func byKey(a, b manifest.Key) int {
 	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 }
 
-// resolve lists the different results that callers of n get: those that call it, those that its policies name or select, and any other
-// of each namespace that plays a part.
-func (g *graph) resolve(n *node) {
-	if len(n.matching) == 0 {
-		return
-	}
-	seen := make(map[*result]bool)
-	for _, caller := range g.callersOf(n) {
-		if r := g.result(n, caller); len(r.applied) > 0 && !seen[r] {
-			seen[r] = true
-			c := &call{to: n, result: r}
-			if caller.Name != "" {
-				c.from = caller.String()
-			}
-			n.results = append(n.results, c)
-		}
-	}
-}
-
-func (g *graph) callersOf(n *node) []policy.Caller {
-	others := []string{n.called.Namespace}
-	var named []policy.Caller
-	for _, caller := range n.callers {
-		named = append(named, caller.asCaller())
-	}
-	selects := false
-	for _, i := range n.matching {
-		p := g.policies[i].Policy
-		others = append(others, p.Metadata.Namespace)
-		from := p.Spec.From
-		if from == nil {
-			continue
-		}
-		selects = selects || from.Selector != nil
-		if from.Service != "" && from.Namespace != policy.Every {
-			named = append(named, g.caller(manifest.Key{Namespace: cmp.Or(from.Namespace, p.Metadata.Namespace), Name: from.Service}))
-		}
-	}
-	if selects {
-		named = append(named, g.samples...)
-	}
-	slices.Sort(others)
-	for _, namespace := range slices.Compact(others) {
-		named = append(named, policy.Caller{Key: manifest.Key{Namespace: namespace}})
-	}
-	return named
-}
+func nodesByKey(a, b *node) int { return byKey(a.called.Key, b.called.Key) }
 
 func (g *graph) caller(key manifest.Key) policy.Caller {
 	if n := g.byKey[key]; n != nil {
@@ -227,37 +120,11 @@ func (g *graph) caller(key manifest.Key) policy.Caller {
 	return policy.Caller{Key: key}
 }
 
-// result merges what applies to the calls from caller to n, once for each set of policies.
-func (g *graph) result(n *node, caller policy.Caller) *result {
-	key := []byte(n.called.Protocol)
-	var applied []int
-	for _, i := range n.matching {
-		if g.policies[i].Applies(n.called, caller) {
-			applied = append(applied, i)
-			key = binary.BigEndian.AppendUint32(key, uint32(i))
-		}
-	}
-	if r, ok := g.merges[string(key)]; ok {
-		return r
-	}
-	list := make([]*policy.Compiled, len(applied))
-	for k, i := range applied {
-		list[k] = g.policies[i]
-	}
-	effective, _ := policy.Merge(n.called, list)
-	r := &result{Effective: effective, protocol: n.called.Protocol, applied: applied, fields: make(map[string]*policy.Field, len(effective.Fields))}
-	for i := range effective.Fields {
-		r.fields[effective.Fields[i].Path] = &effective.Fields[i]
-	}
-	g.merges[string(key)] = r
-	return r
-}
-
 // accepts reports whether the author of an object has said that findings of this code are meant.
 func (g *graph) accepts(kind string, key manifest.Key, code string) bool {
 	if kind == policy.Kind {
-		i, ok := g.indexOf[key]
-		return ok && accepted(g.policies[i].Policy.Metadata, code)
+		e := g.entries[name{key: key}]
+		return e != nil && accepted(e.Policy.Metadata, code)
 	}
 	n := g.byKey[key]
 	return n != nil && accepted(n.Metadata, code)
@@ -268,20 +135,56 @@ func accepted(m manifest.Meta, code string) bool {
 	return slices.Contains(codes, code)
 }
 
-// at is where one of these fields of the result was written, the first that an author wrote; ok is false where all are defaults.
-func (r *result) at(paths ...string) (key manifest.Key, path string, ok bool) {
+// at is where one of these fields was written, the first that an author wrote; ok is false where all are defaults.
+func (s *side) at(paths ...string) (key manifest.Key, path string, ok bool) {
 	for _, p := range paths {
-		if f := r.fields[p]; f != nil && !f.Origin.Default && f.Origin.Policy != (manifest.Key{}) {
+		if f := s.fields[p]; f != nil && !f.Origin.Default && f.Origin.Policy != (manifest.Key{}) {
 			return f.Origin.Policy, "spec." + f.Origin.Path, true
 		}
 	}
 	return manifest.Key{}, "", false
 }
 
+// hosts are those where the call ends, 0 where none is known.
+func (c *call) hosts() int {
+	if c.subset != "" {
+		return c.to.Subsets[c.subset]
+	}
+	return c.to.Hosts
+}
+
+// String names the service that is called, and how the call goes on from there.
+func (c *call) String() string {
+	var how []string
+	if c.route != "" {
+		how = append(how, "route "+c.route)
+	}
+	switch {
+	case c.spare:
+		how = append(how, "fallback to "+key(c.to))
+	case c.to != c.named:
+		how = append(how, "to "+key(c.to))
+	}
+	if c.subset != "" {
+		how = append(how, "subset "+c.subset)
+	}
+	if how == nil {
+		return key(c.named)
+	}
+	return key(c.named) + " (" + strings.Join(how, ", ") + ")"
+}
+
 // hops names the two ends of the call.
 func (c *call) hops() []string {
 	if c.from == "" {
-		return []string{"any other caller", key(c.to)}
+		return []string{"any other caller", c.String()}
 	}
-	return []string{c.from, key(c.to)}
+	return []string{c.from, c.String()}
+}
+
+// dependencies are the services that n says it calls, each once.
+func (n *node) dependencies() (keys []manifest.Key, said bool) {
+	keys, said = catalog.Dependencies(n.Service.Service)
+	slices.SortFunc(keys, byKey)
+	return slices.Compact(keys), said
 }

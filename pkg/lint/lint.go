@@ -3,7 +3,6 @@
 package lint
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
@@ -48,83 +47,56 @@ type Input struct {
 // Service is a service of the catalogue.
 type Service struct {
 	*catalog.Service
-	Hosts int // its endpoints, static and registered; 0 where none is known
+	Hosts   int            // its endpoints, static and registered; 0 where none is known
+	Subsets map[string]int // those of each subset
+}
+
+// ServiceOf is svc with its endpoints counted, static and registered.
+func ServiceOf(svc *catalog.Service, registered []catalog.Endpoint) Service {
+	s := Service{Service: svc, Hosts: len(svc.Spec.Endpoints) + len(registered)}
+	if len(svc.Spec.Subsets) == 0 {
+		return s
+	}
+	s.Subsets = make(map[string]int, len(svc.Spec.Subsets))
+	count := func(labels map[string]string) {
+		for name, subset := range svc.Spec.Subsets {
+			if catalog.Selects(subset, labels) {
+				s.Subsets[name]++
+			}
+		}
+	}
+	for i := range svc.Spec.Endpoints {
+		count(svc.Spec.Endpoints[i].Labels)
+	}
+	for i := range registered {
+		count(registered[i].Spec.Labels)
+	}
+	return s
 }
 
 // Run finds what there is to find, in the same order whatever the order of the input: the worst first, then by object.
 func Run(in Input) []Finding {
-	l := &linter{graph: newGraph(in), found: make(map[identity]*Finding)}
-	for _, n := range l.graph.nodes {
-		for _, c := range n.results {
-			l.call(c)
-		}
-		for _, outer := range n.calls {
-			for _, inner := range outer.to.calls {
-				l.pair(outer, inner)
-			}
-		}
-	}
-	l.chains()
-	l.policies()
-	return l.sorted()
-}
-
-// linter collects findings.
-type linter struct {
-	graph *graph
-	found map[identity]*Finding
-}
-
-// identity is what makes two findings one: the same fault of the same object, seen at several services.
-type identity struct {
-	code, kind, path string
-	object           manifest.Key
-}
-
-// add takes a finding; of several with one identity the worst stays, then the first.
-func (l *linter) add(f Finding) {
-	id := identity{f.Code, f.Kind, f.Path, f.Object}
-	have := l.found[id]
-	switch {
-	case have == nil:
-		l.found[id] = &f
-	case rankOf(f.Severity) > rankOf(have.Severity):
-		f.More = have.More + 1
-		*have = f
-	default:
-		have.More++
-	}
+	l := New()
+	l.Look(in)
+	return l.All()
 }
 
 func rankOf(s Severity) int { return slices.Index([]Severity{Info, Warning, Error}, s) }
 
-func (l *linter) sorted() []Finding {
-	list := make([]Finding, 0, len(l.found))
-	for _, f := range l.found {
-		if l.graph.accepts(f.Kind, f.Object, f.Code) {
-			f.Severity, f.Accepted = Info, true
-		}
-		list = append(list, *f)
-	}
-	slices.SortFunc(list, func(a, b Finding) int {
-		return cmp.Or(cmp.Compare(rankOf(b.Severity), rankOf(a.Severity)), cmp.Compare(a.Kind, b.Kind),
-			cmp.Compare(a.Object.Namespace, b.Object.Namespace), cmp.Compare(a.Object.Name, b.Object.Name),
-			cmp.Compare(a.Code, b.Code), cmp.Compare(a.Path, b.Path))
-	})
-	return list
-}
-
 // call looks at what holds for the calls of some callers to one service.
-func (l *linter) call(c *call) {
-	l.tries(c)
-	l.unsafe(c)
-	l.clientErrors(c)
-	l.retryLimits(c)
+func (l *spots) call(c *call) {
 	l.neverEjects(c)
 	l.tooFewHosts(c)
 	l.panics(c)
 	l.blames(c)
 	l.overload(c)
+	if c.spare {
+		return // on the way there all is as on the way to the service that is called
+	}
+	l.tries(c)
+	l.unsafe(c)
+	l.clientErrors(c)
+	l.retryLimits(c)
 	l.breaks(c)
 	l.stalls(c)
 	l.cutOff(c)
@@ -134,7 +106,7 @@ func (l *linter) call(c *call) {
 }
 
 // pair looks at two calls, the second of which the first one waits for.
-func (l *linter) pair(outer, inner *call) {
+func (l *spots) pair(outer, inner *call) {
 	l.outlived(outer, inner)
 	l.retriedTwice(outer, inner)
 	l.narrower(outer, inner)

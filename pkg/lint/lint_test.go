@@ -15,6 +15,14 @@ import (
 // read takes manifests as an apply would. Hosts are the static endpoints.
 func read(t testing.TB, text string) Input {
 	t.Helper()
+	in, faults := parse(text)
+	if len(faults) > 0 {
+		t.Fatalf("%v in\n%s", faults, text)
+	}
+	return in
+}
+
+func parse(text string) (Input, manifest.FieldErrors) {
 	var in Input
 	documents, faults := manifest.Decode("", []byte(text), manifest.YAML, manifest.Limits{})
 	for _, d := range documents {
@@ -23,16 +31,17 @@ func read(t testing.TB, text string) Input {
 			p, found := manifest.Into[policy.Spec](d)
 			faults = append(append(faults, found...), policy.Validate(&p)...)
 			in.Policies = append(in.Policies, policy.Compile(&p))
+		case policy.GuardrailKind:
+			g, found := manifest.Into[policy.GuardrailSpec](d)
+			faults = append(append(faults, found...), policy.ValidateGuardrail(&g)...)
+			in.Policies = append(in.Policies, policy.CompileGuardrail(&g))
 		case catalog.Kind:
 			s, found := manifest.Into[catalog.ServiceSpec](d)
 			faults = append(append(faults, found...), catalog.Validate(&s)...)
-			in.Services = append(in.Services, Service{&s, len(s.Spec.Endpoints)})
+			in.Services = append(in.Services, ServiceOf(&s, nil))
 		}
 	}
-	if len(faults) > 0 {
-		t.Fatalf("%v in\n%s", faults, text)
-	}
-	return in
+	return in, faults
 }
 
 func codes(list []Finding) []string {
@@ -112,7 +121,7 @@ func TestAnAuthorAcceptsAFinding(t *testing.T) {
 }
 
 func TestADeadlineKeepsTheInnerCallWithinTheOuter(t *testing.T) {
-	outer := policyText("outer", "", `to: {service: payments}, timeout: {request: 500ms}`)
+	outer := policyText("outer", "", `to: {service: payments}, timeout: {request: 500ms, deadline: {keepPercent: 90}}`)
 	for inner, want := range map[string]bool{"timeout: {request: 1s}": true, "timeout: {request: 1s, deadline: {keepPercent: 90}}": false} {
 		list := Run(read(t, services("")+outer+policyText("inner", "", "to: {service: billing}, "+inner)))
 		if got := slices.Contains(codes(list), OuterTryEndsFirst); got != want {
@@ -153,7 +162,7 @@ func corpus(t testing.TB, services, policies int, r *rand.Rand) Input {
 			}
 		}
 		s.Spec.DependsOn = &deps
-		in.Services = append(in.Services, Service{s, r.IntN(20)})
+		in.Services = append(in.Services, Service{Service: s, Hosts: r.IntN(20)})
 	}
 	specs := []string{
 		`to: {service: "*"}, retry: {numRetries: 2, retryOn: [5xx], methods: all}`,

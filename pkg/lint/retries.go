@@ -17,23 +17,27 @@ const (
 )
 
 // passesOn says how sure it is that the call is retried when something behind the called service has failed.
-func (r *result) passesOn() int {
-	if r.attempts() < 2 {
+func (c *call) passesOn() int {
+	if c.attempts() < 2 {
 		return never
 	}
+	return c.side.passesOn()
+}
+
+func (s *side) passesOn() int {
 	sure := never
-	for _, on := range r.Retry.RetryOn {
+	for _, on := range s.Retry.RetryOn {
 		switch on {
 		case "5xx":
 			return surely
 		case policy.FailureCriteriaToken:
-			if r.fails(500) || r.fails(424) {
+			if s.fails(500) || s.fails(424) {
 				return surely
 			}
 			sure = possibly
 		case "connect-failure", "refused-stream", "retriable-4xx", "envoy-ratelimited":
 		case "retriable-status-codes":
-			for _, code := range r.Retry.RetriableStatusCodes {
+			for _, code := range s.Retry.RetriableStatusCodes {
 				if code == 500 || code == 424 {
 					return surely
 				}
@@ -49,7 +53,7 @@ func (r *result) passesOn() int {
 }
 
 // retriedTwice finds a failure that is retried by the hop next to it, and once more by the one before.
-func (l *linter) retriedTwice(outer, inner *call) {
+func (l *spots) retriedTwice(outer, inner *call) {
 	if outer.passesOn() != surely || inner.attempts() < 2 {
 		return
 	}
@@ -57,7 +61,7 @@ func (l *linter) retriedTwice(outer, inner *call) {
 	if !ok {
 		return
 	}
-	l.add(Finding{
+	l.add(inner.to, Finding{
 		Code: RetriedTwice, Severity: Warning, Kind: policy.Kind, Object: object, Path: path,
 		Calls: []string{outer.from, times(outer), times(inner)},
 		Why: fmt.Sprintf("a failure of %s is tried %d times by %s, which then answers a 5xx, and that is tried %d times by %s: %d tries for one call",
@@ -68,13 +72,13 @@ func (l *linter) retriedTwice(outer, inner *call) {
 
 func times(c *call) string {
 	if n := c.attempts(); n > 1 {
-		return fmt.Sprintf("%s x%d", key(c.to), n)
+		return fmt.Sprintf("%s x%d", c, n)
 	}
-	return key(c.to)
+	return c.String()
 }
 
 // unsafe finds retries of what may have changed something already.
-func (l *linter) unsafe(c *call) {
+func (l *spots) unsafe(c *call) {
 	if c.attempts() < 2 || c.Retry.Methods == nil {
 		return
 	}
@@ -87,7 +91,7 @@ func (l *linter) unsafe(c *call) {
 	if !unsafe || harmless {
 		return
 	}
-	l.add(Finding{
+	l.add(c.to, Finding{
 		Code: RetryUnsafe, Severity: Warning, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
 		Why:     "POST and PATCH are sent again though the server may have seen them: what they do may be done twice",
 		Instead: "methods: idempotent, the default; or, if every call carries an id by which the server knows a repetition, the annotation " + Accept + ": " + RetryUnsafe,
@@ -95,7 +99,7 @@ func (l *linter) unsafe(c *call) {
 }
 
 // clientErrors finds retries of answers that will be the same again.
-func (l *linter) clientErrors(c *call) {
+func (l *spots) clientErrors(c *call) {
 	if c.attempts() < 2 || !slices.Contains(c.Retry.RetryOn, "retriable-status-codes") {
 		return
 	}
@@ -110,7 +114,7 @@ func (l *linter) clientErrors(c *call) {
 	if len(codes) == 0 || !ok {
 		return
 	}
-	l.add(Finding{
+	l.add(c.to, Finding{
 		Code: RetryClientErrors, Severity: Warning, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
 		Why:     fmt.Sprintf("%s says that the request is wrong or too much: the same request again gets the same answer, and makes the load worse", strings.Join(codes, ", ")),
 		Instead: "of the 4xx only 409 and 425; for 429 a retry.rateLimitedBackOff that waits as long as the answer says",
@@ -118,18 +122,18 @@ func (l *linter) clientErrors(c *call) {
 }
 
 // retryLimits finds a limit that counts for nothing.
-func (l *linter) retryLimits(c *call) {
-	if c.Retry == nil || c.Retry.Budget == nil || c.Limits == nil || c.Limits.MaxRetries == nil {
+func (l *spots) retryLimits(c *call) {
+	if c.cluster.Retry == nil || c.cluster.Retry.Budget == nil || c.cluster.Limits == nil || c.cluster.Limits.MaxRetries == nil {
 		return
 	}
-	budget, _, written := c.at("retry.budget.percent", "retry.budget.minConcurrent", "retry.budget.interval")
-	object, path, ok := c.at("limits.maxRetries")
+	budget, _, written := c.cluster.at("retry.budget.percent", "retry.budget.minConcurrent", "retry.budget.interval")
+	object, path, ok := c.cluster.at("limits.maxRetries")
 	if !written || !ok {
 		return
 	}
-	l.add(Finding{
+	l.add(c.to, Finding{
 		Code: BudgetAndMaxRetries, Severity: Warning, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
-		Why:     fmt.Sprintf("retry.budget of policy %s holds for the same calls, and beside a budget limits.maxRetries (%s) counts for nothing", budget, *c.Limits.MaxRetries),
+		Why:     fmt.Sprintf("retry.budget of policy %s holds for the same calls, and beside a budget limits.maxRetries (%s) counts for nothing", budget, *c.cluster.Limits.MaxRetries),
 		Instead: "one of the two: the budget grows and shrinks with the traffic",
 	})
 }
@@ -145,18 +149,20 @@ type chain struct {
 }
 
 // chains finds paths along which one failure becomes many tries. Of those from one service only the worst is told.
-func (l *linter) chains() {
-	sure, possible := newWalk(surely), newWalk(possibly)
-	for _, n := range l.graph.roots() {
+func (g *graph) chains() []*spot {
+	var l spots
+	sure, possible := newWalk(surely, len(g.nodes)), newWalk(possibly, len(g.nodes))
+	for _, n := range g.roots() {
 		if worst := sure.from(n); worst.product > maxAttempts {
 			l.multiplies(worst, Warning, "")
 		} else if worst := possible.from(n); worst.product > maxAttempts {
 			l.multiplies(worst, Info, ", if the services in between answer a failed dependency with 502, 503 or 504")
 		}
 	}
+	return l.list
 }
 
-func (l *linter) multiplies(w *chain, severity Severity, condition string) {
+func (l *spots) multiplies(w *chain, severity Severity, condition string) {
 	calls, worst := []string{w.first.from}, w.first
 	for at := w; at != nil && at.first != nil; at = at.rest {
 		calls = append(calls, times(at.first))
@@ -168,7 +174,7 @@ func (l *linter) multiplies(w *chain, severity Severity, condition string) {
 	if !ok {
 		return
 	}
-	l.add(Finding{
+	l.add(w.first.to, Finding{
 		Code: AttemptsMultiply, Severity: severity, Kind: policy.Kind, Object: object, Path: path, Calls: calls,
 		Why:     fmt.Sprintf("one call at the start of %s becomes up to %d tries at its end%s", strings.Join(calls, " -> "), w.product, condition),
 		Instead: "retries at the hop next to the fault only: there retryOn what the neighbour itself does, and at the others fewer numRetries, or none",
@@ -182,8 +188,8 @@ type walk struct {
 	open  map[*node]bool // on the path: a call back to them is left out
 }
 
-func newWalk(at int) *walk {
-	return &walk{at, make(map[*node]*chain), make(map[*node]bool)}
+func newWalk(at, services int) *walk {
+	return &walk{at, make(map[*node]*chain, services), make(map[*node]bool)}
 }
 
 func (w *walk) from(n *node) *chain {
@@ -192,7 +198,7 @@ func (w *walk) from(n *node) *chain {
 	}
 	best := &chain{product: 1}
 	w.open[n] = true
-	for _, c := range n.calls {
+	for _, c := range n.out.calls {
 		if w.open[c.to] {
 			continue
 		}
@@ -215,19 +221,19 @@ func (w *walk) from(n *node) *chain {
 // roots are the services that nobody calls, and of those that call each other in a circle the first.
 func (g *graph) roots() []*node {
 	var list []*node
-	seen := make(map[*node]bool)
+	seen := make(map[*node]bool, len(g.nodes))
 	var visit func(n *node)
 	visit = func(n *node) {
 		if !seen[n] {
 			seen[n] = true
-			for _, c := range n.calls {
+			for _, c := range n.out.calls {
 				visit(c.to)
 			}
 		}
 	}
 	for _, callers := range []bool{false, true} {
 		for _, n := range g.nodes {
-			if !seen[n] && (len(n.callers) > 0) == callers && len(n.calls) > 0 {
+			if !seen[n] && (len(n.callers) > 0) == callers && len(n.out.calls) > 0 {
 				list = append(list, n)
 				visit(n)
 			}

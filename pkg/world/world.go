@@ -20,6 +20,7 @@ type World struct {
 	guardrails map[manifest.Key]*policy.Compiled
 	ranked     []*policy.Compiled // both, least specific first
 	services   map[manifest.Key]*catalog.Service
+	byName     []*catalog.Service                  // the services, by key
 	endpoints  map[manifest.Key][]catalog.Endpoint // registered by API, by id
 	hosts      map[string]manifest.Key
 
@@ -57,6 +58,9 @@ func (w *World) With(rev int64, c Changes) *World {
 	next.policies = overlay(w.policies, c.Policies)
 	next.services = overlay(w.services, c.Services)
 	next.guardrails = overlay(w.guardrails, c.Guardrails)
+	if len(c.Services) > 0 {
+		next.byName = sorted(next.services)
+	}
 	if len(c.Policies)+len(c.Guardrails) > 0 {
 		next.ranked = slices.SortedFunc(next.both(), byRank)
 	}
@@ -183,10 +187,8 @@ func (w *World) Service(key manifest.Key) (*catalog.Service, bool) {
 	return s, ok
 }
 
-// Services are all services, by key.
-func (w *World) Services() []*catalog.Service {
-	return sorted(w.services)
-}
+// Services are all services, by key. The caller must not change the slice.
+func (w *World) Services() []*catalog.Service { return w.byName }
 
 func sorted[V any](m map[manifest.Key]*V) []*V {
 	list := make([]*V, 0, len(m))
