@@ -120,7 +120,7 @@ func (a *agent) newServer() (err error) {
 
 func (a *agent) newClient() (*xdsclient.Client, error) {
 	return xdsclient.New(xdsclient.Config{
-		Servers: a.config.XDS, Layers: envoy.LayerNames(), StateDir: a.config.StateDir, Apply: a.apply, Logger: a.log.Named("xds"), TLS: a.config.xdsTLS(),
+		Servers: a.config.XDS, Layers: envoy.LayerNames(), StateDir: a.config.StateDir, Apply: a.apply, Check: a.check, Logger: a.log.Named("xds"), TLS: a.config.xdsTLS(),
 		Node: xdsclient.Node{
 			ID: a.config.NodeID, Cluster: a.config.nodeCluster(), Version: telemetry.Version, Outbound: a.config.ListenOutbound, Edge: a.config.Edge,
 		},
@@ -221,10 +221,7 @@ func (a *agent) underWay() (n int64) {
 func (a *agent) apply(r dataplane.Resources) []dataplane.Fault {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	table, faults := dataplane.Compile(r, a.table)
-	if table != nil {
-		faults = proxy.CheckTLS(table, a.table)
-	}
+	table, faults := a.compile(r)
 	if len(faults) > 0 {
 		return faults
 	}
@@ -236,6 +233,23 @@ func (a *agent) apply(r dataplane.Resources) []dataplane.Fault {
 		a.log.Info("serving", "listeners", open)
 	}
 	return nil
+}
+
+// check is what apply would refuse of r.
+func (a *agent) check(r dataplane.Resources) []dataplane.Fault {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, faults := a.compile(r)
+	return faults
+}
+
+// compile is the table of r, and the faults of what it can't enforce. mu is held.
+func (a *agent) compile(r dataplane.Resources) (*dataplane.Table, []dataplane.Fault) {
+	table, faults := dataplane.Compile(r, a.table)
+	if table != nil {
+		faults = proxy.CheckTLS(table, a.table)
+	}
+	return table, faults
 }
 
 // install makes the listeners those of the table. One that can't be opened, as its port is taken, is tried again: the rest serves.

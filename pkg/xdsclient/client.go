@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +33,9 @@ const (
 // called by one goroutine, which waits for it before a server gets its answer.
 type Apply func(dataplane.Resources) []dataplane.Fault
 
+// Check is the faults that Apply would return, and changes nothing. It is called by the same goroutine.
+type Check func(dataplane.Resources) []dataplane.Fault
+
 // Node is who the agent is.
 type Node struct {
 	ID       string
@@ -49,6 +53,7 @@ type Config struct {
 	TLS      func() (*tls.Config, error) // of a new connection; nil: plaintext
 	StateDir string                      // where the last known good configuration is kept; "": nowhere
 	Apply    Apply
+	Check    Check        // nil: the faults of what waits for other resources are found once it need not wait, when its response was accepted
 	Logger   hclog.Logger // nil: silent
 
 	dial func(context.Context, string) (net.Conn, error) // for tests; nil: TCP
@@ -277,7 +282,8 @@ func (c *Client) save() {
 
 // apply puts into force what can be. Its faults are those of changes, and a server is to hear of them: what they replaced stays.
 func (c *Client) apply(changes []dataplane.Change) []dataplane.Fault {
-	var mine, last []dataplane.Fault
+	mine := c.early(changes)
+	var last []dataplane.Fault
 	for range 3 { // once more without what was refused, and once more where that uncovered others
 		next := c.state.settle(time.Now())
 		if last = nil; next.Same(c.state.inForce) {
@@ -298,6 +304,17 @@ func (c *Client) apply(changes []dataplane.Change) []dataplane.Fault {
 	c.state.commit(c.state.inForce)
 	c.note(func(s *Status) { s.Waiting, s.Resources = len(c.state.waiting), c.state.inForce.Len() })
 	return mine
+}
+
+// early is the faults of those of changes that still wait for other resources: their response is answered now, and what they replaced
+// stays.
+func (c *Client) early(changes []dataplane.Change) []dataplane.Fault {
+	if c.cfg.Check == nil || !c.state.holdsBack(changes, time.Now()) {
+		return nil
+	}
+	all := c.state.received
+	mine := slices.DeleteFunc(c.cfg.Check(all), func(f dataplane.Fault) bool { return !puts(changes, f.ID) })
+	return c.state.refuse(mine, all, changes)
 }
 
 // keep hands r to the saver, in the place of what it has not begun on.

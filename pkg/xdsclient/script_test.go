@@ -393,6 +393,44 @@ func TestRejectsByField(t *testing.T) {
 	})
 }
 
+// TestRejectsWhatWaits has a fault in a cluster whose hosts are yet to come: its own response is the one that is rejected.
+func TestRejectsWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fault := dataplane.Fault{ID: view.ID{Type: view.CDS, Name: "c"}, Field: "transport_socket", Reason: "no such file"}
+		s, a, _ := talking(t, func(c *Config) {
+			c.Check = func(r dataplane.Resources) []dataplane.Fault {
+				if r.Get(fault.ID) != nil {
+					return []dataplane.Fault{fault}
+				}
+				return nil
+			}
+		})
+		a.consumer.refuse = func(r dataplane.Resources) []dataplane.Fault {
+			if r.Get(fault.ID) != nil {
+				return []dataplane.Fault{fault}
+			}
+			return nil
+		}
+		s.small()
+		if text := s.say(view.CDS, nil, clusterOf("c", time.Second), clusterOf("d", time.Second)); text != "CDS c: transport_socket: no such file" {
+			t.Errorf("rejected with %q", text)
+		}
+		s.mustSay(view.EDS, nil, hostsOf("d", 3))
+		if c := a.now().Clusters; c["c"] != nil || c["d"] == nil {
+			t.Errorf("in force: c %v, d %v; want d alone", c["c"], c["d"])
+		}
+		if w := a.Status().Waiting; w != 0 {
+			t.Errorf("%d resources wait, want none", w)
+		}
+		fault.ID.Name = "" // the file is there
+		s.mustSay(view.CDS, nil, clusterOf("c", 2*time.Second))
+		s.mustSay(view.EDS, nil, hostsOf("c", 4))
+		if a.now().Clusters["c"] == nil {
+			t.Error("the mended cluster is not in force")
+		}
+	})
+}
+
 // TestAConsumerThatBlamesNobody refuses a change without naming it.
 func TestAConsumerThatBlamesNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

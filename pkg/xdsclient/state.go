@@ -89,6 +89,15 @@ func (s *state) settle(now time.Time) dataplane.Resources {
 	return next
 }
 
+// holdsBack reports whether some of changes can't be in force by now.
+func (s *state) holdsBack(changes []dataplane.Change, now time.Time) bool {
+	if !slices.ContainsFunc(changes, func(c dataplane.Change) bool { return c.Now != nil }) {
+		return false
+	}
+	next := s.settle(now)
+	return slices.ContainsFunc(changes, func(c dataplane.Change) bool { return c.Now != nil && next.Get(c.ID) != c.Now })
+}
+
 // needed reports whether resources of t are named by others, which must not lose them.
 func needed(t view.Type) bool { return t == view.RDS || t == view.CDS || t == view.EDS }
 
@@ -183,12 +192,17 @@ func (s *state) refuse(faults []dataplane.Fault, next dataplane.Resources, chang
 		if r != nil {
 			s.refused[f.ID] = r
 		}
-		if slices.ContainsFunc(changes, func(c dataplane.Change) bool { return c.ID == f.ID && c.Now != nil }) {
+		if puts(changes, f.ID) {
 			s.revert([]dataplane.Change{{ID: f.ID, Now: r}})
 			mine = append(mine, f)
 		}
 	}
 	return mine
+}
+
+// puts reports whether changes bring a version of id.
+func puts(changes []dataplane.Change, id view.ID) bool {
+	return slices.ContainsFunc(changes, func(c dataplane.Change) bool { return c.ID == id && c.Now != nil })
 }
 
 // revert goes back to the versions in force of what changes put.
