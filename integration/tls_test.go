@@ -2,15 +2,18 @@ package integration_test
 
 import (
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
 	"github.com/breakwater-mesh/breakwater/internal/testkit/pki"
+	"github.com/breakwater-mesh/breakwater/pkg/api"
 )
 
 // secured starts a host that shows a certificate for a name, and asks for one of authority.
@@ -60,8 +63,23 @@ func TestEndpointsBehindTLS(t *testing.T) {
 	m.apply(at("queue", host, "mode: simple, caFile: /nonexistent/ca.pem"))
 	eventually(t, func() error {
 		_, text, err := m.cp.Do(http.MethodGet, "/api/v1/proxies", "")
-		if err != nil || strings.Count(text, "shop/queue") < 2 {
-			return fmt.Errorf("nobody refuses the cluster: %v %s", err, text)
+		if err != nil {
+			return err
+		}
+		var proxies api.ProxyList
+		if err := json.Unmarshal([]byte(text), &proxies); err != nil {
+			return err
+		}
+		refusing := 0
+		for _, p := range proxies.Items {
+			if slices.ContainsFunc(p.Types, func(t api.ProxyType) bool {
+				return slices.ContainsFunc(t.Rejected, func(r api.Rejection) bool { return r.Name == "shop/queue" })
+			}) {
+				refusing++
+			}
+		}
+		if refusing != 2 {
+			return fmt.Errorf("%d proxies refuse the cluster, want both: %s", refusing, text)
 		}
 		return nil
 	})

@@ -19,7 +19,7 @@ func NewCache(dir string, node Node) *Cache {
 // Saved is what a cache had.
 type Saved struct {
 	Resources dataplane.Resources // without Layers
-	At        time.Time           // when it was saved
+	At        time.Time           // when it was saved or last confirmed
 	Dropped   []dataplane.Fault   // of resources that this version of the agent can't enforce
 }
 
@@ -59,3 +59,6 @@ func (c *Cache) Save(r dataplane.Resources, now time.Time) error {
 	}
 	return c.files.Save(records, now)
 }
+
+// Confirm says that what was saved last is what a server wants as of now.
+func (c *Cache) Confirm(now time.Time) error { return c.files.Confirm(now) }

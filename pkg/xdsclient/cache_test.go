@@ -69,11 +69,18 @@ func (c *Cache) file(n int) (*Saved, error) {
 	if err != nil {
 		return nil, err
 	}
+	info, err := os.Stat(c.files.path(n))
+	if err != nil {
+		return nil, err
+	}
 	only := &Cache{NewFiles(c.files.dir+"-alone", c.files.owner)}
 	if err := os.MkdirAll(only.files.dir, 0o700); err != nil {
 		return nil, err
 	}
 	if err := os.WriteFile(only.files.path(0), data, 0o600); err != nil {
+		return nil, err
+	}
+	if err := os.Chtimes(only.files.path(0), info.ModTime(), info.ModTime()); err != nil {
 		return nil, err
 	}
 	return only.Load()

@@ -27,6 +27,7 @@ const (
 	quiet     = 15 * time.Second // a new stream without any answer for so long is given up
 	saveDelay = 200 * time.Millisecond
 	saveRetry = 10 * time.Second // after it failed, such as on a full disk
+	confirm   = 10 * time.Second // how often what is saved is said to be right still
 )
 
 // Apply takes everything that is to be in force. It returns the faults of what it can't enforce, and has changed nothing then. It is
@@ -65,7 +66,7 @@ type Status struct {
 	Connected bool      // that server has answered on the present stream
 	Since     time.Time // Connected is as it is
 	Applied   time.Time // when the configuration in force last changed; zero: there is none yet
-	Saved     time.Time // the configuration in force is from disk, as of then; zero: a server has confirmed it
+	Saved     time.Time // the configuration in force is from disk, and a server confirmed it last then; zero: one has since
 	Waiting   int       // resources that wait for others
 	LastNACK  string    // text of the last rejection
 	NACKed    time.Time // when that was
@@ -246,10 +247,13 @@ func (c *Client) restored(r dataplane.Resources, at time.Time) {
 	c.log.Warn("serving the configuration that was saved", "age", time.Since(at).Round(time.Second), "resources", r.Len())
 }
 
-// save writes what is in force, some time after it changed: a burst is one file. What could not be written is tried again.
+// save writes what is in force, some time after it changed: a burst is one file. What could not be written is tried again. While a
+// server confirms what is written, the file says so.
 func (c *Client) save() {
 	var due, written dataplane.Resources
 	waiting := false
+	confirmed := time.NewTicker(confirm)
+	defer confirmed.Stop()
 	timer := time.NewTimer(saveRetry)
 	timer.Stop()
 	defer timer.Stop()
@@ -263,6 +267,11 @@ func (c *Client) save() {
 				}
 				continue
 			}
+		case <-confirmed.C:
+			if s := c.Status(); c.cache != nil && !waiting && s.Connected && s.Saved.IsZero() && !s.Applied.IsZero() {
+				_ = c.cache.Confirm(time.Now()) // else it will look older than it is
+			}
+			continue
 		case <-timer.C:
 		}
 		if waiting = false; c.cache == nil || due.Same(written) {

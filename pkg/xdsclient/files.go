@@ -28,8 +28,8 @@ type Record struct {
 }
 
 // Files keep the last known good records of one owner in a directory, the newest and three before. A file holds a header with the
-// schema, the owner and the time, then the records, each field with its length before it, then the SHA-256 of it all. Only one
-// process may use a directory: see Lock.
+// schema, the owner and the time, then the records, each field with its length before it, then the SHA-256 of it all. When it was last
+// confirmed is the time of its modification. Only one process may use a directory: see Lock.
 type Files struct {
 	dir   string
 	owner string
@@ -57,7 +57,7 @@ func (f *Files) path(n int) string {
 	return filepath.Join(f.dir, fmt.Sprintf("%s.%d", filesName, n))
 }
 
-// Load reads the newest file that is whole, and when it was saved. Its error, of which errors.Is(err, os.ErrNotExist) says that there
+// Load reads the newest file that is whole, and when it was saved or last confirmed. Its error, of which errors.Is(err, os.ErrNotExist) says that there
 // was none, tells what was wrong with the newer ones; the result is usable where the time is not zero, whatever the error.
 func (f *Files) Load() ([]Record, time.Time, error) {
 	var faults []error
@@ -88,8 +88,15 @@ func (f *Files) read(path string) ([]Record, time.Time, error) {
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	return decodeFile(data, f.owner)
+	records, at, err := decodeFile(data, f.owner)
+	if confirmed := info.ModTime(); err == nil && confirmed.After(at) {
+		at = confirmed
+	}
+	return records, at, err
 }
+
+// Confirm says that what was saved last is right as of now.
+func (f *Files) Confirm(now time.Time) error { return os.Chtimes(f.path(0), now, now) }
 
 // Save writes records as the newest file and keeps the three before. On an error, such as a disk that is full, those stay as they were.
 func (f *Files) Save(records []Record, now time.Time) error {
@@ -97,7 +104,11 @@ func (f *Files) Save(records []Record, now time.Time) error {
 		return err
 	}
 	tmp := f.path(0) + ".tmp"
-	if err := f.write(tmp, encodeFile(records, f.owner, now)); err != nil {
+	err := f.write(tmp, encodeFile(records, f.owner, now))
+	if err == nil {
+		err = os.Chtimes(tmp, now, now)
+	}
+	if err != nil {
 		return errors.Join(fmt.Errorf("write %s: %w", tmp, err), os.Remove(tmp))
 	}
 	for n := filesPrevious; n > 0; n-- { // a crash between two of these leaves a gap, over which Load steps
