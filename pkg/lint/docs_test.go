@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 var (
@@ -28,16 +30,32 @@ func TestDocumentedExamples(t *testing.T) {
 		}
 		sections[string(text[at[2]:at[3]])] = string(text[at[0]:end])
 	}
+	var found strings.Builder
 	for _, r := range Rules() {
-		t.Run(r.Code, func(t *testing.T) { r.documented(t, sections[r.Code]) })
+		t.Run(r.Code, func(t *testing.T) { found.WriteString(r.documented(t, sections[r.Code])) })
 		delete(sections, r.Code)
+	}
+	const file = "testdata/documented.golden"
+	golden, err := os.ReadFile(file)
+	if err != nil && !*update {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(golden), found.String()); d != "" && !*update {
+		t.Errorf("what is found in the examples that lead to a finding (-want +got):\n%s", d)
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(found.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for code := range sections {
 		t.Errorf("docs/lint.md has a section for %s, which is no code", code)
 	}
 }
 
-func (r Rule) documented(t *testing.T, text string) {
+// documented holds a rule against its section, and returns the finding of the example that leads to it.
+func (r Rule) documented(t *testing.T, text string) string {
+	t.Helper()
 	head := section.FindStringSubmatch(text)
 	if head == nil {
 		t.Fatalf("docs/lint.md has no section of its own: ## `%s`, then %s: %s.", r.Code, r.Severity, r.What)
@@ -50,6 +68,7 @@ func (r Rule) documented(t *testing.T, text string) {
 		t.Fatalf("%d examples, want one that leads to it and one that does not", len(examples))
 	}
 	f := find(t, Run(read(t, examples[0][1])), r.Code)
+	told := f.text()
 	if f.Severity != r.Severity {
 		t.Errorf("the example is %s, want %s", f.Severity, r.Severity)
 	}
@@ -64,4 +83,5 @@ func (r Rule) documented(t *testing.T, text string) {
 			t.Errorf("what is written instead leads to %s: %s", f.Code, f.Why)
 		}
 	}
+	return told
 }

@@ -50,7 +50,7 @@ func (l *spots) neverEjects(c *call) {
 	least := (100 + hosts - 1) / hosts
 	l.add(c.to, Finding{
 		Code: NeverEjects, Severity: Error, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
-		Why:     fmt.Sprintf("%s has %d hosts, and %d %% of them is less than one: no host is ever ejected", key(c.to), hosts, *c.cluster.OutlierDetection.MaxEjectionPercent),
+		Why:     fmt.Sprintf("%s has %d hosts, and %d %% of them is less than one: no host is ever ejected", c.end(), hosts, *c.cluster.OutlierDetection.MaxEjectionPercent),
 		Instead: fmt.Sprintf("maxEjectionPercent: %d or more, or alwaysEjectOneHost: true", least),
 	})
 }
@@ -78,7 +78,7 @@ func (l *spots) fewHosts(c *call, detector string, minimum uint32) {
 	}
 	l.add(c.to, Finding{
 		Code: TooFewHosts, Severity: Warning, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
-		Why:     fmt.Sprintf("%s judges only where at least %d hosts have enough traffic, and %s has %d", detector, minimum, key(c.to), c.hosts()),
+		Why:     fmt.Sprintf("%s judges only where at least %d hosts have enough traffic, and %s has %d", detector, minimum, c.end(), c.hosts()),
 		Instead: fmt.Sprintf("minimumHosts: %d or less, or consecutive5xx, which looks at each host alone", c.hosts()),
 	})
 }

@@ -76,6 +76,7 @@ type call struct {
 	to     *node  // where it ends: named itself, another service behind the route, or the one that it falls back to
 	subset string // of to; empty: all of it
 	spare  bool   // it is the one that it falls back to
+	reads  bool   // the route takes neither POST nor PATCH
 	result
 }
 
@@ -151,6 +152,14 @@ func (c *call) hosts() int {
 		return c.to.Subsets[c.subset]
 	}
 	return c.to.Hosts
+}
+
+// end is where the call ends, as people say it.
+func (c *call) end() string {
+	if c.subset != "" {
+		return "subset " + c.subset + " of " + key(c.to)
+	}
+	return key(c.to)
 }
 
 // String names the service that is called, and how the call goes on from there.

@@ -79,7 +79,7 @@ func times(c *call) string {
 
 // unsafe finds retries of what may have changed something already.
 func (l *spots) unsafe(c *call) {
-	if c.attempts() < 2 || c.Retry.Methods == nil {
+	if c.attempts() < 2 || c.Retry.Methods == nil || c.reads {
 		return
 	}
 	object, path, ok := c.at("retry.methods")
@@ -100,17 +100,41 @@ func (l *spots) unsafe(c *call) {
 
 // clientErrors finds retries of answers that will be the same again.
 func (l *spots) clientErrors(c *call) {
-	if c.attempts() < 2 || !slices.Contains(c.Retry.RetryOn, "retriable-status-codes") {
+	if c.attempts() < 2 {
 		return
 	}
-	var codes []string
-	for _, code := range c.Retry.RetriableStatusCodes {
-		waits := code == 429 && c.Retry.RateLimitedBackOff != nil
-		if code >= 400 && code < 500 && code != 409 && code != 425 && code != 424 && !waits {
-			codes = append(codes, fmt.Sprint(code))
+	waits := c.Retry.RateLimitedBackOff != nil
+	if slices.Contains(c.Retry.RetryOn, "retriable-status-codes") {
+		var codes []string
+		for _, code := range c.Retry.RetriableStatusCodes {
+			if sameAgain(code, waits) {
+				codes = append(codes, fmt.Sprint(code))
+			}
 		}
+		l.sameAgain(c, codes, "retry.retriableStatusCodes")
 	}
-	object, path, ok := c.at("retry.retriableStatusCodes")
+	if http := c.Criteria(c.protocol).HTTP; http != nil && slices.Contains(c.Retry.RetryOn, policy.FailureCriteriaToken) {
+		var codes []string
+		for _, status := range http.Statuses {
+			first, last, _ := status.Range()
+			for code := first; code <= last; code++ {
+				if sameAgain(code, waits) && http.Fails(code) {
+					codes = append(codes, string(status))
+					break
+				}
+			}
+		}
+		l.sameAgain(c, codes, "failureCriteria.http.statuses")
+	}
+}
+
+// sameAgain reports whether the answer to the same request will be the same again; waits: for 429 the retry waits as long as it says.
+func sameAgain(code uint32, waits bool) bool {
+	return code >= 400 && code < 500 && code != 409 && code != 425 && !(code == 429 && waits)
+}
+
+func (l *spots) sameAgain(c *call, codes []string, field string) {
+	object, path, ok := c.at(field)
 	if len(codes) == 0 || !ok {
 		return
 	}

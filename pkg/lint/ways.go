@@ -81,7 +81,7 @@ func (g *graph) incoming(n *node) made {
 
 // leadsAs reports whether the same holds for both, and they end at the same place.
 func (c *call) leadsAs(o *call) bool {
-	return c.to == o.to && c.subset == o.subset && c.spare == o.spare && c.result == o.result
+	return c.to == o.to && c.subset == o.subset && c.spare == o.spare && c.reads == o.reads && c.result == o.result
 }
 
 // ways are the different ways that calls from caller to n take: through its routes, to their backends, and where all tries fail to the
@@ -131,7 +131,7 @@ func (m *maker) backends(n *node, r *catalog.Route, caller policy.Caller, set *m
 			there = m.effective(to, caller)
 		}
 		list = append(list, &call{
-			named: n, to: to, subset: subset, spare: spare,
+			named: n, to: to, subset: subset, spare: spare, reads: reads(r),
 			result: result{way, there.subset(subset)},
 		})
 	}
@@ -149,6 +149,11 @@ func (m *maker) backends(n *node, r *catalog.Route, caller policy.Caller, set *m
 		}
 	}
 	return list
+}
+
+// reads reports whether a route takes no method that changes something each time anew.
+func reads(r *catalog.Route) bool {
+	return r.Match != nil && len(r.Match.Methods) > 0 && !slices.Contains(r.Match.Methods, "POST") && !slices.Contains(r.Match.Methods, "PATCH")
 }
 
 // unrouted are the subsets that policies speak of and no route leads to: a proxy may have routes of its own.
