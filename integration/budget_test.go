@@ -14,28 +14,44 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/envoy/bootstrap"
 )
 
-// notes is a host that keeps the header of the last call it got.
+// notes is a host that keeps the headers of the calls it got. It answers 503, late, as often as it is told to.
 type notes struct {
-	mu   sync.Mutex
-	last http.Header
+	mu    sync.Mutex
+	got   []http.Header
+	fails int
 }
 
 func (n *notes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n.mu.Lock()
-	n.last = r.Header.Clone()
+	n.got = append(n.got, r.Header.Clone())
+	failing := n.fails > 0
+	n.fails--
 	n.mu.Unlock()
+	if failing {
+		time.Sleep(200 * time.Millisecond) // part of the call's time
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
 	w.Header().Set("Content-Type", r.Header.Get("Content-Type"))
 	w.Header().Set("Trailer:Grpc-Status", "0")
 	w.WriteHeader(http.StatusOK)
 }
 
-// take is what was noted since the last take.
-func (n *notes) take() http.Header {
+// all is what was noted since it was last asked, call by call; the next calls are failed so often.
+func (n *notes) all(fails int) []http.Header {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	last := n.last
-	n.last = nil
-	return last
+	got := n.got
+	n.got, n.fails = nil, fails
+	return got
+}
+
+// take is the header of the only call since it was last asked; nil where there was none.
+func (n *notes) take() http.Header {
+	if got := n.all(0); len(got) > 0 {
+		return got[0]
+	}
+	return nil
 }
 
 // noting starts a service whose only host notes.
@@ -77,6 +93,49 @@ func TestDeadlinesFromOutsideCountForNothingAtTheEdge(t *testing.T) {
 		call := p.Send(t.Context(), http.MethodGet, "payments", "/", http.Header{"X-Breakwater-Budget-Ms": {"300"}, "X-Breakwater-Deadline-Ms": {soon}})
 		if budget := got.take().Get("X-Breakwater-Budget-Ms"); call.Status != http.StatusOK || budget != strconv.Itoa(p.want) {
 			t.Errorf("%s: answered %d with a budget of %q, want 200 with %d", name, call.Status, budget, p.want)
+		}
+	}
+}
+
+// Each attempt of the agent tells the next hop what is left for it; Envoy says of each what the call had when it came. The time at which the
+// call ends is the same for all, but where the time of a try ends one sooner.
+func TestAttemptsShareTheDeadline(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t)
+	got := m.noting("payments", "http")
+	m.service("orders", 0)
+	envoy, agent := m.envoy("orders").Client, m.agent("orders").Client
+	const again = "retry: {numRetries: 2, retryOn: [gateway-error], backOff: {base: 1ms, max: 2ms}}"
+	for _, tt := range []struct {
+		timeout, name string
+		proxy         *harness.Client
+		budgets       [3]int64 // with what the attempts before one have used, which a busy machine makes more
+		used, ends    int64    // by each of them; and the time between the deadlines of two, likewise
+	}{
+		{"request: 5s", "envoy", envoy, [3]int64{5000, 5000, 5000}, 0, 0},
+		{"request: 5s", "agent", agent, [3]int64{5000, 4800, 4600}, 500, 0},
+		{"request: 5s, perTry: 2s", "agent", agent, [3]int64{2000, 2000, 2000}, 0, 200},
+	} {
+		m.apply(policyFor("deadline", "payments", "timeout: {"+tt.timeout+", deadline: {keepPercent: 90}}", again))
+		m.programmed("deadline")
+		got.all(2)
+		if call := tt.proxy.Get("payments", "/"); call.Status != http.StatusOK {
+			t.Fatalf("%s: answered %d, want 200 of the third attempt", tt.name, call.Status)
+		}
+		attempts := got.all(0)
+		if len(attempts) != 3 {
+			t.Fatalf("%s: %d attempts, want 3", tt.name, len(attempts))
+		}
+		var ends [3]int64
+		for i, h := range attempts {
+			budget, _ := strconv.ParseInt(h.Get("X-Breakwater-Budget-Ms"), 10, 64)
+			ends[i], _ = strconv.ParseInt(h.Get("X-Breakwater-Deadline-Ms"), 10, 64)
+			if want := tt.budgets[i]; budget > want || budget < want-int64(i)*tt.used {
+				t.Errorf("%s, %s: attempt %d has %d ms, want %d or, with what has passed, little less", tt.name, tt.timeout, i+1, budget, want)
+			}
+			if i > 0 && (tt.ends == 0) != (ends[i] == ends[0]) || i > 0 && ends[i]-ends[i-1] < tt.ends {
+				t.Errorf("%s, %s: attempt %d ends at %d, and the one before it at %d; want %d ms between them or little more", tt.name, tt.timeout, i+1, ends[i], ends[i-1], tt.ends)
+			}
 		}
 	}
 }

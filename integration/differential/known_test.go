@@ -26,7 +26,9 @@ func knownDifferences() map[string][]difference {
 	}
 	length := difference{"wrong-length-http2", []string{"stat upstream_rq_tx_reset", "stat upstream_rq_pending_failure_eject", "log 1: flags: envoy UPE, agent UC", "log 1: details", "log 1: out"}}
 	code := difference{"reset-codes", []string{`envoy "GET /  reset as INTERNAL_ERROR", agent "GET /  reset as CANCEL"`}}
+	budget := difference{"attempt-budget", []string{"request 2 upstream: header x-breakwater-budget-ms"}}
 	return map[string][]difference{
+		"policy-deadline-retried":                  {budget},
 		"raw-h2-malformed-connection-header":       malformed("malformed-http2", "head 400 "),
 		"raw-h2-malformed-upper-case":              malformed("malformed-http2", `PROTOCOL_ERROR|END"`),
 		"raw-h2-malformed-absolute-path":           malformed("malformed-http2", `head 200|ok|END"`),

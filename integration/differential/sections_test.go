@@ -31,6 +31,7 @@ func routeSections() []*scenario {
 		{name: "policy-deadline-over", policy: []string{deadline("minimum: 5ms")}, script: []behaviour{hangs}, traffic: mixed(with("X-Breakwater-Budget-Ms", "", "300", "-5", "junk")...),
 			mutant: "timeout: {request: 600ms}"},
 		{name: "policy-deadline-mapped", policy: []string{deadline("minimum: 50ms"), "errorMapping: {gateway: true}"}, traffic: mixed(with("X-Breakwater-Budget-Ms", "50", "70")...)},
+		{name: "policy-deadline-retried", policy: append(retry("numRetries: 1, retryOn: [gateway-error]"), deadline("minimum: 5ms")), script: []behaviour{{status: 503, delay: 200 * ms}, always200}, traffic: get(1)},
 		{name: "policy-deadline-grpc", protocol: "grpc", policy: []string{deadline("minimum: 5ms")}, traffic: mixed(grpc...), mutant: deadline("keepPercent: 50")},
 		{name: "policy-hedge", policy: append(retry("numRetries: 1, retryOn: [connect-failure]"), "hedge: {onPerTryTimeout: true}", "timeout: {request: 3s, perTry: 200ms}"),
 			script: slow, traffic: get(1), longest: 700 * ms, variants: []string{"hedge: {disabled: true}", "hedge: {onPerTryTimeout: false}"}},

@@ -54,12 +54,14 @@ func (r *reader) outlier(path string, o *clusterv3.OutlierDetection, m *corev3.M
 	return out
 }
 
-// The hints of our control plane to its agents, in the metadata of a cluster: what an Envoy knows nothing of. They are no fields of
+// The hints of our control plane to its agents, in the metadata of a cluster or of a route: what an Envoy knows nothing of. They are no fields of
 // Envoy's, so that what can't be read is no fault, and counts as absent.
 const (
 	hints         = "breakwater.agent"
 	hintMaxProbes = "half_open_max_probes"
 	hintSuccesses = "half_open_successes"
+
+	hintAttemptBudget = "attempt_budget"
 )
 
 // halfOpen is how an ejection ends, as the hints say; the zero value where they say nothing.

@@ -116,6 +116,7 @@ type Route struct {
 	IdleTimeout          *time.Duration // nil: the listener's
 	Retry                *resilience.Retry
 	HedgeOnPerTryTimeout bool
+	AttemptBudget        bool // each attempt says how much of the call's deadline is left for it
 	Priority             resilience.Priority
 	BufferLimit          uint32 // of a request's body kept for retries; 0: the default
 	HostRewrite          HostRewrite

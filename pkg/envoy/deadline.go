@@ -114,7 +114,14 @@ func (in input) deadlineFloor() proto.Message {
 // noRequestTimeout reports that there is nothing that a caller's deadline could be held against.
 func noRequestTimeout(in input, _ policy.Field) bool { return !finite(in.sections.Timeout.Request) }
 
+// severalTries holds where a try may have less time than the call had when it came.
+func severalTries(in input, _ policy.Field) bool {
+	return in.retries() || finite(in.sections.Timeout.PerTry)
+}
+
 var deadlineLines = []line{
 	{field: "timeout.deadline", on: clustersOnly, level: Unsupported, reason: "the proxy's listeners are its owner's"},
 	{field: "timeout.deadline", on: proxies, when: noRequestTimeout, level: Unsupported, reason: "without timeout.request a call has no time to hold a deadline against", instead: "timeout.request beside it"},
+	{field: "timeout.deadline.keepPercent", on: sidecars, when: severalTries, always: true, level: Approximate,
+		reason: "every try is told what the whole call had when it came; x-breakwater-deadline-ms, which stands still, is right for all"},
 }

@@ -86,14 +86,24 @@ func inlineString(text string) *corev3.DataSource {
 	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: text}}
 }
 
-// metadata switches on for a route what the listener holds for all. It is nil where there is nothing to switch.
+// metadata switches on for a route what the listener holds for all, and what only an agent does. It is nil where there is nothing to
+// switch.
 func (in input) metadata() *corev3.Metadata {
-	if e := in.sections.ErrorMapping; e == nil || !orElse(e.Gateway, false) {
+	switches := make(map[string]*structpb.Struct)
+	if e := in.sections.ErrorMapping; e != nil && orElse(e.Gateway, false) {
+		switches["breakwater"] = switchOf("errors", "gateway")
+	}
+	if in.target.audience() == agents && in.deadline() != nil {
+		switches[Hints] = switchOf(HintAttemptBudget, "on")
+	}
+	if len(switches) == 0 {
 		return nil
 	}
-	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{
-		"breakwater": {Fields: map[string]*structpb.Value{"errors": structpb.NewStringValue("gateway")}},
-	}}
+	return &corev3.Metadata{FilterMetadata: switches}
+}
+
+func switchOf(name, value string) *structpb.Struct {
+	return &structpb.Struct{Fields: map[string]*structpb.Value{name: structpb.NewStringValue(value)}}
 }
 
 var errorMappingLines = []line{

@@ -7,7 +7,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 )
 
-// Hints are what only an agent does. They stand in the cluster's metadata, which decides nothing on an Envoy; and an Envoy gets none,
+// Hints are what only an agent does. They stand in the metadata of a cluster or a route, which decides nothing on an Envoy; and an Envoy gets none,
 // since any changed byte rebuilds its cluster.
 const Hints = "breakwater.agent"
 
@@ -16,6 +16,9 @@ const (
 	HintMaxProbes = "half_open_max_probes"
 	HintSuccesses = "half_open_successes"
 )
+
+// HintAttemptBudget is called so in the metadata of a route; "on" makes each attempt say how much of the call's deadline is left for it.
+const HintAttemptBudget = "attempt_budget"
 
 // hint writes the hints of a cluster, where there are any.
 func (in input) hint(c *clusterv3.Cluster) {

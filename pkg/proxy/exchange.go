@@ -28,6 +28,7 @@ type exchange struct {
 	outgoing
 
 	number  int            // of the last Try
+	told    http.Header    // of the last Try: header, and what this attempt alone says
 	trailed bool           // trailers of resp are passed on
 	reader  *bodyReader    // of the last Try; nil without a body
 	resp    *http.Response // of the last Try
@@ -87,6 +88,7 @@ func (x *exchange) try1(ctx context.Context, a *engine.Attempt, l *lane) (res en
 	}
 	stop := c.expire(ctx)
 	x.trailed = a.Config.Trailers
+	x.told = a.Budgeted(x.header)
 	written := x.write(c)
 	finish := func(reuse bool) {
 		reuse = reuse && x.sent(written)
@@ -252,7 +254,7 @@ func (x *exchange) writeHead(w *bufio.Writer) {
 	if x.counted {
 		writeField(w, attemptCount, strconv.Itoa(x.number))
 	}
-	for name, values := range x.header {
+	for name, values := range x.told {
 		for _, v := range values {
 			writeField(w, name, v)
 		}

@@ -287,6 +287,7 @@ func (x *exchange) try2(ctx context.Context, a *engine.Attempt, l *lane) (res en
 			return nil
 		},
 	}
+	x.told = a.Budgeted(x.header)
 	resp, err := cc.RoundTrip(x.request2(httptrace.WithClientTrace(ctx, trace)))
 	if err != nil {
 		x.closeReader()
@@ -313,7 +314,7 @@ func ofOneConnection(h http.Header) bool {
 }
 
 func (x *exchange) request2(ctx context.Context) *http.Request {
-	header := maps.Clone(x.header) // a hedged attempt may be sending it
+	header := maps.Clone(x.told) // a hedged attempt may be sending it
 	if header["User-Agent"] == nil {
 		header["User-Agent"] = []string{""} // none, rather than Go's
 	}
