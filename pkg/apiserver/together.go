@@ -54,7 +54,7 @@ func (p *plan) portTaken(s *step) error {
 }
 
 func sameAddresses(a, b *catalog.ServiceSpec) bool {
-	return reflect.DeepEqual(a.Port, b.Port) && reflect.DeepEqual(a.Endpoints, b.Endpoints)
+	return reflect.DeepEqual(a.Port, b.Port) && reflect.DeepEqual(a.Endpoints, b.Endpoints) && reflect.DeepEqual(a.Discovery, b.Discovery)
 }
 
 // fits holds a registered endpoint against its service and the others.
@@ -100,6 +100,9 @@ func (w *writer) serviceFits(ctx context.Context, s *step) error {
 	}
 	d := catalog.Together(s.service, registered)
 	var faults []manifest.FieldError
+	if n := len(registered); n > 0 && catalog.DNSOf(s.service) != nil {
+		faults = append(faults, s.place.fault("spec.discovery.dns", fmt.Sprintf("is not beside registered endpoints, of which there are %d, such as %s: delete them first", n, registered[0].ID)))
+	}
 	if n := len(d.Portless); n > 0 {
 		text := fmt.Sprintf("is required: the registered endpoint %s has no port of its own", d.Portless[0])
 		if n > 1 {

@@ -31,6 +31,7 @@ type ServiceSpec struct {
 	Port      *uint32                      `json:"port,omitempty" doc:"The port of endpoints that name none." unit:"port" minimum:"1" maximum:"65535" effect:"in place" bwdefault:"none: every endpoint names its own"`
 	Hosts     []string                     `json:"hosts,omitempty" doc:"Further domains by which callers reach it, beside its name and <name>.<namespace>; each belongs to one service." effect:"in place" bwdefault:"none"`
 	Endpoints []EndpointSpec               `json:"endpoints,omitempty" doc:"Its static addresses, beside those that register." effect:"in place" bwdefault:"none"`
+	Discovery *Discovery                   `json:"discovery,omitempty" doc:"Where its endpoints come from, in place of those that are written and register." effect:"rebuilds the cluster" bwdefault:"endpoints, and those that register"`
 	Subsets   map[string]map[string]string `json:"subsets,omitempty" doc:"Parts of its endpoints, by name: the labels that an endpoint of each has. Policies and backends name them." effect:"in place" bwdefault:"none"`
 	Routes    []Route                      `json:"routes,omitempty" doc:"What takes its calls, the first that matches; behind them a route named default takes the rest." effect:"in place" bwdefault:"default alone"`
 	TLS       *TLS                         `json:"tls,omitempty" doc:"TLS towards its endpoints." effect:"rebuilds the cluster" bwdefault:"none: plain text"`
@@ -41,7 +42,7 @@ type ServiceSpec struct {
 // NotYet answers for the fields that later versions of the language have.
 func (ServiceSpec) NotYet() map[string]string {
 	m := make(map[string]string)
-	for _, name := range []string{"discovery", "clusterName"} {
+	for _, name := range []string{"clusterName"} {
 		m[name] = manifest.NotYet
 	}
 	return m

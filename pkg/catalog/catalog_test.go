@@ -63,7 +63,7 @@ func TestServiceFaults(t *testing.T) {
 		"{port: 1, hosts: [payments.shop]}":                                                  `spec.hosts[0]: the service has "payments.shop" by its name already: leave it out`,
 		"{port: 1, hosts: []}":                                                               "spec.hosts: is empty: name at least one or leave it out",
 		"{endpoints: [{address: 10.0.0.1}]}":                                                 "spec.endpoints[0].port: is required: the service names no port",
-		"{port: 1, endpoints: [{address: db.local}]}":                                        `spec.endpoints[0].address: "db.local" is a host name: not supported yet; write an IP address`,
+		"{port: 1, endpoints: [{address: db.local}]}":                                        `spec.endpoints[0].address: "db.local" is a host name: write an IP address, or the name in spec.discovery.dns`,
 		"{port: 1, endpoints: [{address: 10.0.0.256}]}":                                      `spec.endpoints[0].address: "10.0.0.256" is not an IP address`,
 		"{port: 1, endpoints: [{port: 80}]}":                                                 "spec.endpoints[0].address: is required",
 		"{port: 1, endpoints: [{address: 0.0.0.0}]}":                                         `spec.endpoints[0].address: "0.0.0.0" stands for every address: write the one that callers reach`,

@@ -28,6 +28,7 @@ func Validate(svc *Service) manifest.FieldErrors {
 	f.errs = append(f.errs, manifest.CheckBounds(spec, "spec")...)
 	f.hosts(svc)
 	f.endpoints(spec)
+	f.discovery(spec)
 	f.dependsOn(svc)
 	f.subsets(spec)
 	f.routes(svc)
@@ -44,6 +45,10 @@ func ValidateEndpoint(e *Endpoint, svc *Service) manifest.FieldErrors {
 	}
 	f.errs = append(f.errs, manifest.CheckBounds(&e.Spec, "spec")...)
 	f.endpoint("spec", &e.Spec)
+	if svc != nil && DNSOf(svc) != nil {
+		f.add("spec", "Service %s has the endpoints that DNS names (spec.discovery.dns): none can register", svc.Key())
+		return f.errs
+	}
 	if e.Spec.Port == nil && svc != nil && svc.Spec.Port == nil {
 		f.add("spec.port", "is required: the service names no port")
 	}
@@ -148,7 +153,7 @@ func checkAddress(address string) string {
 	addr, err := netip.ParseAddr(address)
 	switch {
 	case err != nil && manifest.DNSName(strings.ToLower(address)) && strings.Trim(address, "0123456789.") != "":
-		return fmt.Sprintf("%.70q is a host name: %s; write an IP address", address, manifest.NotYet)
+		return fmt.Sprintf("%.70q is a host name: write an IP address, or the name in spec.discovery.dns", address)
 	case err != nil:
 		return fmt.Sprintf("%.70q is not an IP address", address)
 	case addr.Zone() != "":

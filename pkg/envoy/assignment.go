@@ -17,8 +17,12 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/view"
 )
 
-// Assignments are the assignments of svc and then of its subsets, by name: see Assignment.
+// Assignments are the assignments of svc and then of its subsets, by name: see Assignment. There are none where the proxies find the
+// endpoints by DNS.
 func Assignments(svc *catalog.Service, endpoints []catalog.Endpoint) ([]*view.Resource, error) {
+	if catalog.DNSOf(svc) != nil {
+		return nil, nil
+	}
 	hosts, err := hostsOf(svc, endpoints)
 	if err != nil {
 		return nil, err

@@ -30,10 +30,7 @@ func (in input) message() *clusterv3.Cluster {
 // and connections. So its skeleton never changes, and it holds only what has no other carrier.
 func (in input) cluster() *clusterv3.Cluster {
 	c := &clusterv3.Cluster{
-		Name:                 in.name,
-		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
-		// The fetch timeout stays at Envoy's 15 s: a cluster whose assignment is lost on the way goes live with the one it had.
-		EdsClusterConfig: &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads(), ServiceName: in.name},
+		Name:             in.name,
 		ConnectTimeout:   in.connectTimeout(),
 		CircuitBreakers:  in.circuitBreakers(),
 		OutlierDetection: in.outlierDetection(),
@@ -48,6 +45,7 @@ func (in input) cluster() *clusterv3.Cluster {
 	if in.tcp() {
 		c.TypedExtensionProtocolOptions = nil // those of HTTP
 	}
+	in.discover(c)
 	c.TransportSocket = in.transportSocket()
 	in.balance(c)
 	in.checkHealth(c)

@@ -99,6 +99,7 @@ type input struct {
 	sections policy.Sections
 	observed policy.Sections // those that only observe
 	tls      *catalog.TLS    // with the endpoints; nil: none
+	dns      *catalog.DNS    // that names the endpoints; nil: they come by themselves
 	hints    routeHints      // of a cluster: what its routes ask of it
 }
 
@@ -109,7 +110,7 @@ type routeHints struct {
 }
 
 func newInput(t Target, svc *catalog.Service, eff *policy.Effective) input {
-	in := input{target: t, name: svc.Key().String(), protocol: protocolOf(svc), sections: enabled(eff.Sections), tls: catalog.TLSOf(svc)}
+	in := input{target: t, name: svc.Key().String(), protocol: protocolOf(svc), sections: enabled(eff.Sections), tls: catalog.TLSOf(svc), dns: catalog.DNSOf(svc)}
 	if eff.Observed != nil {
 		in.observed = eff.Observed.Sections
 	}

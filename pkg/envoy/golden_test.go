@@ -127,7 +127,9 @@ func (g goldenCase) outputs(t *testing.T) []txtar.File {
 		{Name: "limits", Data: []byte(limitsText(c.Limits))},
 		{Name: "fidelity", Data: []byte(fidelityText(Report(g.target, g.service, eff)))},
 		{Name: "cluster.json", Data: jsonOf(t, c.Cluster)},
-		{Name: "assignment.json", Data: jsonOf(t, assignments[0])},
+	}
+	if len(assignments) > 0 {
+		files = append(files, txtar.File{Name: "assignment.json", Data: jsonOf(t, assignments[0])})
 	}
 	if c.Route != nil {
 		files = slices.Insert(files, 4, txtar.File{Name: "route.json", Data: jsonOf(t, c.Route)})
@@ -135,7 +137,7 @@ func (g goldenCase) outputs(t *testing.T) []txtar.File {
 	if c.Local != nil {
 		files = slices.Insert(files, 4, txtar.File{Name: "listener.json", Data: jsonOf(t, c.Local)})
 	}
-	for _, r := range slices.Concat(c.Subsets, assignments[1:]) {
+	for _, r := range slices.Concat(c.Subsets, assignments[min(1, len(assignments)):]) {
 		_, subset, _ := strings.Cut(r.Name, "|")
 		files = append(files, txtar.File{Name: subset + "-" + r.Type.String() + ".json", Data: jsonOf(t, r)})
 	}

@@ -42,14 +42,13 @@ func APIListener(alias string, service manifest.Key) *view.Resource {
 // grpcCluster is the cluster as a gRPC client reads it. Limits are always in it: without one the client has its own.
 func (in input) grpcCluster() *clusterv3.Cluster {
 	c := &clusterv3.Cluster{
-		Name:                 in.name,
-		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
-		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads(), ServiceName: in.name},
+		Name: in.name,
 		CircuitBreakers: &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{
 			{Priority: corev3.RoutingPriority_DEFAULT, MaxRequests: wrapperspb.UInt32(unlimited)},
 		}},
 		OutlierDetection: in.grpcOutlierDetection(),
 	}
+	in.discover(c)
 	if l := in.sections.Limits; l != nil && l.MaxRequests != nil {
 		c.CircuitBreakers.Thresholds[0].MaxRequests.Value = uint32(*l.MaxRequests)
 	}

@@ -199,6 +199,14 @@ func (c *classChanges) putAll(list []*view.Resource) {
 	}
 }
 
+// assign puts the assignments of a service, of which there are none where proxies find its endpoints by themselves.
+func (c *classChanges) assign(state *serviceState) {
+	if len(state.assignments) == 0 {
+		c.remove(view.EDS, state.service.Key().String())
+	}
+	c.putAll(state.assignments)
+}
+
 // removeSubsets removes the clusters, and their assignments, that are no more.
 func (c *classChanges) removeSubsets(before, now []*view.Resource) {
 	for _, r := range before {
@@ -246,7 +254,7 @@ func (b *Builder) updateClass(cs *classState, t touched) {
 	}
 	for key := range t.endpoints {
 		if _, ok := cs.holds[key]; ok {
-			c.putAll(b.services[key].assignments)
+			c.assign(b.services[key])
 		}
 	}
 	if t.catalogue || self {
@@ -287,7 +295,7 @@ func (b *Builder) syncServices(cs *classState, roles map[manifest.Key]role, c *c
 		b.ensureState(key)
 		b.setService(cs, key, c)
 		if cs.holds[key] != nil {
-			c.putAll(b.services[key].assignments)
+			c.assign(b.services[key])
 		}
 	}
 	for key := range cs.holds {
