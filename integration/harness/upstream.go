@@ -31,8 +31,32 @@ type Host struct {
 }
 
 // StartHost listens on loopback; port 0 picks one. Handler, which may be nil, answers where the behaviour is the zero one.
-func StartHost(port int, handler http.Handler) (*Host, error) {
-	l, err := net.Listen("tcp", Loopback(port))
+func StartHost(port int, handler http.Handler) (*Host, error) { return StartHostAt(Loopback(port), handler) }
+
+// StartHostsAtOnePort starts n hosts at 127.0.0.1, 127.0.0.2 and so on, and one port.
+func StartHostsAtOnePort(n int) ([]*Host, error) {
+	first, err := StartHost(0, nil)
+	if err != nil {
+		return nil, err
+	}
+	hosts := []*Host{first}
+	_, port, _ := net.SplitHostPort(first.Address)
+	for i := 2; i <= n; i++ {
+		h, err := StartHostAt(net.JoinHostPort(fmt.Sprintf("127.0.0.%d", i), port), nil)
+		if err != nil { // the port is another's there
+			for _, started := range hosts {
+				started.Close()
+			}
+			return nil, err
+		}
+		hosts = append(hosts, h)
+	}
+	return hosts, nil
+}
+
+// StartHostAt is StartHost at any address of loopback.
+func StartHostAt(address string, handler http.Handler) (*Host, error) {
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
 	}

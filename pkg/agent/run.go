@@ -22,6 +22,7 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
 	"github.com/breakwater-mesh/breakwater/pkg/engine"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy"
+	"github.com/breakwater-mesh/breakwater/pkg/names"
 	"github.com/breakwater-mesh/breakwater/pkg/proxy"
 	"github.com/breakwater-mesh/breakwater/pkg/registration"
 	"github.com/breakwater-mesh/breakwater/pkg/relay"
@@ -46,6 +47,7 @@ type agent struct {
 	server *proxy.Server
 	inside proxy.Inside
 	client *xdsclient.Client // nil where the agent carries no calls
+	names  *names.Keeper     // of hosts that DNS names
 	relay  *relay.Relay      // nil where nobody is served
 
 	registrar *registration.Registrar // nil: the application is not advertised
@@ -56,6 +58,7 @@ type agent struct {
 	table     *dataplane.Table    // in force; nil before the first
 	stamps    map[view.ID]stamp   // of resources; replaced, never changed
 	served    bool                // some listener has been open
+	resolved  bool                // DNS was heard of all names of a table once
 	closed    error               // which listeners of table are not open, and why; nil: all are
 }
 
@@ -81,6 +84,8 @@ func Run(ctx context.Context, config Config, log hclog.Logger) error {
 	dial := a.inside.Dial(proxy.TCP)
 	a.engine = engine.New(engine.Options{NewPool: proxy.Pools(dial), NewProber: proxy.Probers(dial), Rand: rand.Uint64})
 	defer a.engine.Close()
+	a.names = names.New(names.Options{Ask: names.System, Changed: a.renamed, Rand: rand.Uint64})
+	defer a.names.Close()
 	if err := a.newServer(); err != nil {
 		return err
 	}
@@ -228,6 +233,7 @@ func (a *agent) apply(r dataplane.Resources) []dataplane.Fault {
 	a.table, a.resources = table, r
 	a.stampAll(r, time.Now())
 	a.install()
+	a.names.Want(table.Lookups)
 	if open := a.listeners(); !a.served && len(open) > 0 {
 		a.served = true
 		a.log.Info("serving", "listeners", open)
@@ -245,11 +251,25 @@ func (a *agent) check(r dataplane.Resources) []dataplane.Fault {
 
 // compile is the table of r, and the faults of what it can't enforce. mu is held.
 func (a *agent) compile(r dataplane.Resources) (*dataplane.Table, []dataplane.Fault) {
+	r.DNS = a.names.Answers()
 	table, faults := dataplane.Compile(r, a.table)
 	if table != nil {
 		faults = proxy.CheckTLS(table, a.table)
 	}
 	return table, faults
+}
+
+// renamed puts in force what DNS says now.
+func (a *agent) renamed() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	table, faults := a.compile(a.resources)
+	if len(faults) > 0 {
+		a.log.Error("addresses of names are not used", "error", dataplane.Text(faults)) // they were taken without them
+		return
+	}
+	a.table = table
+	a.install()
 }
 
 // install makes the listeners those of the table. One that can't be opened, as its port is taken, is tried again: the rest serves.
@@ -317,5 +337,16 @@ func (a *agent) ready() error {
 	case a.closed != nil:
 		return fmt.Errorf("not open: %w", a.closed)
 	}
+	return a.unresolved()
+}
+
+// unresolved says at the start which cluster waits for its first addresses, as a call to it would fail. Soon it has some, or nobody can say.
+func (a *agent) unresolved() error {
+	for _, l := range a.table.Lookups {
+		if !a.resolved && a.table.Clusters[l.Cluster].Unresolved {
+			return fmt.Errorf("cluster %s has not heard of %s yet", l.Cluster, l.Host)
+		}
+	}
+	a.resolved = true
 	return nil
 }

@@ -20,6 +20,8 @@ type assignment struct {
 	drop             float64
 	overprovisioning uint32 // 0: the default
 	weightedHealth   bool
+
+	lookups []Lookup // in place of the addresses of hosts, by their order; nil: the hosts have addresses
 }
 
 // give puts a into the cluster, of which balancing is said already.
@@ -37,12 +39,24 @@ func (r *reader) assignment(path string, a *endpointv3.ClusterLoadAssignment) *a
 
 // hosts reads a, which may be nil. An address that comes twice counts once, as in Envoy.
 func (r *reader) hosts(path string, a *endpointv3.ClusterLoadAssignment) *assignment {
+	seen := make(map[netip.AddrPort]bool)
+	return r.endpoints(path, a, func(path string, e *corev3.Address, h *Host) bool {
+		h.Address = r.endpoint(path, e)
+		if seen[h.Address] {
+			return false
+		}
+		seen[h.Address] = true
+		return true
+	})
+}
+
+// endpoints reads a; locate reads where a host is, and says whether it is one more.
+func (r *reader) endpoints(path string, a *endpointv3.ClusterLoadAssignment, locate func(path string, e *corev3.Address, h *Host) bool) *assignment {
 	out := &assignment{drop: r.drop(path+".policy", a.GetPolicy()), weightedHealth: a.GetPolicy().GetWeightedPriorityHealth()}
 	if f := a.GetPolicy().GetOverprovisioningFactor().GetValue(); f != overprovisioning {
 		out.overprovisioning = f
 	}
 	weights := localityWeights(a)
-	seen := make(map[netip.AddrPort]bool)
 	for i, group := range a.GetEndpoints() {
 		at := fmt.Sprintf("%s.endpoints[%d]", path, i)
 		if group.GetPriority() > maxPriority {
@@ -55,11 +69,10 @@ func (r *reader) hosts(path string, a *endpointv3.ClusterLoadAssignment) *assign
 				Priority: group.GetPriority(), Locality: locality, LocalityWeight: weights[localityAt{group.GetPriority(), locality}],
 				Weight: orValue(e.GetLoadBalancingWeight(), 1), Name: e.GetEndpoint().GetHostname(), HashKey: hashKey(e.GetMetadata()),
 			}
-			h.Address = r.endpoint(at+".endpoint.address", e.GetEndpoint().GetAddress())
+			more := locate(at+".endpoint.address", e.GetEndpoint().GetAddress(), &h)
 			r.checkOf(at+".endpoint.health_check_config", e.GetEndpoint(), &h)
 			h.Health = r.health(at+".health_status", e.GetHealthStatus())
-			if !seen[h.Address] {
-				seen[h.Address] = true
+			if more {
 				out.hosts = append(out.hosts, h)
 			}
 		}
@@ -137,19 +150,24 @@ func hashKey(m *corev3.Metadata) string {
 func (r *reader) address(path string, a *corev3.Address) netip.AddrPort {
 	s := a.GetSocketAddress()
 	path += ".socket_address"
-	if s.GetProtocol() != corev3.SocketAddress_TCP {
-		r.fault(path+".protocol", "%v is not enforced by this agent", s.GetProtocol())
-	}
+	port := r.port(path, s)
 	ip, err := netip.ParseAddr(s.GetAddress())
 	if err != nil {
 		r.fault(path+".address", "%q is no IP address", s.GetAddress())
 		return netip.AddrPort{}
 	}
+	return netip.AddrPortFrom(ip.Unmap(), port)
+}
+
+func (r *reader) port(path string, s *corev3.SocketAddress) uint16 {
+	if s.GetProtocol() != corev3.SocketAddress_TCP {
+		r.fault(path+".protocol", "%v is not enforced by this agent", s.GetProtocol())
+	}
 	port := s.GetPortValue()
 	if port == 0 || port > 65535 {
 		r.fault(path+".port_value", "is not between 1 and 65535")
 	}
-	return netip.AddrPortFrom(ip.Unmap(), uint16(port))
+	return uint16(port)
 }
 
 func (r *reader) health(path string, s corev3.HealthStatus) Health {

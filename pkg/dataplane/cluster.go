@@ -12,6 +12,7 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	aggregatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
 	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/composite/v3"
+	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3" // clusters pack it
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 
@@ -30,7 +31,8 @@ const (
 type clusterPiece struct {
 	cluster Cluster
 	balance balance
-	eds     string // name of its assignment; "" where it has none
+	eds     string      // name of its assignment; "" where it has none
+	named   *assignment // hosts that are found by name; nil: they are not
 }
 
 func (r *reader) cluster(path string, c *clusterv3.Cluster) *clusterPiece {
@@ -63,6 +65,10 @@ func (r *reader) cluster(path string, c *clusterv3.Cluster) *clusterPiece {
 // discovery is where the hosts of a cluster come from.
 func (r *reader) discovery(path string, c *clusterv3.Cluster, p *clusterPiece) {
 	if custom := c.GetClusterType(); custom != nil {
+		if d, ok := unpackAny(custom.GetTypedConfig()).(*dnsv3.DnsCluster); ok {
+			r.dnsCluster(path+".cluster_type.typed_config", c, d, p)
+			return
+		}
 		switch m := unpackAny(custom.GetTypedConfig()).(type) {
 		case *compositev3.ClusterConfig:
 			for _, member := range m.GetClusters() {
@@ -78,6 +84,9 @@ func (r *reader) discovery(path string, c *clusterv3.Cluster, p *clusterPiece) {
 			r.need(view.CDS, m)
 		}
 		return
+	}
+	if c.GetType() != clusterv3.Cluster_EDS && c.GetEdsClusterConfig() != nil {
+		r.fault(path+".eds_cluster_config", "is not for a cluster of type %v", c.GetType())
 	}
 	switch c.GetType() {
 	case clusterv3.Cluster_EDS:
@@ -95,6 +104,8 @@ func (r *reader) discovery(path string, c *clusterv3.Cluster, p *clusterPiece) {
 	case clusterv3.Cluster_STATIC:
 		a := r.hosts(path+".load_assignment", c.GetLoadAssignment())
 		a.give(p, &p.cluster)
+	case clusterv3.Cluster_STRICT_DNS, clusterv3.Cluster_LOGICAL_DNS:
+		r.oldDNS(path, c, p)
 	default:
 		r.fault(path+".type", "%v is not enforced by this agent", c.GetType())
 	}

@@ -79,32 +79,53 @@ func (l *linker) scopes() {
 }
 
 func (l *linker) clusters() {
-	if l.kept(view.CDS, view.EDS, view.RTDS) {
-		l.out.Clusters = l.old.Clusters
+	if l.kept(view.CDS, view.EDS, view.RTDS) && l.in.DNS == l.old.from.DNS {
+		l.out.Clusters, l.out.Lookups = l.old.Clusters, l.old.Lookups
 		return
 	}
+	l.lookups()
 	unmoved := l.kept(view.RTDS)
 	l.out.Clusters = make(map[string]*Cluster, len(l.in.of(view.CDS)))
 	for name, res := range l.in.of(view.CDS) {
 		p := res.piece.(*clusterPiece)
 		eds := l.in.Get(view.ID{Type: view.EDS, Name: p.eds})
 		old := l.old.Clusters[name]
-		if old != nil && same(l.old.from.of(view.CDS)[name], res) && same(l.old.from.Get(view.ID{Type: view.EDS, Name: p.eds}), eds) {
+		if old != nil && p.sameAnswers(l.in.DNS, l.old.from.DNS) && same(l.old.from.of(view.CDS)[name], res) && same(l.old.from.Get(view.ID{Type: view.EDS, Name: p.eds}), eds) {
 			if unmoved || l.overlay(l.in, name) == l.overlay(l.old.from, name) {
 				l.out.Clusters[name] = old
 				continue
 			}
 		}
-		l.out.Clusters[name] = link(p, eds, l.overlay(l.in, name))
+		l.out.Clusters[name] = l.link(p, eds, old)
 	}
 }
 
-func link(p *clusterPiece, eds *Resource, o overlay) *Cluster {
+// lookups are the names to ask for, in the order of their clusters.
+func (l *linker) lookups() {
+	for _, name := range l.in.Names(view.CDS) {
+		p := l.in.of(view.CDS)[name].piece.(*clusterPiece)
+		if p.named == nil {
+			continue
+		}
+		asked := make(map[Name]bool)
+		for _, lookup := range p.named.lookups {
+			if !asked[lookup.Name] {
+				asked[lookup.Name] = true
+				l.out.Lookups = append(l.out.Lookups, lookup)
+			}
+		}
+	}
+}
+
+func (l *linker) link(p *clusterPiece, eds *Resource, before *Cluster) *Cluster {
 	c := p.cluster
-	if eds != nil {
+	switch {
+	case p.named != nil:
+		p.resolved(&c, l.in.DNS, before)
+	case eds != nil:
 		eds.piece.(*assignment).give(p, &c)
 	}
-	o.apply(&c)
+	l.overlay(l.in, c.Name).apply(&c)
 	return &c
 }
 

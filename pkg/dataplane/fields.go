@@ -96,8 +96,13 @@ func clusterFields() fields {
 		"cluster_type": {"name": nil, "typed_config": {
 			"@envoy.extensions.clusters.composite.v3.ClusterConfig": {"clusters": {"name": nil}},
 			"@envoy.extensions.clusters.aggregate.v3.ClusterConfig": {"clusters": nil},
+			"@envoy.extensions.clusters.dns.v3.DnsCluster":          dnsFields(),
 		}},
-		"eds_cluster_config":      {"eds_config": ads(), "service_name": nil},
+		"eds_cluster_config": {"eds_config": ads(), "service_name": nil},
+
+		"dns_lookup_family": nil, "respect_dns_ttl": nil, "dns_refresh_rate": nil, "dns_jitter": nil,
+		"dns_failure_refresh_rate": {"base_interval": nil, "max_interval": nil}, "typed_dns_resolver_config": nameServerFields(),
+
 		"load_assignment":         assignmentFields(),
 		"connect_timeout":         nil,
 		"lb_policy":               nil,
@@ -141,7 +146,6 @@ func clusterFields() fields {
 	}.and(
 		"alt_stat_name", "metadata", "track_cluster_stats", "wait_for_warm_on_init", "cleanup_interval",
 		"per_connection_buffer_limit_bytes",
-		"dns_lookup_family", "respect_dns_ttl", "dns_refresh_rate", "dns_failure_refresh_rate", // for names, which are refused
 	)
 }
 

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -236,7 +237,7 @@ func emitted(t *testing.T) []emission {
 		}
 		all = append(all, emission{view.ID{Type: typ, Name: name}, m})
 	}
-	for _, name := range []string{"retry-full", "outlier-full", "timeout-stream"} {
+	for _, name := range []string{"retry-full", "outlier-full", "timeout-stream", "dns"} {
 		archive, err := txtar.ParseFile("../envoy/testdata/" + name + ".txtar")
 		if err != nil {
 			t.Fatal(err)
@@ -246,7 +247,7 @@ func emitted(t *testing.T) []emission {
 			case "cluster.json":
 				add(view.CDS, nameOf(t, file.Data, "name"), string(file.Data))
 			case "route.json":
-				if name != "outlier-full" {
+				if name != "outlier-full" && name != "dns" {
 					add(view.RDS, nameOf(t, file.Data, "name"), string(file.Data))
 				}
 			}
@@ -254,6 +255,8 @@ func emitted(t *testing.T) []emission {
 	}
 	add(view.EDS, "x", `{"cluster_name": "x", "endpoints": [{"locality": {"zone": "z"}, "lb_endpoints": [
 		{"endpoint": {"address": {"socket_address": {"address": "10.0.0.1", "port_value": 1}}}, "health_status": "HEALTHY", "load_balancing_weight": 2}]}]}`)
+	add(view.CDS, "y", `{"name": "y", "type": "STRICT_DNS", "load_assignment": {"cluster_name": "y", "endpoints": [{"lb_endpoints": [
+		{"endpoint": {"address": {"socket_address": {"address": "y.example.com", "port_value": 1}}}}]}]}}`)
 	add(view.SRDS, "x", `{"name": "x", "route_configuration_name": "r", "key": {"fragments": [{"string_key": "k"}]}}`)
 	listener, err := envoy.Listener(envoy.Target{Profile: envoy.Agent}, "127.0.0.1:15001")
 	if err != nil {
@@ -285,7 +288,14 @@ func textOf(t *testing.T, id view.ID, m proto.Message) string {
 	case view.EDS:
 		list = append(list, mustResource(t, view.CDS, clusterWith("")))
 	}
-	table, _ := dataplane.Compile(holds(list...), nil)
+	in := holds(list...)
+	table, _ := dataplane.Compile(in, nil)
+	if table != nil && len(table.Lookups) > 0 { // so that its hosts show
+		for _, l := range table.Lookups {
+			in.DNS = in.DNS.With(l.Name, []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")})
+		}
+		table, _ = dataplane.Compile(in, nil)
+	}
 	if table == nil {
 		return ""
 	}

@@ -90,6 +90,7 @@ func read[M proto.Message, P any](r *reader, res *Resource, path string, known f
 // Resources are what an agent holds, by type and name. It is a value: With leaves it as it is.
 type Resources struct {
 	Layers []string // the runtime layers in force, by name; the later wins
+	DNS    *Answers // what DNS says; nil: nothing yet
 	sets   [view.NumTypes]*set
 }
 

@@ -14,6 +14,7 @@ type Table struct {
 	Clusters  map[string]*Cluster
 	Routes    map[string]*RouteConfig // by name
 	Scopes    map[string]*RouteConfig // by scope key, of the scoped listener
+	Lookups   []Lookup                // the names that hosts of Clusters are found by
 
 	from Resources // what it was compiled from, so that the next compilation keeps what has not changed
 }
@@ -200,6 +201,8 @@ type Cluster struct {
 	Members   []string // of a composite, in the order of attempts, or of an aggregate; nil: it has hosts
 	Aggregate bool     // the priorities of the members stand in a row; else it is a composite
 	Hosts     []Host   // by priority
+
+	Unresolved bool // the names of its hosts have not been asked for yet: nothing is sent to it
 
 	HTTP2                 bool
 	Trailers              bool         // of HTTP/1 pass

@@ -58,7 +58,7 @@ func (c *cluster) check(old, config *dataplane.Cluster) {
 			c.startChecks(h, entry, config)
 		}
 	}
-	c.warming.Store((old == nil || c.warming.Load()) && c.awaitsChecks())
+	c.warming.Store((old == nil || old.Unresolved || c.warming.Load()) && c.awaitsChecks())
 	c.refresh()
 }
 

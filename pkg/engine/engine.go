@@ -44,7 +44,7 @@ type snapshot struct {
 // cluster is the target of that name, nil where there is none, or it is warming.
 func (s *snapshot) cluster(name string) *target {
 	t := s.clusters[name]
-	if t == nil || t.live.warming.Load() {
+	if t == nil || t.config.Unresolved || t.live.warming.Load() {
 		return nil
 	}
 	return t
