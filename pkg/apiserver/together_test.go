@@ -103,3 +103,21 @@ func TestTooManyEndpointsTogether(t *testing.T) {
 	f.want(http.StatusOK, "PUT", services+"/payments/endpoints/e1", "{address: 10.1.0.3}")
 	f.refused(http.StatusUnprocessableEntity, service("payments", ", endpoints: ["+list.String()+"{address: 10.1.0.4}]"))
 }
+
+// What DNS names are all endpoints there are: none registers beside them, and none may be left when they come by DNS.
+func TestNoEndpointRegistersBesideDNS(t *testing.T) {
+	f := newFixture(t)
+	const byDNS = ", port: 80, discovery: {dns: {host: pay.test}}"
+	f.apply(bare("payments", byDNS) + bare("other", ", port: 80"))
+	p := parse[api.Problem](t, f.want(http.StatusUnprocessableEntity, "PUT", services+"/payments/endpoints/e1", "{address: 127.0.0.1}"))
+	if len(p.Errors) != 1 || !strings.Contains(p.Errors[0].Message, "spec.discovery.dns") {
+		t.Errorf("problem %+v, want one that names spec.discovery.dns", p)
+	}
+	f.want(http.StatusCreated, "PUT", services+"/other/endpoints/e1", "{address: 127.0.0.1}")
+	p = f.refused(http.StatusUnprocessableEntity, bare("other", byDNS))
+	if len(p.Errors) != 1 || p.Errors[0].Field != "spec.discovery.dns" || !strings.Contains(p.Errors[0].Message, "such as e1: delete them first") {
+		t.Errorf("problem %+v, want one of spec.discovery.dns that names e1", p)
+	}
+	f.want(http.StatusOK, "DELETE", services+"/other/endpoints/e1", "")
+	f.apply(bare("other", byDNS))
+}
