@@ -31,7 +31,9 @@ type Host struct {
 }
 
 // StartHost listens on loopback; port 0 picks one. Handler, which may be nil, answers where the behaviour is the zero one.
-func StartHost(port int, handler http.Handler) (*Host, error) { return StartHostAt(Loopback(port), handler) }
+func StartHost(port int, handler http.Handler) (*Host, error) {
+	return StartHostAt(Loopback(port), handler)
+}
 
 // StartHostsAtOnePort starts n hosts at 127.0.0.1, 127.0.0.2 and so on, and one port.
 func StartHostsAtOnePort(n int) ([]*Host, error) {
