@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/breakwater-mesh/breakwater/integration/harness"
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 )
 
@@ -24,6 +25,7 @@ type scenario struct {
 	parts     []partOf    // policies for parts of the service
 	hosts     int         // that answer; 0 is one, unless some refuse
 	refusing  int         // further hosts that refuse connections
+	atOnePort bool        // the hosts are at 127.0.0.1, 127.0.0.2 and so on, and one port
 	onlyHTTP1 bool        // the hosts speak no HTTP/2
 	framed    *framedHost // they speak HTTP/2 frame by frame
 	script    []behaviour
@@ -51,6 +53,8 @@ type scenario struct {
 
 	raw     *resources  // in place of a policy: what a third-party xDS server serves
 	mutants []resources // each in addition for the agent alone, which the comparison must see
+
+	dns *harness.Records // what DNS says of $SIDE.$NAME.test at first; nil: there is no such name
 }
 
 // partOf is a policy for a part of the service under test.
@@ -76,7 +80,7 @@ func allTrials() []*trial {
 			sc.hosts = 1
 		}
 		for n := range sc.mutations() + 1 {
-			trials = append(trials, &trial{scenario: sc, service: sc.nameOf(n), mutant: n, up: &upstream{script: sc.script, byHost: sc.byHost, checks: sc.checks, framed: sc.framed}})
+			trials = append(trials, &trial{scenario: sc, service: sc.nameOf(n), mutant: n, up: &upstream{atOnePort: sc.atOnePort, script: sc.script, byHost: sc.byHost, checks: sc.checks, framed: sc.framed}})
 		}
 	}
 	return trials
@@ -289,14 +293,16 @@ func both(sides []*side, f func(*side)) {
 
 func (r *rig) side(t *testing.T, tr *trial, name string) *side {
 	var p *place
+	var dns *harness.DNS
 	cluster := tr.service
 	if tr.raw == nil {
 		p, cluster = r.proxies[name], "shop/"+tr.service
 	} else {
-		p = tr.rig.proxy(tr, name)
+		p, dns = tr.rig.proxy(tr, name), tr.rig.dns
 	}
 	return &side{
-		t: t, name: name, service: tr.service, cluster: cluster, further: tr.stats, ignored: tr.ignore, proxy: p, up: tr.up, http: transport(p.outbound, false),
+		dns: dns,
+		t:   t, name: name, service: tr.service, cluster: cluster, further: tr.stats, ignored: tr.ignore, proxy: p, up: tr.up, http: transport(p.outbound, false),
 		http2: transport(p.outbound, true), patience: tr.patience(), unlogged: tr.unlogged,
 		records: func() []record { return tr.records(name) },
 	}

@@ -1,6 +1,7 @@
 package differential_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -24,7 +25,7 @@ import (
 
 // resources are what a raw scenario asks of its listener, its route and its cluster: YAML of the fields that are not as they are by
 // default, merged into the defaults field by field. A list replaces a list, and null takes a field away. $NAME is the scenario's name, which
-// the listener, the virtual host and the cluster bear too; $SIDE is left or right; $HOST0, $PORT0 and so on are its hosts.
+// the listener, the virtual host and the cluster bear too; $SIDE is left or right; $DNS is the port of a name server; $HOST0, $PORT0 and so on are its hosts.
 type resources struct {
 	listener  string // of the Listener
 	hcm       string // of the HttpConnectionManager
@@ -76,12 +77,14 @@ type site struct {
 	side  string
 	port  int
 	hosts []string
+	dns   string // the address of a name server
 	log   string // a file; "" none
 }
 
 // text puts the site's names into YAML.
 func (s site) text(text string) string {
-	pairs := []string{"$NAME", s.name, "$SIDE", s.side, "$PORT$", strconv.Itoa(s.port)}
+	_, dns, _ := net.SplitHostPort(s.dns)
+	pairs := []string{"$DNS", cmp.Or(dns, "53"), "$NAME", s.name, "$SIDE", s.side, "$PORT$", strconv.Itoa(s.port)}
 	for i, host := range slices.Backward(s.hosts) { // $HOST10 before $HOST1
 		_, port, _ := net.SplitHostPort(host)
 		pairs = append(pairs, fmt.Sprintf("$HOST%d", i), host, fmt.Sprintf("$PORT%d", i), port)

@@ -22,6 +22,7 @@ type rawRig struct {
 	planes map[string]*plane
 	envoy  *harness.Envoy
 	agent  *rawAgent
+	dns    *harness.DNS
 	begin  func() error // start, once
 }
 
@@ -35,9 +36,17 @@ func (r *rawRig) start() error {
 	if err != nil {
 		return err
 	}
+	if r.dns, err = harness.StartDNS(); err != nil {
+		return err
+	}
 	r.planes = map[string]*plane{}
 	for i, t := range r.trials {
 		t.ports = map[string]int{left: ports[2*i], right: ports[2*i+1]}
+		for side := range t.ports {
+			if t.scenario.dns != nil {
+				r.dns.Set(side+"."+t.service+".test", *t.scenario.dns)
+			}
+		}
 	}
 	for _, side := range []string{left, right} {
 		if r.planes[side], err = startPlane(r.resources(side)); err != nil {
@@ -109,7 +118,7 @@ func (t *trial) resources(side string) resources {
 }
 
 func (r *rawRig) site(t *trial, side string) site {
-	s := site{name: t.service, side: side, port: t.ports[side], hosts: t.up.hosts}
+	s := site{name: t.service, side: side, port: t.ports[side], hosts: t.up.hosts, dns: r.dns.Address}
 	if side == left {
 		s.log = r.log(t, side)
 	}
@@ -153,5 +162,8 @@ func (r *rawRig) stop() {
 	}
 	for _, p := range r.planes {
 		p.stop()
+	}
+	if r.dns != nil {
+		r.dns.Close()
 	}
 }

@@ -43,7 +43,7 @@ func allScenarios() []*scenario {
 		transparency(), timeouts(), retryConditions(), retryRules(), limits(), detectors(), ejections(), policyFields(), checkFields(), balanceFields(), criteriaFields(), routeSections(),
 		routes(),
 		rawRoutes(), rawPaths(), rawOrigins(), rawTimeouts(), rawRetries(), rawHedges(), rawFilters(), rawBalance(), rawChecks(),
-		rawGRPC(), rawMatches(), rawTCP(), rawWire(), rawOutliers(), rawPeers(),
+		rawGRPC(), rawMatches(), rawTCP(), rawWire(), rawOutliers(), rawPeers(), rawDNS(),
 	)
 }
 

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/breakwater-mesh/breakwater/integration/harness"
 )
 
 // The callers, and the sides: the one behind Envoy and the one behind the agent. They are of one length, as bytes are counted.
@@ -45,6 +47,7 @@ type side struct {
 	unlogged bool // no access log counts
 	proxy    *place
 	up       *upstream
+	dns      *harness.DNS // nil: there is none
 	http     *http.Transport
 	http2    *http.Transport // without TLS
 

@@ -1,6 +1,7 @@
 package differential_test
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -46,6 +47,8 @@ const checkPath = "/check"
 
 // upstream are the hosts of one scenario's service.
 type upstream struct {
+	atOnePort bool // see scenario
+
 	script  []behaviour   // by number of the request at the service; the last repeats
 	byHost  [][]behaviour // the same by host; wins over script
 	checks  [][]behaviour // of health checks, by host: first of all until the first request, then one after the other
@@ -78,7 +81,7 @@ func (u *upstream) start(n, m int, http2 bool) error {
 		u.sides[side] = &arrivals{perHost: make([]int, n), warm: make([]int, n), checked: make([][]time.Time, n), release: make(chan struct{})}
 	}
 	for i := range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := u.listen(i)
 		if err != nil {
 			return err
 		}
@@ -100,6 +103,15 @@ func (u *upstream) start(n, m int, http2 bool) error {
 		u.hosts = append(u.hosts, address)
 	}
 	return nil
+}
+
+// listen opens the port of host i.
+func (u *upstream) listen(i int) (net.Listener, error) {
+	if !u.atOnePort || i == 0 {
+		return net.Listen("tcp", "127.0.0.1:0")
+	}
+	_, port, _ := net.SplitHostPort(u.hosts[0])
+	return net.Listen("tcp", fmt.Sprintf("127.0.0.%d:%s", i+1, port))
 }
 
 func (u *upstream) stop() {
