@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -80,8 +81,12 @@ func TestNoRequestIsLostAtTheEnd(t *testing.T) {
 		fmt.Fprint(w, "hello")
 	}))
 	errs, url := make(chan error), "http://"+f.address()
+	var connected sync.WaitGroup
+	connected.Add(8)
 	for range 8 {
 		go func() {
+			first := sync.OnceFunc(connected.Done)
+			defer first()
 			client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1}}
 			defer client.CloseIdleConnections()
 			for {
@@ -92,6 +97,7 @@ func TestNoRequestIsLostAtTheEnd(t *testing.T) {
 				}
 				_, _ = io.Copy(io.Discard, resp.Body) // else the client ends the connection
 				resp.Body.Close()
+				first()
 				if resp.Close {
 					errs <- nil
 					return
@@ -99,6 +105,7 @@ func TestNoRequestIsLostAtTheEnd(t *testing.T) {
 			}
 		}()
 	}
+	connected.Wait() // who comes later is refused
 	eventually(t, "requests are under way", func() bool { return f.stat("upstream_rq_total") > 50 })
 	begun := time.Now()
 	closed := make(chan struct{})
