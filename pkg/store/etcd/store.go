@@ -37,14 +37,21 @@ func Wrap(client *clientv3.Client, limits store.Limits) *Store {
 // Close closes the client.
 func (s *Store) Close() error { return s.client.Close() }
 
-// call gives a call its deadline.
-func call(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, callTimeout)
+// call gives a call its deadline. None is made for a context that has ended: an embedded server would answer it all the same.
+func call(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, translate(ctx, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	return ctx, cancel, nil
 }
 
 // Get implements store.KV.
 func (s *Store) Get(ctx context.Context, key string) (store.Entry, error) {
-	ctx, cancel := call(ctx)
+	ctx, cancel, err := call(ctx)
+	if err != nil {
+		return store.Entry{}, fmt.Errorf("get %s: %w", key, err)
+	}
 	defer cancel()
 	resp, err := s.client.Get(ctx, key)
 	if err != nil {
@@ -95,7 +102,10 @@ func (s *Store) list(ctx context.Context, prefix string) (store.Snapshot, error)
 }
 
 func (s *Store) page(ctx context.Context, from, end string, revision int64) (*clientv3.GetResponse, error) {
-	ctx, cancel := call(ctx)
+	ctx, cancel, err := call(ctx)
+	if err != nil {
+		return nil, err
+	}
 	defer cancel()
 	resp, err := s.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(pageSize), clientv3.WithRev(revision))
 	if err != nil {
@@ -109,11 +119,11 @@ func (s *Store) Commit(ctx context.Context, txn store.Txn) (int64, error) {
 	if err := s.limits.Check(txn); err != nil {
 		return 0, err
 	}
-	ctx, cancel := call(ctx)
-	defer cancel()
-	if err := ctx.Err(); err != nil { // an embedded server would go on with the write
-		return 0, fmt.Errorf("commit: %w", translate(ctx, err))
+	ctx, cancel, err := call(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("commit: %w", err)
 	}
+	defer cancel()
 	var conds []clientv3.Cmp
 	var why []clientv3.Op // what the conditions were about, in case one does not hold
 	for _, c := range txn.Conds {
@@ -159,7 +169,10 @@ func conflict(conds []store.Cond, resp *clientv3.TxnResponse) error {
 
 // Grant implements store.KV. etcd counts whole seconds, at least one: ttl is rounded up.
 func (s *Store) Grant(ctx context.Context, ttl time.Duration) (store.LeaseID, error) {
-	ctx, cancel := call(ctx)
+	ctx, cancel, err := call(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("grant a lease: %w", err)
+	}
 	defer cancel()
 	resp, err := s.client.Grant(ctx, max(1, int64(math.Ceil(ttl.Seconds()))))
 	if err != nil {
@@ -170,7 +183,10 @@ func (s *Store) Grant(ctx context.Context, ttl time.Duration) (store.LeaseID, er
 
 // Renew implements store.KV.
 func (s *Store) Renew(ctx context.Context, id store.LeaseID) error {
-	ctx, cancel := call(ctx)
+	ctx, cancel, err := call(ctx)
+	if err != nil {
+		return fmt.Errorf("renew lease %d: %w", id, err)
+	}
 	defer cancel()
 	if _, err := s.client.KeepAliveOnce(ctx, clientv3.LeaseID(id)); err != nil {
 		return fmt.Errorf("renew lease %d: %w", id, translate(ctx, err))
@@ -180,7 +196,10 @@ func (s *Store) Renew(ctx context.Context, id store.LeaseID) error {
 
 // Revoke implements store.KV. Revoking a lease that is gone is no error.
 func (s *Store) Revoke(ctx context.Context, id store.LeaseID) error {
-	ctx, cancel := call(ctx)
+	ctx, cancel, err := call(ctx)
+	if err != nil {
+		return fmt.Errorf("revoke lease %d: %w", id, err)
+	}
 	defer cancel()
 	if _, err := s.client.Revoke(ctx, clientv3.LeaseID(id)); err != nil && !isLeaseGone(err) {
 		return fmt.Errorf("revoke lease %d: %w", id, translate(ctx, err))
@@ -190,7 +209,10 @@ func (s *Store) Revoke(ctx context.Context, id store.LeaseID) error {
 
 // Compact makes the servers forget the changes before revision.
 func (s *Store) Compact(ctx context.Context, revision int64) error {
-	ctx, cancel := call(ctx)
+	ctx, cancel, err := call(ctx)
+	if err != nil {
+		return fmt.Errorf("compact to %d: %w", revision, err)
+	}
 	defer cancel()
 	if _, err := s.client.Compact(ctx, revision); err != nil && !isCompacted(err) {
 		return fmt.Errorf("compact to %d: %w", revision, translate(ctx, err))
