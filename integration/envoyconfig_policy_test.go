@@ -287,7 +287,7 @@ func TestEnvoyMethodGuard(t *testing.T) {
 	host := startHost(t, nil)
 	svc := service("payments", catalog.HTTP)
 	s := sections(t, catalog.HTTP, policy.Sections{
-		Timeout: &policy.Timeout{PerTry: millis(150)},
+		Timeout: &policy.Timeout{PerTry: millis(300)},
 		Retry: &policy.Retry{
 			NumRetries: new(uint32(2)), RetryOn: []string{"5xx", "reset-before-request"},
 			BackOff: &policy.BackOff{Base: millis(1), Max: millis(2)},
@@ -320,6 +320,7 @@ func TestEnvoyMethodGuard(t *testing.T) {
 
 	// A host that refuses connections beside a good one: every POST arrives, some after a retry.
 	host.Set(harness.Behaviour{})
+	s.Timeout = nil
 	p.put(t, compiled(t, svc, s, host.Address, closedPort(t))...)
 	p.settled(t)
 	retried := p.stat(t, "upstream_rq_retry")

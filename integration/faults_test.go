@@ -63,8 +63,8 @@ func TestControlPlaneKilledAndRestarted(t *testing.T) {
 	cancel()
 	<-done
 
-	if s := results.Take(); s.Succeeded != s.Calls || s.Calls < 100 {
-		t.Errorf("%d of %d requests succeeded while the control plane was away (%v), want all of at least 100", s.Succeeded, s.Calls, s.Failures)
+	if s := results.Take(); s.Succeeded != s.Calls || s.Calls < 20 {
+		t.Errorf("%d of %d requests succeeded while the control plane was away (%v), want all of at least 20", s.Succeeded, s.Calls, s.Failures)
 	}
 	if sent := m.metric("breakwater_xds_resources_sent_total"); sent != 0 {
 		t.Errorf("the restarted control plane sent %v resources, want 0: nothing had changed", sent)

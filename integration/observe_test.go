@@ -32,6 +32,9 @@ func TestObservedSectionsCountAndDoNothing(t *testing.T) {
 			if call := p.Get("payments", "/"); call.Status != http.StatusOK && call.Status != http.StatusServiceUnavailable {
 				t.Fatalf("%s: call %d is answered %d, want what the host says", name, i+1, call.Status)
 			}
+			if i%6 == 5 { // three failures: Envoy's main thread must have counted them before more come
+				want(t, p.Stat, name, map[string]int64{detected: int64(i+1) / 6})
+			}
 		}
 		if got := hosts[1].Requests() - before; got != 12 {
 			t.Errorf("%s: the failing host got %d of 24 calls, want half of them", name, got)

@@ -12,9 +12,15 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		signal.Stop(signals) // before anything drains: a second signal ends the program at once
+		cancel()
+	}()
 	if err := agent.Command(os.Stderr).ExecuteContext(ctx); err != nil {
 		os.Exit(settings.Fail(os.Stderr, "breakwater-agent", err))
 	}
