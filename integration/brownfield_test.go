@@ -27,8 +27,8 @@ const ownersListener = `  listeners:
           http_filters: [{name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]
 `
 
-// brownfield starts an Envoy of shop/orders with a listener and a route of its owner's.
-func (m *mesh) brownfield() *sidecar {
+// brownfield starts an Envoy of shop/service with a listener and a route of its owner's.
+func (m *mesh) brownfield(service string) *sidecar {
 	m.t.Helper()
 	needEnvoy(m.t)
 	ports, err := harness.FreePorts(2)
@@ -37,7 +37,7 @@ func (m *mesh) brownfield() *sidecar {
 	}
 	admin, outbound := harness.Loopback(ports[0]), harness.Loopback(ports[1])
 	text, err := bootstrap.Envoy(bootstrap.Options{
-		XDS: []string{m.cp.XDS}, Namespace: "shop", Service: "orders", NodeID: "orders-1", Admin: admin, Profile: "clusters-only",
+		XDS: []string{m.cp.XDS}, Namespace: "shop", Service: service, NodeID: service + "-1", Admin: admin, Profile: "clusters-only",
 	})
 	if err != nil {
 		m.t.Fatal(err)
@@ -65,7 +65,7 @@ func TestBrownfieldEnvoyTakesClustersAlone(t *testing.T) {
 	m := newMesh(t)
 	hosts := m.service("payments", 2)
 	m.service("orders", 0)
-	orders := m.brownfield()
+	orders := m.brownfield("orders")
 	orders.reaches("payments", http.StatusOK)
 	hosts[0].Set(harness.Behaviour{Status: http.StatusServiceUnavailable})
 	if ok := succeeded(orders, 20); ok != 10 {

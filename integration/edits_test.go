@@ -361,21 +361,35 @@ func (e *editor) settle(host string) {
 
 // delivered returns nil where every proxy has accepted what the control plane has for it.
 func (e *editor) delivered() error {
-	_, answer, err := e.cp.Do(http.MethodGet, api.ProxiesPath, "")
+	list, err := e.proxies()
 	if err != nil {
 		return err
 	}
-	var doc api.ProxyList
-	if err := json.Unmarshal([]byte(answer), &doc); err != nil {
-		return err
-	}
-	if len(doc.Items) == 0 {
-		return fmt.Errorf("no proxy is connected")
-	}
-	for _, p := range doc.Items {
+	for _, p := range list {
 		if len(p.Types) < 6 && p.ID == "orders-1" {
 			return fmt.Errorf("proxy %s has asked for %d types, want 6", p.ID, len(p.Types))
 		}
+	}
+	return accepted(list, 1)
+}
+
+// proxies are those that are connected.
+func (m *mesh) proxies() ([]api.Proxy, error) {
+	_, answer, err := m.cp.Do(http.MethodGet, api.ProxiesPath, "")
+	if err != nil {
+		return nil, err
+	}
+	var doc api.ProxyList
+	err = json.Unmarshal([]byte(answer), &doc)
+	return doc.Items, err
+}
+
+// accepted returns nil where there are n proxies, and each has accepted what the control plane has for it.
+func accepted(list []api.Proxy, n int) error {
+	if len(list) < n {
+		return fmt.Errorf("%d proxies are connected, want %d", len(list), n)
+	}
+	for _, p := range list {
 		for _, typ := range p.Types {
 			if typ.Pending > 0 || len(typ.Rejected) > 0 {
 				return fmt.Errorf("proxy %s: %s: %d pending, rejected: %v", p.ID, typ.Type, typ.Pending, typ.Rejected)

@@ -2,10 +2,8 @@ package integration_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net"
-	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -122,16 +120,8 @@ func ledgerMesh(t *testing.T, n int) (*mesh, []*ledger, grpc_health_v1.HealthCli
 // rejections are what connected proxies rejected.
 func (m *mesh) rejections() []api.Rejection {
 	m.t.Helper()
-	_, body, err := m.cp.Do(http.MethodGet, api.ProxiesPath, "")
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	var list api.ProxyList
-	if err := json.Unmarshal([]byte(body), &list); err != nil {
-		m.t.Fatal(err)
-	}
 	var all []api.Rejection
-	for _, p := range list.Items {
+	for _, p := range must(m.proxies())(m.t) {
 		for _, typ := range p.Types {
 			all = append(all, typ.Rejected...)
 		}

@@ -152,7 +152,10 @@ func (o *observer) note(t view.Type, r *discoveryv3.Resource) ([]string, error) 
 	case view.CDS:
 		var c clusterv3.Cluster
 		o.got[id] = r.GetVersion()
-		return []string{r.GetName()}, r.GetResource().UnmarshalTo(&c)
+		if err := r.GetResource().UnmarshalTo(&c); err != nil || c.GetType() != clusterv3.Cluster_EDS {
+			return nil, err // a composite has no endpoints of its own
+		}
+		return []string{r.GetName()}, nil
 	case view.SRDS:
 		var s routev3.ScopedRouteConfiguration
 		err := r.GetResource().UnmarshalTo(&s)

@@ -1,0 +1,43 @@
+package draw
+
+// words are values, as JSON, of the fields whose type and tag don't say what they may hold.
+var words = map[string][]string{
+	"expiresAt": {`"2099-01-01T00:00:00Z"`},
+
+	"failureCriteria.http.statuses":       {`["5xx"]`, `["5xx", "429"]`, `["1xx", "2xx", "3xx", "4xx", "5xx"]`, `["503"]`},
+	"failureCriteria.http.exceptStatuses": {`["501"]`, `["5xx"]`, `["2xx", "404"]`},
+	"failureCriteria.http.headers":        {`[{"name": "x-error"}]`, `[{"name": ":status", "exact": "503"}, {"name": "x-ok", "present": false}]`},
+	"failureCriteria.grpc.codes":          {`["internal"]`, `["unavailable", "unknown"]`, `["cancelled", "data-loss", "unauthenticated"]`},
+
+	"retry.retryOn": {
+		`["5xx"]`, `["gateway-error", "reset"]`, `["connect-failure", "refused-stream"]`, `["reset-before-request", "retriable-4xx"]`, `["envoy-ratelimited"]`,
+		`["retriable-status-codes"]`, `["retriable-status-codes", "reset"]`, `["5xx", "retriable-status-codes", "retriable-headers"]`, `["retriable-headers"]`,
+		`["retriable-headers", "connect-failure"]`, `["failure-criteria"]`,
+		`["unavailable", "resource-exhausted"]`, `["cancelled", "deadline-exceeded", "internal"]`,
+	},
+	"retry.retriableHeaders":                       {`[{"name": "x-retry"}]`, `[{"name": ":status", "exact": "503"}, {"name": "x-retry", "present": false}]`},
+	"retry.methods":                                {`"safe"`, `"idempotent"`, `"all"`, `["GET"]`, `["PUT", "GET", "POST"]`},
+	"retry.rateLimitedBackOff.resetHeaders[].name": {`"retry-after"`, `"x-ratelimit-reset"`},
+
+	"loadBalancing.hashOn": {
+		`[{"header": "x-user", "terminal": true}, {"sourceAddress": true}]`, `[{"queryParameter": "user"}]`, `[{"cookie": {"name": "sid", "ttl": "1s", "path": "/a"}}]`,
+		`[{"cookie": {"name": "sid"}}, {"header": "x-session"}]`,
+	},
+
+	// Hosts that are asked a hundred times a second keep a machine busy.
+	"healthCheck.interval":          {`"1s"`, `"2s"`, `"1h"`},
+	"healthCheck.noTrafficInterval": {`"1s"`, `"30s"`},
+
+	"healthCheck.http.path":             {`"/healthz"`, `"/a?b=c"`},
+	"healthCheck.http.host":             {`"check.example.com"`},
+	"healthCheck.http.expectedStatuses": {`["200"]`, `["2xx", "404"]`, `["201", "4xx"]`},
+	"healthCheck.grpc.service":          {`"pay"`, `"a.b.C"`},
+	"healthCheck.grpc.authority":        {`"check.example.com"`},
+	"healthCheck.tcp.send":              {`"ping"`, `"a"`},
+	"healthCheck.tcp.receive":           {`["pong"]`, `["a", "b"]`},
+
+	"fallback.service":              {`"shop/s1"`, `"shop/s2"`, `"bank/s3"`},
+	"fallback.when":                 {`["5xx"]`, `["gateway-error", "reset"]`, `["connect-failure"]`, `["unavailable"]`},
+	"fallback.response.body":        {`"sorry"`, `"{\"a\": \"%100\"}"`, `""`},
+	"fallback.response.contentType": {`"text/plain"`, `"application/json; charset=utf-8"`},
+}
