@@ -277,7 +277,9 @@ func (c dumpSection) into(got held) {
 				hosts = append(hosts, fmt.Sprintf("%s:%d", socket.Address, socket.Port))
 			}
 		}
-		got["EDS "+e.Config.Cluster] = joined(hosts)
+		if len(hosts) > 0 { // a composite, which gets no assignment, is listed here as well
+			got["EDS "+e.Config.Cluster] = joined(hosts)
+		}
 	}
 }
 

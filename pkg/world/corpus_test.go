@@ -25,7 +25,7 @@ func corpusOf(t *testing.T, seed uint64) *corpus.Corpus {
 	c, err := corpus.New(corpus.Options{
 		Seed: seed, Policies: 500, TLS: catalog.TLS{CAFile: "/ca.pem", CertFile: "/cert.pem", KeyFile: "/key.pem"},
 		Callers: []corpus.Caller{{Key: key("shop", "caller"), Port: 7001}, {Key: key("bank", "caller"), Port: 7002}},
-		Admit:   func(*policy.Policy) []string { return nil },
+		Admit:   func([]*policy.Policy) []string { return nil },
 	})
 	if err != nil {
 		t.Fatal(err)

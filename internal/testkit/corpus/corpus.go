@@ -22,8 +22,9 @@ type Options struct {
 
 	// Begin, where it is set, is told the services before the first policy is made.
 	Begin func([]*catalog.Service)
-	// Admit, where it is set, says in place of the language's own rules why a policy is refused beside those that it took before.
-	Admit func(*policy.Policy) []string
+	// Admit, where it is set, says in place of the language's own rules why policies are refused beside those that it took before: all of
+	// them, or none.
+	Admit func([]*policy.Policy) (refused []string)
 }
 
 // Caller is a service that calls all those which requests reach, and that nobody calls.
@@ -87,25 +88,49 @@ type maker struct {
 	called   []policy.Service
 	callers  []policy.Caller
 	compiled []*policy.Compiled // what is admitted, least specific first
+
+	drawn, admitted int
 }
 
+// together is how many policies are written at once, as long as none of them is refused.
+const together = 20
+
 func (m *maker) policies() {
-	for admitted := 0; admitted < m.Policies; {
-		p := m.policy(fmt.Sprint("p", len(m.Written)))
-		w := Write{p, m.Admit(p)}
-		if len(w.Refused) == 0 {
-			admitted++
+	for m.admitted < m.Policies {
+		var some []*policy.Policy
+		for range min(together, m.Policies-m.admitted) {
+			some = append(some, m.policy(fmt.Sprint("p", m.drawn)))
+			m.drawn++
 		}
-		if m.Written = append(m.Written, w); len(m.Written) > 4*m.Policies {
-			stop("of %d policies only %d are admitted", len(m.Written), admitted)
+		if m.write(some); m.drawn > 4*m.Policies {
+			stop("of %d policies only %d are admitted", m.drawn, m.admitted)
 		}
 	}
 }
 
-// admit tells why p is refused beside what is admitted, and admits it otherwise.
-func (m *maker) admit(p *policy.Policy) (refused []string) {
-	all := slices.SortedFunc(slices.Values(append(slices.Clone(m.compiled), policy.Compile(p))), byRank)
-	written := map[manifest.Key]bool{p.Key(): true}
+// write admits some policies, or those of them that are not refused.
+func (m *maker) write(some []*policy.Policy) {
+	refused := m.Admit(some)
+	if len(refused) > 0 && len(some) > 1 {
+		m.write(some[:len(some)/2])
+		m.write(some[len(some)/2:])
+		return
+	}
+	if len(refused) == 0 {
+		m.admitted += len(some)
+	}
+	for _, p := range some {
+		m.Written = append(m.Written, Write{p, refused})
+	}
+}
+
+// admit tells why policies are refused beside what is admitted, and admits them otherwise.
+func (m *maker) admit(some []*policy.Policy) (refused []string) {
+	all, written := slices.Clone(m.compiled), map[manifest.Key]bool{}
+	for _, p := range some {
+		all, written[p.Key()] = append(all, policy.Compile(p)), true
+	}
+	slices.SortFunc(all, byRank)
 	for _, c := range policy.Conflicts(all, m.called, m.callers, written) {
 		refused = append(refused, c.Message)
 	}

@@ -39,7 +39,7 @@ func (m *maker) section(f draw.Field) {
 		f.Value.Elem().FieldByName("Disabled").Set(reflect.ValueOf(new(true)))
 		return
 	}
-	m.set(without(draw.Fields(f.Path, f.Value.Elem()), off), 50)
+	m.set(without(draw.Fields(f.Path, f.Value.Elem()), off), 60)
 	if f.Value.Elem().IsZero() { // an empty one can't be written
 		f.Value.SetZero()
 	}
@@ -50,7 +50,10 @@ func (m *maker) mend(p *policy.Policy) {
 	for range 100 {
 		errs := policy.Validate(p)
 		if len(errs) == 0 {
-			return
+			if !m.wanting(p) {
+				return
+			}
+			continue
 		}
 		at := strings.TrimPrefix(draw.Of(m.chance, errs...).Field, "spec.")
 		if !draw.Clear(reflect.ValueOf(&p.Spec).Elem(), at) {
@@ -58,6 +61,16 @@ func (m *maker) mend(p *policy.Policy) {
 		}
 	}
 	stop("it is no policy whatever is left out: %v", policy.Validate(p))
+}
+
+// wanting takes a section out of p, mostly, that needs what no other policy will say.
+func (m *maker) wanting(p *policy.Policy) bool {
+	found := policy.Check(nil, nil, []*policy.Compiled{policy.Compile(p)}, nil)
+	if len(found) == 0 || draw.Percent(m.chance, 5) {
+		return false
+	}
+	section, _, _ := strings.Cut(found[0].Field, ".")
+	return draw.Clear(reflect.ValueOf(&p.Spec).Elem(), section)
 }
 
 // set gives some of the fields a value.
