@@ -175,6 +175,9 @@ func (f *followed) clash(p *policy.Policy, status int, problem *api.Problem) []s
 func (f *followed) judge(c *corpus.Corpus) {
 	admitted := c.Admitted()
 	f.t.Logf("%d policies are admitted; refused, by status: %v", len(admitted), f.refused)
+	for name, pid := range map[string]int{"control plane": f.cp.Pid(), "sidecar": f.sidecar.Pid(), "clusters-only": f.brownfield.Pid(), "agent": f.agent.Pid(), "this and the gRPC client": os.Getpid()} {
+		f.t.Logf("CPU time of %s: %v", name, must(harness.CPUTime(pid))(f.t))
+	}
 	if rare := corpus.Rarer(admitted, 3); len(rare) > 0 {
 		f.t.Errorf("fewer than 3 of the policies have %q", rare)
 	}
