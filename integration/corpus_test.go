@@ -113,6 +113,7 @@ func (f *followed) dial(services []*catalog.Service) {
 	}
 }
 
+// policyName is the name of a policy of the corpus in a message.
 var policyName = regexp.MustCompile(`\b[a-z-]+/p[0-9]+\b`)
 
 // admit writes policies. Where the control plane refuses one, it must name those that clash: most
@@ -140,16 +141,6 @@ func (f *followed) admit(some []*policy.Policy) []string {
 	if json.Unmarshal([]byte(answer), &problem) != nil || problem.Type != api.PolicyConflict && problem.Type != api.InvalidMerge {
 		f.t.Fatalf("status %d, %v:\n%s", status, err, documents)
 	}
-	if len(some) > 1 {
-		return []string{"one of them"}
-	}
-	return f.clash(some[0], status, &problem)
-}
-
-// clash is what a refusal says.
-func (f *followed) clash(p *policy.Policy, status int, problem *api.Problem) []string {
-	f.t.Helper()
-	f.refused[status]++
 	var why []string
 	for _, e := range problem.Errors {
 		why = append(why, e.Message)
@@ -157,6 +148,16 @@ func (f *followed) clash(p *policy.Policy, status int, problem *api.Problem) []s
 	for _, c := range problem.Conflicts {
 		why = append(why, c.Message)
 	}
+	if len(some) == 1 {
+		f.refused[status]++
+		f.clash(some[0], why)
+	}
+	return why
+}
+
+// clash looks at the words of a refusal.
+func (f *followed) clash(p *policy.Policy, why []string) {
+	f.t.Helper()
 	for _, message := range why {
 		named := policyName.FindAllString(message, -1)
 		slices.Sort(named)
@@ -166,9 +167,8 @@ func (f *followed) clash(p *policy.Policy, status int, problem *api.Problem) []s
 		}
 	}
 	if len(why) == 0 {
-		f.t.Errorf("the refusal of %s says nothing: %v", p.Key(), problem)
+		f.t.Errorf("the refusal of %s says nothing", p.Key())
 	}
-	return why
 }
 
 // judge waits until every proxy holds what it should, and looks whether one has ever refused anything.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 
 	"github.com/breakwater-mesh/breakwater/internal/testkit/draw"
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
@@ -93,7 +94,7 @@ type maker struct {
 }
 
 // together is how many policies are written at once, as long as none of them is refused.
-const together = 20
+const together = 40
 
 func (m *maker) policies() {
 	for m.admitted < m.Policies {
@@ -108,12 +109,21 @@ func (m *maker) policies() {
 	}
 }
 
-// write admits some policies, or those of them that are not refused.
+// write admits some policies, or those of them that are not refused: whom the refusal names is written again, alone.
 func (m *maker) write(some []*policy.Policy) {
+	if len(some) == 0 {
+		return
+	}
 	refused := m.Admit(some)
 	if len(refused) > 0 && len(some) > 1 {
-		m.write(some[:len(some)/2])
-		m.write(some[len(some)/2:])
+		named, others := apart(some, strings.Join(refused, " "))
+		if len(named) == 0 {
+			named, others = some[:1], some[1:]
+		}
+		m.write(others)
+		for _, p := range named {
+			m.write([]*policy.Policy{p})
+		}
 		return
 	}
 	if len(refused) == 0 {
@@ -122,6 +132,19 @@ func (m *maker) write(some []*policy.Policy) {
 	for _, p := range some {
 		m.Written = append(m.Written, Write{p, refused})
 	}
+}
+
+// apart are the policies that a text names, and the others.
+func apart(some []*policy.Policy, text string) (named, others []*policy.Policy) {
+	words := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" ,:;()", r) })
+	for _, p := range some {
+		if slices.Contains(words, p.Key().String()) {
+			named = append(named, p)
+		} else {
+			others = append(others, p)
+		}
+	}
+	return named, others
 }
 
 // admit tells why policies are refused beside what is admitted, and admits them otherwise.
