@@ -2,13 +2,16 @@ package integration_test
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
+	"github.com/breakwater-mesh/breakwater/pkg/api"
 )
 
 // speaker is a host that says its name to whoever connects, and then what it hears.
@@ -131,4 +134,56 @@ func TestTCPService(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestATakenPortIsRejected has a tcp service whose local port somebody has: the control plane hears of it, and all else is served.
+func TestATakenPortIsRejected(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t)
+	ports, err := harness.FreePorts(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken, err := net.Listen("tcp", harness.Loopback(ports[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = taken.Close() })
+	m.service("payments", 1)
+	m.apply(m.manifest("orders"), tcpService("db", speaker(t, "db"), ports[0]), tcpService("cache", speaker(t, "cache"), ports[1]))
+	refusal := fmt.Sprintf("cannot bind '127.0.0.1:%d'", ports[0])
+	a := m.agent("orders")
+	a.reaches("payments", http.StatusOK)
+	_ = saysHello(t, harness.Loopback(ports[1]), "cache").Close()
+	m.rejects("orders-1", "shop/db", refusal)
+	if err := a.Stop(patience); err != nil {
+		t.Error(err)
+	}
+	e := m.envoy("orders")
+	e.reaches("payments", http.StatusOK)
+	_ = saysHello(t, harness.Loopback(ports[1]), "cache").Close()
+	m.rejects("orders-1", "shop/db", refusal)
+}
+
+// rejects waits until the control plane says that the proxy has refused the resource of that name, in words with text in them.
+func (m *mesh) rejects(proxy, name, text string) {
+	m.t.Helper()
+	eventually(m.t, func() error {
+		_, answer, err := m.cp.Do(http.MethodGet, "/api/v1/proxies/"+proxy, "")
+		if err != nil {
+			return err
+		}
+		var doc api.Proxy
+		if err := json.Unmarshal([]byte(answer), &doc); err != nil {
+			return err
+		}
+		for _, t := range doc.Types {
+			for _, r := range t.Rejected {
+				if r.Name == name && strings.Contains(r.Message, text) {
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("%s has not refused %s with %q: %s", proxy, name, text, answer)
+	})
 }

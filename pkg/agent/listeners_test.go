@@ -28,13 +28,29 @@ func TestAListenerThatOpensLater(t *testing.T) {
 	}
 	defer a.server.Close(t.Context())
 	address := netip.MustParseAddrPort(taken.Addr().String())
+	a.config.ListenOutbound = address.String()
 	a.table = &dataplane.Table{Listeners: map[string]*dataplane.Listener{"outbound": {Name: "outbound", Address: address, TCP: &dataplane.TCP{}}}}
 	a.install()
 	a.install()
 	if err := a.ready(); err == nil || !strings.Contains(err.Error(), "not open: listener outbound: listen tcp "+address.String()) {
 		t.Errorf("ready: %v, want the listener and why", err)
 	}
+	a.config.ListenOutbound = "127.0.0.1:1" // another listener's, which is open
+	a.table.Listeners["other"] = &dataplane.Listener{Name: "other", Address: netip.MustParseAddrPort("127.0.0.1:0"), TCP: &dataplane.TCP{}}
+	a.install()
+	if err := a.ready(); err != nil {
+		t.Errorf("ready where the port of a service alone is taken: %v", err)
+	}
+	if err := a.notOpen(); err == nil || !strings.Contains(err.Error(), "listener outbound") {
+		t.Errorf("not open: %v, want the listener", err)
+	}
+	if err := bindable(address); err == nil || !strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("a port that is taken: %v", err)
+	}
 	_ = taken.Close()
+	if err := bindable(address); err != nil {
+		t.Errorf("a port that is free: %v", err)
+	}
 	a.install()
 	if err := a.ready(); err != nil {
 		t.Errorf("ready: %v", err)

@@ -59,6 +59,8 @@ type agent struct {
 	stamps    map[view.ID]stamp   // of resources; replaced, never changed
 	served    bool                // some listener has been open
 	resolved  bool                // DNS was heard of all names of a table once
+	begun     time.Time           // when the first table came
+	whole     bool                // all that the control plane said at first was in force once
 	closed    error               // which listeners of table are not open, and why; nil: all are
 }
 
@@ -230,6 +232,9 @@ func (a *agent) apply(r dataplane.Resources) []dataplane.Fault {
 	if len(faults) > 0 {
 		return faults
 	}
+	if a.table == nil {
+		a.begun = time.Now()
+	}
 	a.table, a.resources = table, r
 	a.stampAll(r, time.Now())
 	a.install()
@@ -254,7 +259,7 @@ func (a *agent) compile(r dataplane.Resources) (*dataplane.Table, []dataplane.Fa
 	r.DNS = a.names.Answers()
 	table, faults := dataplane.Compile(r, a.table)
 	if table != nil {
-		faults = proxy.CheckTLS(table, a.table)
+		faults = append(proxy.CheckTLS(table, a.table), a.unbindable(table)...)
 	}
 	return table, faults
 }
@@ -334,7 +339,9 @@ func (a *agent) ready() error {
 		return errors.New("no configuration yet")
 	case len(a.table.Listeners) == 0:
 		return errors.New("no listener yet")
-	case a.closed != nil:
+	case !a.complete():
+		return errors.New("some of the configuration waits for the rest of it")
+	case a.closed != nil && !a.accepts():
 		return fmt.Errorf("not open: %w", a.closed)
 	}
 	return a.unresolved()
@@ -349,4 +356,35 @@ func (a *agent) unresolved() error {
 	}
 	a.resolved = true
 	return nil
+}
+
+// patience is how long a listener may wait for its routes at the start, as long as Envoy would hold back.
+const patience = 15 * time.Second
+
+// complete reports whether what the control plane said at first is in force, or would have been if it could: a listener of a TCP
+// service may come before the outbound one. mu is held.
+func (a *agent) complete() bool {
+	if !a.whole {
+		s := a.client.Status()
+		a.whole = s.Resources == a.resources.Len() && s.Waiting == 0 || time.Since(a.begun) > patience
+	}
+	return a.whole
+}
+
+// accepts reports whether what the agent is for is open: the outbound listener, or else some listener. mu is held.
+func (a *agent) accepts() bool {
+	open := a.server.Addresses()
+	for name, l := range a.table.Listeners {
+		if l.Address.String() == a.config.ListenOutbound {
+			return open[name] != ""
+		}
+	}
+	return len(open) > 0
+}
+
+// notOpen is which listeners in force are not open, and why; nil: all are.
+func (a *agent) notOpen() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.closed
 }

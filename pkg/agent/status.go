@@ -52,6 +52,9 @@ func (a *agent) serveReady(w http.ResponseWriter, r *http.Request) {
 	if age, ok := configAge(status, time.Now()); ok && age > 0 {
 		fmt.Fprintf(w, ", %v old, as no control plane is connected", age.Round(time.Second))
 	}
+	if err := a.notOpen(); err != nil {
+		fmt.Fprintf(w, "; not open: %v", err)
+	}
 	fmt.Fprintln(w)
 }
 
@@ -80,7 +83,8 @@ type (
 		Node         statusNode         `json:"node"`
 		Config       statusConfig       `json:"config"`
 		ControlPlane statusControlPlane `json:"control_plane"`
-		Listeners    map[string]string  `json:"listeners"` // name -> where it accepts
+		Listeners    map[string]string  `json:"listeners"`          // name -> where it accepts
+		NotOpen      string             `json:"not_open,omitempty"` // listeners that can't be opened, and why
 		Relayed      []relay.Stream     `json:"relayed,omitempty"`
 	}
 	statusNode struct {
@@ -127,6 +131,9 @@ func (a *agent) serveStatus(w http.ResponseWriter, _ *http.Request) {
 	}
 	if err := a.ready(); err != nil {
 		page.Ready, page.Reason = false, err.Error()
+	}
+	if err := a.notOpen(); err != nil {
+		page.NotOpen = err.Error()
 	}
 	if age, ok := configAge(s, now); ok {
 		seconds := int64(age.Seconds())

@@ -97,6 +97,7 @@ func (s *Server) SetTable(t *dataplane.Table) error {
 	for name, l := range s.listeners {
 		if config := t.Listeners[name]; config == nil || config.Address.String() != l.address || (config.HTTP != nil) != (l.http != nil) || (config.TLS != nil) != (l.secure != nil) {
 			delete(s.listeners, name)
+			l.stop() // at once: another may open there
 			s.retired.Go(func() { l.drain(context.Background()) })
 		}
 	}
@@ -218,10 +219,15 @@ func (l *listener) newHTTP(config *dataplane.HTTP) *http.Server {
 // is answered, and told that the connection ends with the answer; at once it would find the connection broken.
 const linger = time.Second
 
-// drain stops accepting, and ends connections as their requests end.
-func (l *listener) drain(ctx context.Context) {
+// stop stops accepting.
+func (l *listener) stop() {
 	l.leaving.Store(true)
 	_ = l.net.Close()
+}
+
+// drain stops accepting, and ends connections as their requests end.
+func (l *listener) drain(ctx context.Context) {
+	l.stop()
 	if l.http != nil {
 		l.linger(ctx)
 		if err := l.http.Shutdown(ctx); err != nil {
