@@ -161,12 +161,19 @@ var carriers = []carried{
 	{"fallback.when", route, "custom_response_matcher", "[gateway-error]", "[5xx]"},
 
 	{"errorMapping.gateway", route, "breakwater.errors", "true", "false"},
+
+	{"fault.abort.status", route, "abort.http_status", "502", "504"},
+	{"fault.abort.grpcStatus", route, "abort.grpc_status", "internal", "unavailable"},
+	{"fault.abort.percent", route, "abort.percentage", "5", "6"},
+	{"fault.delay.duration", route, "delay.fixed_delay", "1s", "2s"},
+	{"fault.delay.percent", route, "delay.percentage", "5", "6"},
 }
 
 // around is what must stand beside a field for it to count.
 var around = map[string]string{
 	"timeout": "{}", "retry": "{numRetries: 1}", "limits": "{}", "bulkhead": "{maxConcurrent: 2}", "circuitBreaker": "{failureThreshold: 5}", "loadBalancing": "{}",
 	"timeout.deadline.keepPercent": "{request: 1s}", "timeout.deadline.minimum": "{request: 1s}", "fallback.service": "{}", "hedge": "{}", "rateLimit": "{requests: 9}", "fallback": "{response: {status: 201}}", "errorMapping": "{}",
+	"fault": "{delay: {duration: 3s}}", "fault.abort.percent": "{abort: {status: 503}}",
 	"outlierDetection":             "{consecutive5xx: 5}",
 	"healthCheck":                  "{tcp: {}}",
 	"admissionControl":             "{window: 1s}",
@@ -321,7 +328,7 @@ func TestDocsObserve(t *testing.T) {
 	none := resources(t, "", map[string]any{"to": map[string]any{"service": "payments"}})
 	for _, c := range carriers {
 		section, beside := c.beside()
-		if section == "failureCriteria" {
+		if section == "failureCriteria" || section == "fault" { // which do nothing by themselves, and nothing that could be counted
 			continue
 		}
 		speak := speaks[parentOf(c.field)]
@@ -375,6 +382,9 @@ func sections(t *testing.T, section, beside, field, value string) map[string]any
 		t.Fatal(err)
 	}
 	spec := map[string]any{section: inner, "to": map[string]any{"service": "payments"}}
+	if section == "fault" {
+		spec["expiresAt"] = "2030-01-01T00:00:00Z"
+	}
 	if field == "" {
 		if len(inner) == 0 {
 			delete(spec, section)
@@ -410,6 +420,13 @@ func resources(t *testing.T, protocol catalog.Protocol, specs ...map[string]any)
 	out := map[string]map[string]string{cluster: places(t, c.Cluster), route: places(t, c.Route), runtime: {}}
 	for _, k := range c.Limits {
 		out[runtime][k.Key] = fmt.Sprint(k.Value)
+	}
+	for _, r := range c.Faults { // their routes hold the fault, and no part of them changes what is there without
+		if r.Type == view.RDS {
+			for place, value := range places(t, r) {
+				out[route][r.Name+place] = value
+			}
+		}
 	}
 	return out
 }

@@ -182,7 +182,7 @@ func policy(to, from string, sections ...string) string {
 		name, caller = to+"-"+from, fmt.Sprintf("  from: {service: %s}\n", from)
 	}
 	return fmt.Sprintf("apiVersion: breakwater/v1alpha1\nkind: Policy\nmetadata: {namespace: shop, name: %s}\nspec:\n  to: {service: %s}\n%s  %s\n",
-		name, to, caller, strings.Join(sections, "\n  "))
+		name, to, caller, strings.ReplaceAll(strings.Join(sections, "\n"), "\n", "\n  "))
 }
 
 // need fails, or with ALLOW_SKIP=1 skips, where there is no Envoy to compare with.

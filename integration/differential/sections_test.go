@@ -1,5 +1,10 @@
 package differential_test
 
+import (
+	"strings"
+	"time"
+)
+
 // spare is a service that always answers with its name.
 const spare = "spare"
 
@@ -65,6 +70,23 @@ func routeSections() []*scenario {
 		{name: "policy-mapped-connect", policy: []string{"errorMapping: {gateway: true}", "timeout: {connect: 300ms}"}, silent: 1, traffic: get(1), mutant: "errorMapping: {disabled: true}"},
 		{name: "policy-mapped-reset", policy: []string{"errorMapping: {gateway: true}"}, script: []behaviour{resets}, traffic: get(1), mutant: "errorMapping: {disabled: true}"},
 		{name: "policy-mapped-limit", policy: []string{"errorMapping: {gateway: true}", "limits: {maxRequests: 0, maxPendingRequests: 0}"}, traffic: get(1), mutant: "errorMapping: {disabled: true}"},
+		faulty("policy-fault-abort", append(retry("numRetries: 2, retryOn: [gateway-error]"), injects("abort: {status: 503}")...), each,
+			"fault: {abort: {status: 504}}", "fault: {abort: {status: 501}}", "fault: {abort: {grpcStatus: internal}}", "fault: {abort: {status: 503, percent: 1}}", "fault: {disabled: true}", "retry: {disabled: true}"),
+		taking(250*ms, 800*ms, faulty("policy-fault-delay", append(injects("delay: {duration: 300ms}"), "timeout: {request: 5s}"), each,
+			"fault: {delay: {duration: 3s}}", "fault: {delay: {duration: 300ms, percent: 1}}", "fault: {disabled: true}", "timeout: {request: 200ms}")),
+		faulty("policy-fault-try", append(retry("numRetries: 1, retryOn: [gateway-error]"), append(injects("delay: {duration: 900ms}"), "timeout: {request: 2s, perTry: 200ms}")...), get(2), "timeout: {request: 2s, perTry: 1500ms}"),
+		faulty("policy-fault-both", injects("delay: {duration: 100ms}, abort: {status: 502}"), each),
+		faulty("policy-fault-limit", append(injects("abort: {status: 503}"), "limits: {maxRequests: 0, maxPendingRequests: 0}"), get(2), "limits: {disabled: true}"),
+		faulty("policy-fault-fallback", append(injects("abort: {status: 503}"), append(elsewhere, retry("numRetries: 1, retryOn: [5xx]")...)...), each, "fallback: {disabled: true}"),
+		faulty("policy-fault-mapped", append(injects("abort: {status: 503}"), "errorMapping: {gateway: true}", "timeout: {request: 1s}"), get(1)),
+		faulty("policy-fault-criteria", append(injects("abort: {status: 429}"), "failureCriteria: {http: {statuses: [429]}}", eject("consecutive5xx: 2, maxEjectionPercent: 100, useFailureCriteria: true")[0], panics("0")),
+			func(s *side) {
+				s.get(2)
+				s.until("the faults eject", func() bool { return s.faulty("outlier_detection.ejections_active") == 1 })
+				s.get(1)
+			}),
+		onGRPC(faulty("policy-fault-grpc", append(injects("abort: {grpcStatus: unavailable}"), "retry: {numRetries: 1, retryOn: [unavailable], backOff: {base: 1ms, max: 2ms}}"), mixed(grpc[0]),
+			"fault: {abort: {grpcStatus: internal}}")),
 		{name: "policy-mapped-not-its-own", policy: []string{"errorMapping: {gateway: true}"}, script: fail, traffic: get(1)},
 	}
 }
@@ -83,4 +105,41 @@ func with(name string, values ...string) []request {
 		list = append(list, r)
 	}
 	return list
+}
+
+// injects is a fault that does not end within the test.
+func injects(fields string) []string { return []string{"fault: {" + fields + "}", neverEnds} }
+
+const neverEnds = "expiresAt: 2099-01-01T00:00:00Z"
+
+// faulty is a scenario of a fault, with what is counted of it. Mutants with a fault do not end either.
+func faulty(name string, policy []string, traffic func(*side), mutants ...string) *scenario {
+	sc := &scenario{name: name, policy: policy, traffic: traffic}
+	for _, m := range mutants {
+		if strings.HasPrefix(m, "fault:") && !strings.Contains(m, "disabled") {
+			m += "\n" + neverEnds
+		}
+		sc.variants = append(sc.variants, m)
+	}
+	for _, stat := range []string{"upstream_rq_total", "upstream_rq_completed", "upstream_rq_5xx", "upstream_rq_retry", "upstream_rq_per_try_timeout", "upstream_rq_pending_overflow", "upstream_rq_active_overflow", "outlier_detection.ejections_active"} {
+		sc.stats = append(sc.stats, "cluster.shop/$NAME~fault."+stat)
+	}
+	return sc
+}
+
+// faulty is a statistic of the cluster that stands in for the service's.
+func (s *side) faulty(name string) int64 {
+	stats, err := s.proxy.stats("cluster.shop/" + s.service + "~fault.")
+	if err != nil {
+		s.t.Error(err)
+	}
+	return stats[name]
+}
+
+func onGRPC(sc *scenario) *scenario { sc.protocol = "grpc"; return sc }
+
+// taking bounds the time of every answer.
+func taking(shortest, longest time.Duration, sc *scenario) *scenario {
+	sc.shortest, sc.longest = shortest, longest
+	return sc
 }

@@ -143,6 +143,10 @@ func ofGolden(t *testing.T, a *txtar.Archive) dataplane.Resources {
 		switch {
 		case strings.HasSuffix(f.Name, "-CDS.json"): // of a subset
 			list = append(list, fromJSON(t, view.ID{Type: view.CDS, Name: nameOf(t, f.Data, "name")}, f.Data, new(clusterv3.Cluster)))
+		case strings.HasSuffix(f.Name, "-LDS.json"): // of a fault
+			list = append(list, fromJSON(t, view.ID{Type: view.LDS, Name: nameOf(t, f.Data, "name")}, f.Data, new(listenerv3.Listener)))
+		case strings.HasSuffix(f.Name, "-RDS.json"):
+			list = append(list, fromJSON(t, view.ID{Type: view.RDS, Name: nameOf(t, f.Data, "name")}, f.Data, new(routev3.RouteConfiguration)))
 		case strings.HasSuffix(f.Name, "-EDS.json"):
 			list = append(list, fromJSON(t, view.ID{Type: view.EDS, Name: nameOf(t, f.Data, "cluster_name")}, f.Data, new(endpointv3.ClusterLoadAssignment)))
 		}

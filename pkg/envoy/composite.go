@@ -55,11 +55,11 @@ func (in input) mainTries(guarded bool) uint32 {
 
 // through is the cluster that a route's calls go to: a backend's own, or where there is a fallback the composite over it.
 func (r routed) through(b backend, guarded bool) string {
-	spare := r.spare()
+	spare, main := r.spare(), r.faulty(b)
 	if spare == "" {
-		return b.cluster
+		return main
 	}
-	c := composite{main: b.cluster, spare: spare, tries: r.mainTries(guarded)}
+	c := composite{main: main, spare: spare, tries: r.mainTries(guarded)}
 	if service, _, _ := strings.Cut(b.cluster, "|"); service != r.name {
 		c.by = r.name
 	}

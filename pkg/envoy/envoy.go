@@ -23,6 +23,7 @@ type Compiled struct {
 	Limits  []RuntimeKey     // for the layer LayerOf(service), by key, those of the other clusters included; empty where Target.Runtime is false
 
 	Composites []*view.Resource // the clusters over it and its fallbacks, by name
+	Faults     []*view.Resource // what injects the faults of its routes: clusters, and listeners with their routes
 }
 
 // Service compiles the calls to svc under eff, an effective policy with its defaults filled in. It changes neither. Every backend
@@ -42,9 +43,11 @@ func compileService(t Target, svc *catalog.Service, eff *policy.Effective, other
 	name := svc.Key().String()
 	routes := routesOf(t, svc, eff)
 	var out Compiled
-	for _, in := range clustersOf(t, svc, eff) {
-		in.hints = others
-		in.leadHere(routes)
+	clusters := clustersOf(t, svc, eff)
+	for i := range clusters {
+		clusters[i].hints = others
+		clusters[i].leadHere(routes)
+		in := clusters[i]
 		r, err := t.resource(view.CDS, in.name, in.message())
 		if err != nil {
 			return Compiled{}, fmt.Errorf("cluster %s: %w", in.name, err)
@@ -69,6 +72,9 @@ func compileService(t Target, svc *catalog.Service, eff *policy.Effective, other
 		return out, err
 	}
 	configuration := routeConfiguration(newInput(t, svc, eff), routes)
+	if err := out.addFaults(t, clusters, routes); err != nil {
+		return Compiled{}, err
+	}
 	if err := out.addComposites(t, routes); err != nil {
 		return Compiled{}, err
 	}
@@ -175,6 +181,9 @@ func enabled(s policy.Sections) policy.Sections {
 	}
 	if s.ErrorMapping != nil && drop(s.ErrorMapping.Disabled) {
 		s.ErrorMapping = nil
+	}
+	if s.Fault != nil && drop(s.Fault.Disabled) {
+		s.Fault = nil
 	}
 	return s
 }

@@ -141,6 +141,9 @@ func (g goldenCase) outputs(t *testing.T) []txtar.File {
 		_, subset, _ := strings.Cut(r.Name, "|")
 		files = append(files, txtar.File{Name: subset + "-" + r.Type.String() + ".json", Data: jsonOf(t, r)})
 	}
+	for _, r := range c.Faults {
+		files = append(files, txtar.File{Name: r.Name + "-" + r.Type.String() + ".json", Data: jsonOf(t, r)})
+	}
 	for _, r := range c.Composites {
 		files = append(files, txtar.File{Name: r.Name + ".json", Data: jsonOf(t, r)})
 	}

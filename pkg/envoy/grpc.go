@@ -11,6 +11,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 
@@ -30,7 +31,9 @@ func APIListener(alias string, service manifest.Key) *view.Resource {
 		ApiListener: &listenerv3.ApiListener{ApiListener: pack(&hcmv3.HttpConnectionManager{
 			RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: ads(), RouteConfigName: name}},
 			StatPrefix:     Outbound,
-			HttpFilters:    []*hcmv3.HttpFilter{httpFilter("envoy.filters.http.router", &routerv3.Router{})},
+			HttpFilters: []*hcmv3.HttpFilter{
+				httpFilter(faultFilter, &faultv3.HTTPFault{}), httpFilter("envoy.filters.http.router", &routerv3.Router{}),
+			},
 		})},
 	}, view.ID{Type: view.RDS, Name: name})
 	if err != nil {
@@ -90,7 +93,7 @@ func (r routed) grpcRoutes() []*routev3.Route {
 	if limit := r.wholeCall(); finite(limit) {
 		action.MaxStreamDuration = &routev3.RouteAction_MaxStreamDuration{MaxStreamDuration: duration(limit)}
 	}
-	return []*routev3.Route{{Name: r.spec.Name, Match: r.match(nil), Action: &routev3.Route_Route{Route: action}}}
+	return []*routev3.Route{{Name: r.spec.Name, Match: r.match(nil), Action: &routev3.Route_Route{Route: action}, TypedPerFilterConfig: r.faultConfig()}}
 }
 
 // wholeCall is how long a call may last, nil for no limit.

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -24,7 +25,11 @@ type routed struct {
 	backends []backend // never empty
 	hashOn   []policy.HashKey
 
-	composites map[string]composite // that its calls go through, by name; filled as its routes are made
+	// What its calls go through, by name; filled as its routes are made.
+	composites map[string]composite
+	faults     map[string]string // the clusters that they lead to in the end
+
+	apart bool // its faults are not those of the whole service
 }
 
 // backend is a cluster and its share of a route's calls.
@@ -40,9 +45,10 @@ func routesOf(t Target, svc *catalog.Service, eff *policy.Effective) []routed {
 		specs = append(specs, catalog.Route{Name: catalog.DefaultRoute})
 	}
 	var list []routed
-	clusters := clustersOf(t, svc, eff)
+	clusters, whole := clustersOf(t, svc, eff), enabled(eff.Sections)
 	for _, spec := range specs {
-		r := routed{input: newInput(t, svc, eff.Route(spec.Name)), spec: spec, composites: map[string]composite{}}
+		r := routed{input: newInput(t, svc, eff.Route(spec.Name)), spec: spec, composites: map[string]composite{}, faults: map[string]string{}}
+		r.apart = r.high() || !reflect.DeepEqual(r.sections.Fault, whole.Fault)
 		for _, b := range spec.Backends {
 			r.backends = append(r.backends, backend{ClusterName(b.Key(svc), b.Subset), b.Share()})
 		}
@@ -81,7 +87,7 @@ func needs(name string, routes []routed) []view.ID {
 	for _, cluster := range slices.Compact(clusters) {
 		ids = append(ids, view.ID{Type: view.CDS, Name: cluster})
 	}
-	return ids
+	return append(ids, needFaults(routes)...)
 }
 
 // routeConfiguration holds the routes of the service; scopes lead to it by host, so it takes every domain. An edit of it acts in

@@ -41,6 +41,7 @@ type Sections struct {
 	RateLimit        *RateLimit        `json:"rateLimit,omitempty" doc:"Bounds how many calls a proxy sends in a time." bwdefault:"off"`
 	Fallback         *Fallback         `json:"fallback,omitempty" doc:"Answers where the service could not." bwdefault:"off"`
 	ErrorMapping     *ErrorMapping     `json:"errorMapping,omitempty" doc:"Says in which words the proxy tells that no answer could be had." bwdefault:"off"`
+	Fault            *Fault            `json:"fault,omitempty" doc:"Makes calls fail on purpose, until expiresAt, which it needs." bwdefault:"off"`
 }
 
 // Target is the called side. Exactly one of Service and Selector is set; Service may be "*".

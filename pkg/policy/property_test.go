@@ -100,6 +100,11 @@ func drawSection(t *rapid.T, i int) Sections {
 		if s.ErrorMapping = (&ErrorMapping{Disabled: off}); off == nil {
 			s.ErrorMapping = &ErrorMapping{Gateway: few(t, "gateway", true, false)}
 		}
+	case "fault":
+		if s.Fault = (&Fault{Disabled: off}); off == nil {
+			s.Fault = &Fault{Abort: few(t, "abort", Abort{Status: new(uint32(503))}, Abort{GRPCStatus: new("internal"), Percent: new(uint32(7))}),
+				Delay: few(t, "delay", Delay{Duration: &someTimes[0]}, Delay{Duration: &someTimes[1], Percent: new(uint32(7))})}
+		}
 	}
 	return s
 }
@@ -171,6 +176,7 @@ func drawPolicies(t *rapid.T, most int) []*Policy {
 			p.Spec.From.Namespace = rapid.SampledFrom([]string{"", "shop", "bank", Every}).Draw(t, "from namespace")
 		}
 		p.Spec.Precedence = few(t, "precedence", int32(1), -1)
+		p.Spec.ExpiresAt = few(t, "expiresAt", manifest.Instant("2030-01-01T00:00:00Z"))
 		if len(Validate(p)) > 0 { // reaches where it may not
 			p.Spec.To.Namespace, p.Spec.From = "", nil
 		}

@@ -12,7 +12,7 @@ import (
 
 // NotYet answers for the fields that later versions of the language have.
 func (Spec) NotYet() map[string]string {
-	return later("fault", "adaptiveConcurrency")
+	return later("adaptiveConcurrency")
 }
 
 // Validate is everything that is wrong with one policy alone, whose namespace must be filled in. The faults carry field paths; Document.Locate adds positions.
@@ -24,6 +24,7 @@ func Validate(p *Policy) manifest.FieldErrors {
 	if at := p.Spec.ExpiresAt; at != nil {
 		f.errs = append(f.errs, manifest.CheckBounds(at, "spec.expiresAt")...)
 	}
+	faultEnds(p, f)
 	s := &p.Spec.Sections
 	f.offAlone(s)
 	f.observed(s)

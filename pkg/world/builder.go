@@ -217,6 +217,15 @@ func (c *classChanges) removeSubsets(before, now []*view.Resource) {
 	}
 }
 
+// removeGone removes the resources that are no more.
+func (c *classChanges) removeGone(before, now []*view.Resource) {
+	for _, r := range before {
+		if !slices.ContainsFunc(now, func(n *view.Resource) bool { return n.ID() == r.ID() }) {
+			c.remove(r.Type, r.Name)
+		}
+	}
+}
+
 func (c *classChanges) remove(t view.Type, name string) {
 	c.views[t] = append(c.views[t], view.Change{Name: name})
 }
@@ -330,7 +339,9 @@ func (b *Builder) setService(cs *classState, key manifest.Key, c *classChanges) 
 	c.put(now.Cluster)
 	c.putAll(now.Subsets)
 	c.putAll(now.Composites)
+	c.putAll(now.Faults)
 	if old != nil {
+		c.removeGone(old.Faults, now.Faults)
 		c.removeSubsets(old.Subsets, now.Subsets)
 		c.removeSubsets(old.Composites, now.Composites)
 	}
@@ -394,6 +405,7 @@ func (cs *classState) dropService(key manifest.Key, c *classChanges) {
 	}
 	c.removeSubsets(cs.holds[key].Subsets, nil)
 	c.removeSubsets(cs.holds[key].Composites, nil)
+	c.removeGone(cs.holds[key].Faults, nil)
 	cs.setScopes(key, nil, c)
 	cs.setLimits(key, nil, c)
 	delete(cs.holds, key)
@@ -487,8 +499,8 @@ func (b *Builder) Shaped(policy manifest.Key) map[*Class][]view.ID {
 				shaped[cs.class] = append(shaped[cs.class],
 					view.ID{Type: view.CDS, Name: name}, view.ID{Type: view.RDS, Name: name},
 					view.ID{Type: view.RTDS, Name: envoy.LayerName(envoy.LayerOf(name))})
-				for _, cluster := range slices.Concat(held.Subsets, held.Composites) {
-					shaped[cs.class] = append(shaped[cs.class], cluster.ID())
+				for _, r := range slices.Concat(held.Subsets, held.Composites, held.Faults) {
+					shaped[cs.class] = append(shaped[cs.class], r.ID())
 				}
 			}
 		}

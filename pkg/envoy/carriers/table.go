@@ -112,4 +112,9 @@ var table = []Carrier{
 	{"fallback.response.contentType", "Route", "header.value", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "unsupported"}, {"grpc", "unsupported"}, {"agent", "exact"}}, ""},
 	{"fallback.when", "Route", "custom_response_matcher", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "unsupported"}, {"grpc", "unsupported"}, {"agent", "exact"}}, ""},
 	{"errorMapping.gateway", "Route", "breakwater.errors", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "unsupported"}, {"grpc", "unsupported"}, {"agent", "exact"}}, ""},
+	{"fault.abort.status", "Route", "abort.http_status", []Fidelity{{"sidecar", "approximate"}, {"clusters-only", "unsupported"}, {"grpc", "approximate"}, {"agent", "approximate"}}, ""},
+	{"fault.abort.grpcStatus", "Route", "abort.grpc_status", []Fidelity{{"sidecar", "approximate"}, {"clusters-only", "unsupported"}, {"grpc", "approximate"}, {"agent", "approximate"}}, ""},
+	{"fault.abort.percent", "Route", "abort.percentage", []Fidelity{{"sidecar", "approximate"}, {"clusters-only", "unsupported"}, {"grpc", "approximate"}, {"agent", "approximate"}}, ""},
+	{"fault.delay.duration", "Route", "delay.fixed_delay", []Fidelity{{"sidecar", "approximate"}, {"clusters-only", "unsupported"}, {"grpc", "approximate"}, {"agent", "approximate"}}, ""},
+	{"fault.delay.percent", "Route", "delay.percentage", []Fidelity{{"sidecar", "approximate"}, {"clusters-only", "unsupported"}, {"grpc", "approximate"}, {"agent", "approximate"}}, ""},
 }
