@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
+	"github.com/breakwater-mesh/breakwater/pkg/api"
 )
 
 // TestClampedLimitHolds lets a policy ask for more calls than a guardrail lets through, on Envoy and on the agent: the guardrail's number
@@ -30,6 +31,7 @@ func TestClampedLimitHolds(t *testing.T) {
 		}
 	}
 	m.apply("apiVersion: breakwater/v1alpha1\nkind: Guardrail\nmetadata: {namespace: shop, name: guard}\nspec: {to: {service: \"*\"}, bounds: [{field: limits.maxRequests, max: 3}]}\n")
+	m.delivered(api.Guardrails, "guard") // by both
 	for name, c := range callers {
 		eventually(t, func() error {
 			if ok := together(c.Get, 8); ok != 3 {

@@ -230,8 +230,14 @@ func (s *sidecar) eventuallyStat(name string, want int64) {
 // programmed waits until every proxy that a policy concerns has acked what it says.
 func (m *mesh) programmed(policy string) {
 	m.t.Helper()
+	m.delivered(api.Policies, policy)
+}
+
+// delivered is programmed for the objects of a plural.
+func (m *mesh) delivered(plural, name string) {
+	m.t.Helper()
 	eventually(m.t, func() error {
-		_, answer, err := m.cp.Do(http.MethodGet, "/api/v1/namespaces/shop/policies/"+policy+"/status", "")
+		_, answer, err := m.cp.Do(http.MethodGet, api.ObjectPath(plural, "shop", name)+"/status", "")
 		if err != nil {
 			return err
 		}
@@ -246,7 +252,7 @@ func (m *mesh) programmed(policy string) {
 				return nil
 			}
 		}
-		return fmt.Errorf("policy %s is not programmed: %s", policy, answer)
+		return fmt.Errorf("%s %s is not programmed: %s", plural, name, answer)
 	})
 }
 

@@ -68,7 +68,7 @@ type Condition struct {
 	Since              *time.Time `json:"since,omitempty"` // absent where nobody saw it change
 }
 
-// StatusResponse is the status of one policy.
+// StatusResponse is the status of one policy or guardrail.
 type StatusResponse struct {
 	Namespace  string      `json:"namespace"`
 	Name       string      `json:"name"`

@@ -12,19 +12,24 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/world"
 )
 
+// programmed is how far a policy or a guardrail has come with the proxies.
+func (s *server) programmed(kind string, key manifest.Key) api.Condition {
+	c := s.Book.Programmed(kind, key)
+	c.Type = api.Programmed
+	return c
+}
+
 // policyResponse is p with its status in w. Fares may be nil: then only p's own services are looked at.
-func (s *server) policyResponse(w *world.World, p *policy.Compiled, fares map[manifest.Key]*standing) api.PolicyResponse {
+func (s *server) policyResponse(w *world.World, p *policy.Compiled, fares *fares) api.PolicyResponse {
 	if fares == nil {
 		fares = survey(w, covered(w, p))
 	}
 	o := p.Policy
-	programmed := s.Book.Programmed(o.Key())
-	programmed.Type = api.Programmed
 	conditions := []api.Condition{
 		valid(o.Metadata),
 		resolved(w, policyNames(o)),
-		effective(fares[o.Key()]),
-		programmed,
+		effective(fares.policies[o.Key()]),
+		s.programmed(policy.Kind, o.Key()),
 	}
 	return api.PolicyResponse{
 		APIVersion: o.APIVersion, Kind: o.Kind, Metadata: o.Metadata, Spec: o.Spec,
@@ -32,10 +37,18 @@ func (s *server) policyResponse(w *world.World, p *policy.Compiled, fares map[ma
 	}
 }
 
-// guardrailResponse is g with its status in w. A guardrail is effective as soon as it is stored: what it moves, the effective policy says.
-func guardrailResponse(w *world.World, g *policy.Compiled) api.GuardrailResponse {
+// guardrailResponse is g with its status in w. Fares may be nil: then only g's own services are looked at.
+func (s *server) guardrailResponse(w *world.World, g *policy.Compiled, fares *fares) api.GuardrailResponse {
+	if fares == nil {
+		fares = survey(w, covered(w, g))
+	}
 	o := g.Guardrail
-	conditions := []api.Condition{valid(o.Metadata), resolved(w, policyNames(g.Policy))}
+	conditions := []api.Condition{
+		valid(o.Metadata),
+		resolved(w, policyNames(g.Policy)),
+		bounding(fares.guardrails[o.Key()]),
+		s.programmed(policy.GuardrailKind, o.Key()),
+	}
 	return api.GuardrailResponse{
 		APIVersion: o.APIVersion, Kind: o.Kind, Metadata: o.Metadata, Spec: o.Spec,
 		Status: observed(conditions, o.Metadata.Generation),
@@ -164,6 +177,23 @@ func serviceNames(s *catalog.Service) []ref {
 		}
 	}
 	return list
+}
+
+// bounding is the condition Effective of a guardrail that fares so; nil means that it covers no service.
+func bounding(f *standing) api.Condition {
+	c := api.Condition{Type: api.Effective, Status: api.True, Reason: "Effective"}
+	switch {
+	case f == nil || f.services == 0:
+		c.Status, c.Reason, c.Message = api.Unknown, "NoService", "it covers no service that exists"
+	case f.wins == 0 && f.losses > 0:
+		c.Status, c.Reason = api.False, "Overridden"
+		c.Message = fmt.Sprintf("tighter bounds hold wherever it applies, among them those of guardrail %s", f.winner)
+	case len(f.moved) == 0:
+		c.Message = "nothing that holds is beyond its bounds"
+	default:
+		c.Message = "moves " + strings.Join(f.moved, ", ")
+	}
+	return c
 }
 
 // effective is the condition of a policy that fares so; nil means that it covers no service.

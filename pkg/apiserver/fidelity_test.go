@@ -16,7 +16,9 @@ type fleet []api.Proxy
 
 func (f fleet) Proxies() []api.Proxy { return f }
 
-func (fleet) Programmed(manifest.Key) api.Condition { return api.Condition{Type: api.Programmed} }
+func (fleet) Programmed(string, manifest.Key) api.Condition {
+	return api.Condition{Type: api.Programmed}
+}
 
 func withFleet(list ...api.Proxy) func(*apiserver.Config) {
 	return func(c *apiserver.Config) { c.Book = fleet(list) }

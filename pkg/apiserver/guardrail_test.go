@@ -70,3 +70,38 @@ func TestGuardrailsThatAreRefused(t *testing.T) {
 	}
 	f.apply(guardrail("breakwater-system", "root", `to: {namespace: "*", service: "*"}, bounds: [{field: limits.maxRequests, max: 5}]`))
 }
+
+// TestGuardrailSaysWhatItMoves goes through what a guardrail's condition Effective may say.
+func TestGuardrailSaysWhatItMoves(t *testing.T) {
+	f := newFixture(t)
+	f.apply(service("payments", "") + doc("shop", "p", "to: {service: payments}, bulkhead: {maxConcurrent: 200}") +
+		guardrail("shop", "moves", `to: {service: payments}, bounds: [{field: limits.maxRequests, max: 50}, {field: retry.numRetries, max: 2}]`) +
+		guardrail("shop", "wide", `to: {service: payments}, bounds: [{field: limits.maxRequests, max: 500}]`) +
+		guardrail("shop", "idle", `to: {service: payments}, bounds: [{field: outlierDetection.maxEjectionPercent, max: 50}]`) +
+		guardrail("shop", "nobody", `to: {service: billing}, bounds: [{field: limits.maxRequests, max: 5}]`))
+	f.apply(doc("shop", "moves", "to: {service: billing}, timeout: {request: 1s}")) // of the same name, and another matter
+	for name, want := range map[string]string{
+		"moves":  "True Effective moves limits.maxPendingRequests, limits.maxRequests",
+		"wide":   "False Overridden tighter bounds hold wherever it applies, among them those of guardrail shop/moves",
+		"idle":   "True Effective nothing that holds is beyond its bounds",
+		"nobody": "Unknown NoService it covers no service that exists",
+	} {
+		got := map[string]string{}
+		for _, c := range parse[api.GuardrailResponse](t, f.want(http.StatusOK, "GET", guardrails+"/"+name, "")).Status.Conditions {
+			got[c.Type] = string(c.Status) + " " + c.Reason + " " + c.Message
+		}
+		if got[api.Effective] != want {
+			t.Errorf("%s: Effective is %q, want %q", name, got[api.Effective], want)
+		}
+		if !strings.HasPrefix(got[api.Accepted], "True") || got[api.Programmed] != "Unknown NotTracked this server does not track proxies" {
+			t.Errorf("%s: Accepted is %q, Programmed %q; want it accepted, and what the book says", name, got[api.Accepted], got[api.Programmed])
+		}
+	}
+	list := parse[api.GuardrailList](t, f.want(http.StatusOK, "GET", guardrails, ""))
+	for _, g := range list.Items {
+		one := parse[api.GuardrailResponse](t, f.want(http.StatusOK, "GET", guardrails+"/"+g.Metadata.Name, ""))
+		if len(g.Status.Conditions) != 4 || g.Status.Conditions[2] != one.Status.Conditions[2] {
+			t.Errorf("%s is listed with %+v, alone it has %+v", g.Metadata.Name, g.Status.Conditions, one.Status.Conditions)
+		}
+	}
+}

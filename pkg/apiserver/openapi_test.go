@@ -85,8 +85,10 @@ func TestOpenAPIDescribesBodies(t *testing.T) {
 // brokenBook panics when asked.
 type brokenBook struct{}
 
-func (brokenBook) Proxies() []api.Proxy                  { panic("the book is torn") }
-func (brokenBook) Programmed(manifest.Key) api.Condition { return api.Condition{Status: api.Unknown} }
+func (brokenBook) Proxies() []api.Proxy { panic("the book is torn") }
+func (brokenBook) Programmed(string, manifest.Key) api.Condition {
+	return api.Condition{Status: api.Unknown}
+}
 
 func TestPanicBecomesAProblem(t *testing.T) {
 	f := newFixture(t, func(c *apiserver.Config) { c.Book = brokenBook{} })

@@ -143,7 +143,7 @@ func (s *server) getGuardrail(ctx context.Context, in *GetInput) (*tagged[api.Gu
 	if !ok {
 		return nil, noSuch(policy.GuardrailKind, in.key())
 	}
-	return &tagged[api.GuardrailResponse]{ETag: api.ETag(g.Guardrail.Metadata), Body: guardrailResponse(w, g)}, nil
+	return &tagged[api.GuardrailResponse]{ETag: api.ETag(g.Guardrail.Metadata), Body: s.guardrailResponse(w, g, nil)}, nil
 }
 
 func (s *server) getService(ctx context.Context, in *GetInput) (*tagged[api.ServiceResponse], error) {
@@ -166,11 +166,21 @@ func (s *server) policyStatus(ctx context.Context, in *GetInput) (*answer[api.St
 	if err != nil {
 		return nil, err
 	}
-	m := got.Body.Metadata
-	return &answer[api.StatusResponse]{Body: api.StatusResponse{
-		Namespace: m.Namespace, Name: m.Name, Revision: m.Revision, Generation: m.Generation,
-		Conditions: got.Body.Status.Conditions, ExpiresAt: got.Body.Spec.ExpiresAt,
-	}}, nil
+	body := statusOf(got.Body.Metadata, got.Body.Status)
+	body.ExpiresAt = got.Body.Spec.ExpiresAt
+	return &answer[api.StatusResponse]{Body: body}, nil
+}
+
+func (s *server) guardrailStatus(ctx context.Context, in *GetInput) (*answer[api.StatusResponse], error) {
+	got, err := s.getGuardrail(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	return &answer[api.StatusResponse]{Body: statusOf(got.Body.Metadata, got.Body.Status)}, nil
+}
+
+func statusOf(m manifest.Meta, status api.Status) api.StatusResponse {
+	return api.StatusResponse{Namespace: m.Namespace, Name: m.Name, Revision: m.Revision, Generation: m.Generation, Conditions: status.Conditions}
 }
 
 type listInput struct {
@@ -199,9 +209,10 @@ func (s *server) listGuardrails(ctx context.Context, in *listInput) (*answer[api
 		return nil, err
 	}
 	list := api.GuardrailList{Items: []api.GuardrailResponse{}, Revision: w.Rev}
+	fares := s.surveys.get(w)
 	for _, g := range w.Guardrails() {
 		if in.Namespace == "" || g.Policy.Metadata.Namespace == in.Namespace {
-			list.Items = append(list.Items, guardrailResponse(w, g))
+			list.Items = append(list.Items, s.guardrailResponse(w, g, fares))
 		}
 	}
 	return &answer[api.GuardrailList]{Body: list}, nil

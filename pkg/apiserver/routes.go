@@ -34,6 +34,7 @@ func (s *server) routes(h huma.API) {
 	get(h, "getGuardrail", oneGuard, "Read a guardrail", s.getGuardrail)
 	put(h, "putGuardrail", oneGuard, "Create or replace a guardrail", s.putGuardrail, typeOf[policy.Guardrail]())
 	del(h, "deleteGuardrail", oneGuard, "Delete a guardrail", s.deleteGuardrail)
+	get(h, "guardrailStatus", oneGuard+"/status", "How a guardrail stands", s.guardrailStatus)
 
 	get(h, "listAllServices", api.Base+"/services", "List the services of all namespaces", everywhere(s.listServices))
 	get(h, "listServices", inNS+"/services", "List the services of a namespace", s.listServices)

@@ -29,8 +29,8 @@ type Worlds interface {
 type Book interface {
 	// Proxies are the connected proxies, in any order.
 	Proxies() []api.Proxy
-	// Programmed is the condition of that name of a policy; its ObservedGeneration is filled in by the server.
-	Programmed(policy manifest.Key) api.Condition
+	// Programmed is the condition of that name of a policy or a guardrail, by its kind; its ObservedGeneration is filled in by the server.
+	Programmed(kind string, key manifest.Key) api.Condition
 }
 
 // Config is what the API needs. KV and Worlds must be set.
@@ -88,7 +88,7 @@ type noBook struct{}
 
 func (noBook) Proxies() []api.Proxy { return nil }
 
-func (noBook) Programmed(manifest.Key) api.Condition {
+func (noBook) Programmed(string, manifest.Key) api.Condition {
 	return api.Condition{Type: api.Programmed, Status: api.Unknown, Reason: "NotTracked", Message: "this server does not track proxies"}
 }
 

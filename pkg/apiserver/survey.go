@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"cmp"
+	"slices"
 	"sync"
 
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
@@ -10,52 +11,83 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/world"
 )
 
-// standing is how a policy fares in every effective result it takes part in.
+// fares say how policies and guardrails fare, by key.
+type fares struct{ policies, guardrails map[manifest.Key]*standing }
+
+// standing is how a policy or a guardrail fares in every effective result it takes part in.
 type standing struct {
 	services int // it covers
-	wins     int // fields that hold
-	losses   int // fields that others override
+	wins     int // fields that hold; of a guardrail, results in which one of its bounds counts
+	losses   int // fields that others override; of a guardrail, results in which none does
 	winner   manifest.Key
+	moved    []string // fields that a guardrail moves, by name
 	problems []policy.Problem
 }
 
 // survey merges the policies of each service once for every group of callers that the same policies apply to, and says how each policy
-// fares.
-func survey(w *world.World, services []*catalog.Service) map[manifest.Key]*standing {
-	fares := make(map[manifest.Key]*standing)
-	of := func(key manifest.Key) *standing {
-		if fares[key] == nil {
-			fares[key] = &standing{}
-		}
-		return fares[key]
-	}
+// and each guardrail fares.
+func survey(w *world.World, services []*catalog.Service) *fares {
+	all := &fares{make(map[manifest.Key]*standing), make(map[manifest.Key]*standing)}
 	for _, svc := range services {
 		called := w.Called(svc.Key())
 		for _, p := range w.Matching(called) {
-			if p.Guardrail == nil {
-				of(p.Policy.Key()).services++
+			of := all.policies
+			if p.Guardrail != nil {
+				of = all.guardrails
 			}
+			in(of, p.Policy.Key()).services++
 		}
 		for _, r := range merges(w, called) {
-			for _, f := range allFields(r.effective) {
-				if !f.Origin.Default && f.Origin.Policy != (manifest.Key{}) {
-					of(f.Origin.Policy).wins++
-				}
-				for _, l := range f.Losers {
-					loser := of(l.Origin.Policy)
-					loser.losses++
-					loser.winner = f.Origin.Policy
-				}
-			}
-			for _, problem := range r.problems {
-				of(problem.Loser.Policy.Key()).add(problem)
-				if problem.Reason == policy.Conflicted && problem.Winner != nil {
-					of(problem.Winner.Policy.Key()).add(problem)
-				}
-			}
+			all.add(r)
 		}
 	}
-	return fares
+	return all
+}
+
+func in(fares map[manifest.Key]*standing, key manifest.Key) *standing {
+	if fares[key] == nil {
+		fares[key] = &standing{}
+	}
+	return fares[key]
+}
+
+// add counts one result.
+func (all *fares) add(r merged) {
+	for _, f := range allFields(r.effective) {
+		if !f.Origin.Default && f.Origin.Policy != (manifest.Key{}) {
+			in(all.policies, f.Origin.Policy).wins++
+		}
+		for _, l := range f.Losers {
+			loser := in(all.policies, l.Origin.Policy)
+			loser.losses++
+			loser.winner = f.Origin.Policy
+		}
+		if f.Clamp != nil {
+			in(all.guardrails, f.Clamp.By).move(f.Path)
+		}
+	}
+	outdone := policy.Outdone(r.applied)
+	for _, key := range r.effective.AllGuardrails() {
+		g := in(all.guardrails, key)
+		if by, ok := outdone[key]; ok {
+			g.losses++
+			g.winner = by
+		} else {
+			g.wins++
+		}
+	}
+	for _, problem := range r.problems {
+		in(all.policies, problem.Loser.Policy.Key()).add(problem)
+		if problem.Reason == policy.Conflicted && problem.Winner != nil {
+			in(all.policies, problem.Winner.Policy.Key()).add(problem)
+		}
+	}
+}
+
+func (s *standing) move(field string) {
+	if i, there := slices.BinarySearch(s.moved, field); !there {
+		s.moved = slices.Insert(s.moved, i, field)
+	}
 }
 
 // allFields are the fields of e and of what it has of parts of the service.
@@ -78,6 +110,7 @@ func (s *standing) add(p policy.Problem) {
 
 // merged is the result for one group of callers.
 type merged struct {
+	applied   []*policy.Compiled
 	effective *policy.Effective
 	problems  []policy.Problem
 }
@@ -106,7 +139,7 @@ func merges(w *world.World, called policy.Service) []merged {
 		}
 		seen[string(mask)] = true
 		effective, problems := policy.Merge(called, applied)
-		list = append(list, merged{effective, problems})
+		list = append(list, merged{applied, effective, problems})
 	}
 	return list
 }
@@ -157,11 +190,11 @@ func covered(w *world.World, policies ...*policy.Compiled) []*catalog.Service {
 // surveys keeps the survey of the newest world that was listed: lists are asked for again and again.
 type surveys struct {
 	mu    sync.Mutex
-	of    *world.World               // guarded by mu
-	fares map[manifest.Key]*standing // guarded by mu; the maps themselves are immutable
+	of    *world.World // guarded by mu
+	fares *fares       // guarded by mu; what it points to is immutable
 }
 
-func (s *surveys) get(w *world.World) map[manifest.Key]*standing {
+func (s *surveys) get(w *world.World) *fares {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.of != w {

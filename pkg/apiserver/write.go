@@ -141,7 +141,7 @@ func (s *server) putGuardrail(ctx context.Context, in *PutInput) (*written[api.G
 	g, _ := done.world.Guardrail(in.key())
 	return &written[api.GuardrailResponse]{
 		Status: done.status(), ETag: api.ETag(g.Guardrail.Metadata), Warnings: done.warningTexts(),
-		Body: guardrailResponse(done.world, g),
+		Body: s.guardrailResponse(done.world, g, nil),
 	}, nil
 }
 

@@ -87,7 +87,7 @@ func (book) Proxies() []api.Proxy {
 	}}
 }
 
-func (book) Programmed(manifest.Key) api.Condition {
+func (book) Programmed(string, manifest.Key) api.Condition {
 	return api.Condition{Status: api.True, Reason: "Acked"}
 }
 

@@ -112,11 +112,11 @@ func (a *app) listGuardrails(cmd *cobra.Command, namespace string, names []strin
 	if err != nil {
 		return nil, err
 	}
-	l := &listing{head: []string{"NAMESPACE", "NAME", "TO", "FROM", "BOUNDS", "RESOLVED"}, wide: []string{"GENERATION", "REVISION", "UPDATED BY"}, whole: list}
+	l := &listing{head: []string{"NAMESPACE", "NAME", "TO", "FROM", "BOUNDS", "EFFECTIVE", "PROGRAMMED"}, wide: []string{"RESOLVED", "GENERATION", "REVISION", "UPDATED BY"}, whole: list}
 	for _, g := range list.Items {
 		l.add(g, g.Metadata, "guardrail",
-			side(g.Spec.To.Namespace, g.Spec.To.Service, g.Spec.To.Selector), from(g.Spec.From), bounds(g.Spec.Bounds), condition(g.Status, api.ResolvedRefs),
-			fmt.Sprint(g.Metadata.Generation), fmt.Sprint(g.Metadata.Revision), g.Metadata.UpdatedBy)
+			side(g.Spec.To.Namespace, g.Spec.To.Service, g.Spec.To.Selector), from(g.Spec.From), bounds(g.Spec.Bounds),
+			condition(g.Status, api.Effective), condition(g.Status, api.Programmed), condition(g.Status, api.ResolvedRefs), fmt.Sprint(g.Metadata.Generation), fmt.Sprint(g.Metadata.Revision), g.Metadata.UpdatedBy)
 	}
 	return l, nil
 }

@@ -46,11 +46,11 @@ func proxyType(t xds.TypeState) api.ProxyType {
 // shapedTimeout is far more than the loop takes between two steps.
 const shapedTimeout = 2 * time.Second
 
-// Programmed says which connected proxies hold a policy.
-func (b book) Programmed(policy manifest.Key) api.Condition {
+// Programmed says which connected proxies hold a policy or a guardrail.
+func (b book) Programmed(kind string, key manifest.Key) api.Condition {
 	ctx, cancel := context.WithTimeout(context.Background(), shapedTimeout)
 	defer cancel()
-	shaped, err := b.loop.Shaped(ctx, policy)
+	shaped, err := b.loop.Shaped(ctx, kind, key)
 	if err != nil {
 		return api.Condition{Type: api.Programmed, Status: api.Unknown, Reason: "NotRead", Message: "the store was not read yet"}
 	}
@@ -93,7 +93,7 @@ func (t *tally) condition() api.Condition {
 		c.Status, c.Reason = api.False, "Pending"
 		c.Message = fmt.Sprintf("%d acked; waiting for %s", t.acked, strings.Join(t.pending, ", "))
 	case t.acked == 0:
-		c.Status, c.Reason, c.Message = api.Unknown, "NoProxies", "no connected proxy makes calls that this policy concerns"
+		c.Status, c.Reason, c.Message = api.Unknown, "NoProxies", "no connected proxy makes calls that it concerns"
 	default:
 		c.Status, c.Reason, c.Message = api.True, "Acked", fmt.Sprintf("acked by %d of %d connected proxies", t.acked, t.acked)
 	}

@@ -19,7 +19,7 @@ func TestProgrammed(t *testing.T) {
 		status          api.Truth
 		reason, message string
 	}{
-		"nobody":   {nil, api.Unknown, "NoProxies", "no connected proxy makes calls that this policy concerns"},
+		"nobody":   {nil, api.Unknown, "NoProxies", "no connected proxy makes calls that it concerns"},
 		"all":      {[]xds.Delivery{acked, acked}, api.True, "Acked", "acked by 2 of 2 connected proxies"},
 		"waiting":  {[]xds.Delivery{acked, pending}, api.False, "Pending", "1 acked; waiting for b"},
 		"rejected": {[]xds.Delivery{pending, rejected, acked}, api.False, "Rejected", "1 acked, 1 pending; c rejected cluster shop/payments: no such policy"},

@@ -78,6 +78,28 @@ func (m *merging) tightest() (most, least map[int]barrier) {
 	return most, least
 }
 
+// Outdone are the guardrails among those that apply of which no bound counts, and whose is tighter in the place of their first.
+func Outdone(applied []*Compiled) map[manifest.Key]manifest.Key {
+	most, least := (&merging{applied: applied}).tightest()
+	outdone := make(map[manifest.Key]manifest.Key)
+	for _, g := range applied {
+		key := g.Policy.Key()
+		var by []manifest.Key
+		for _, b := range g.bounds {
+			if b.max != nil {
+				by = append(by, most[b.leaf].by)
+			}
+			if b.min != nil {
+				by = append(by, least[b.leaf].by)
+			}
+		}
+		if len(by) > 0 && !slices.Contains(by, key) {
+			outdone[key] = by[0]
+		}
+	}
+	return outdone
+}
+
 // get is the value of a field; invalid where it is not set.
 func (c *clamping) get(leaf int) reflect.Value {
 	b := boundables[leaf]

@@ -208,6 +208,15 @@ func (e *Effective) AllPolicies() []manifest.Key {
 	return list
 }
 
+// AllGuardrails are the guardrails that take part in any of what e has.
+func (e *Effective) AllGuardrails() []manifest.Key {
+	var list []manifest.Key
+	for _, part := range e.Every() {
+		list = withKeys(list, part.Guardrails)
+	}
+	return list
+}
+
 // withKeys adds those of more that are not in list.
 func withKeys(list, more []manifest.Key) []manifest.Key {
 	for _, key := range more {

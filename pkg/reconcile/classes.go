@@ -50,9 +50,9 @@ func (l *Loop) Leave(class *world.Class) {
 	})
 }
 
-// Shaped are the classes in which a policy holds, and the resources that it shapes there.
-func (l *Loop) Shaped(ctx context.Context, key manifest.Key) (map[*world.Class][]view.ID, error) {
+// Shaped are the classes in which a policy or a guardrail, by its kind, holds, and the resources that it shapes there.
+func (l *Loop) Shaped(ctx context.Context, kind string, key manifest.Key) (map[*world.Class][]view.ID, error) {
 	var shaped map[*world.Class][]view.ID
-	err := l.do(ctx, func(b *world.Builder, _ *members) { shaped = b.Shaped(key) })
+	err := l.do(ctx, func(b *world.Builder, _ *members) { shaped = b.Shaped(kind, key) })
 	return shaped, err
 }

@@ -116,7 +116,7 @@ func TestAWriteReachesEveryClass(t *testing.T) {
 		if want := []string{"RDS shop/payments"}; !slices.Equal(changed, want) {
 			t.Errorf("the write changed %q, want %q", changed, want)
 		}
-		shaped, err := r.Shaped(context.Background(), manifest.Key{Namespace: "shop", Name: "bound"})
+		shaped, err := r.Shaped(context.Background(), policy.Kind, manifest.Key{Namespace: "shop", Name: "bound"})
 		if err != nil || len(shaped) != 1 || shaped[class] == nil {
 			t.Errorf("the policy shapes %v, %v; want the one class", shaped, err)
 		}

@@ -37,8 +37,8 @@ type serviceState struct {
 // built is a service as the proxies of one tier see it whose calls one set of policies applies to.
 type built struct {
 	envoy.Compiled
-	policies []manifest.Key
-	port     uint32 // of Local
+	policies, guardrails []manifest.Key
+	port                 uint32 // of Local
 }
 
 // classState is what a class holds, by service.
@@ -391,7 +391,7 @@ func (b *Builder) build(state *serviceState, cs *classState) (*built, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile %s for %s: %w", state.service.Key(), cs.caller.Key, err)
 	}
-	now := &built{Compiled: compiled, policies: effective.AllPolicies()}
+	now := &built{Compiled: compiled, policies: effective.AllPolicies(), guardrails: effective.AllGuardrails()}
 	if p := state.service.Spec.LocalPort; p != nil {
 		now.port = *p
 	}
@@ -489,12 +489,16 @@ func (cs *classState) limitsOf(layer int) []envoy.RuntimeKey {
 	return keys
 }
 
-// Shaped are the classes in which a policy applies to some service, and the resources that it shapes there.
-func (b *Builder) Shaped(policy manifest.Key) map[*Class][]view.ID {
+// Shaped are the classes in which a policy or a guardrail, by its kind, applies to some service, and the resources that it shapes there.
+func (b *Builder) Shaped(kind string, object manifest.Key) map[*Class][]view.ID {
 	shaped := map[*Class][]view.ID{}
 	for _, cs := range b.classes {
 		for key, held := range cs.holds {
-			if slices.Contains(held.policies, policy) {
+			by := held.policies
+			if kind == policy.GuardrailKind {
+				by = held.guardrails
+			}
+			if slices.Contains(by, object) {
 				name := key.String()
 				shaped[cs.class] = append(shaped[cs.class],
 					view.ID{Type: view.CDS, Name: name}, view.ID{Type: view.RDS, Name: name},

@@ -116,7 +116,7 @@ func TestEditTouchesOnlyItsService(t *testing.T) {
 	default:
 		t.Error("the class's streams were not woken")
 	}
-	for got := range b.Shaped(key("shop", "p")) {
+	for got := range b.Shaped(policy.Kind, key("shop", "p")) {
 		if got != class {
 			t.Errorf("the policy shapes class %v", got.Key)
 		}

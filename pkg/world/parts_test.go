@@ -100,7 +100,7 @@ func TestEditOfAPartTouchesOnlyIt(t *testing.T) {
 			t.Errorf("%+v: %s changed, want %s", tt.to, got, tt.want)
 		}
 	}
-	shaped := b.Shaped(key("shop", "p2"))[class]
+	shaped := b.Shaped(policy.Kind, key("shop", "p2"))[class]
 	if !slices.Contains(shaped, view.ID{Type: view.CDS, Name: "shop/payments|v2"}) {
 		t.Errorf("the policy for v2 shapes %v, want its cluster among them", shaped)
 	}
@@ -144,4 +144,27 @@ func TestTCPServices(t *testing.T) {
 	}
 	step(b, class, 3, Changes{Services: map[manifest.Key]*catalog.Service{key("shop", "queue"): service(key("shop", "queue"))}})
 	listeners("outbound", "shop/other")
+}
+
+// A guardrail shapes what it applies to; a policy of its name is another matter.
+func TestAGuardrailShapes(t *testing.T) {
+	w, c := newWorld(service(key("shop", "orders")), service(key("shop", "payments")))
+	guard := &policy.Guardrail{APIVersion: manifest.APIVersion, Kind: policy.GuardrailKind, Metadata: manifest.Meta{Namespace: "shop", Name: "guard"}}
+	guard.Spec.To.Service = "payments"
+	guard.Spec.Bounds = []policy.Bound{{Field: "limits.maxRequests", Max: ptr(policy.Bar("50"))}}
+	if faults := policy.ValidateGuardrail(guard); len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	c.Guardrails = map[manifest.Key]*policy.Compiled{guard.Key(): policy.CompileGuardrail(guard)}
+	w = w.With(2, c)
+	b := NewBuilder()
+	b.Update(w, c)
+	class := b.Join(orders())
+	shaped := b.Shaped(policy.GuardrailKind, guard.Key())[class]
+	if !slices.Contains(shaped, view.ID{Type: view.CDS, Name: "shop/payments"}) || slices.Contains(shaped, view.ID{Type: view.CDS, Name: "shop/orders"}) {
+		t.Errorf("the guardrail shapes %v, want what is of payments alone", shaped)
+	}
+	if shaped := b.Shaped(policy.Kind, guard.Key()); len(shaped) > 0 {
+		t.Errorf("a policy of that name shapes %v, and there is none", shaped)
+	}
 }
