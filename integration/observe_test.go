@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
 )
@@ -67,6 +69,52 @@ func TestObservedSectionsCountAndDoNothing(t *testing.T) {
 			return nil
 		})
 	}
+}
+
+// The agent counts more than Envoy can: calls over a bulkhead, calls and tries over a time, and what admission control would shed. All of them go on,
+// as they do on Envoy, which counts nothing there.
+func TestAgentCountsWhatItWouldDo(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t)
+	host := m.service("payments", 1)[0]
+	m.service("orders", 0)
+	envoy, agent := m.envoy("orders"), m.agent("orders")
+	m.apply(policyFor("dry", "payments", "bulkhead: {observe: true, maxConcurrent: 2}", "timeout: {observe: true, request: 250ms, perTry: 200ms}"))
+	m.programmed("dry")
+	slow := harness.Behaviour{Delay: 500 * time.Millisecond}
+	const limited, late, lateTry = payments + "observed.upstream_rq_active_overflow", payments + "observed.upstream_rq_timeout", payments + "observed.upstream_rq_per_try_timeout"
+	for name, client := range map[string]*harness.Client{"envoy": envoy.Client, "agent": agent.Client} {
+		host.Set(harness.Behaviour{})
+		client.Get("payments", "/") // in time
+		host.Set(slow)
+		var calls sync.WaitGroup
+		for range 5 {
+			calls.Go(func() {
+				if call := client.Get("payments", "/"); call.Status != http.StatusOK {
+					t.Errorf("%s: answered %d, want 200: nothing is enforced", name, call.Status)
+				}
+			})
+		}
+		calls.Wait()
+	}
+	want(t, agent.Stat, "agent", map[string]int64{limited: 3, late: 5, lateTry: 5})
+
+	m.apply(policyFor("dry", "payments", "admissionControl: {observe: true, successRatePercent: 100, maxRejectionPercent: 100, window: 30s}"))
+	m.programmed("dry")
+	host.Set(harness.Behaviour{Status: http.StatusInternalServerError})
+	for name, client := range map[string]*harness.Client{"envoy": envoy.Client, "agent": agent.Client} {
+		before := host.Requests()
+		for range 40 {
+			client.Get("payments", "/")
+		}
+		if got := host.Requests() - before; got != 40 {
+			t.Errorf("%s: the host got %d of 40 calls, want all: nothing is shed", name, got)
+		}
+	}
+	if n, err := agent.Stat(payments + "observed.admission_control.rq_rejected"); err != nil || n < 10 || n > 39 {
+		t.Errorf("of 40 calls to a failing host the agent would have shed %d, %v; want most", n, err)
+	}
+	want(t, agent.Stat, "agent", map[string]int64{payments + "admission_control.rq_rejected": 0, limited: 3, late: 5})
 }
 
 // want compares statistics of a proxy, which may lag behind its answers.

@@ -13,6 +13,8 @@ type Admission struct {
 	Limits resilience.AdmissionLimits
 	HTTP   []StatusRange // statuses that are successes; nil: below 500
 	GRPC   uint32        // bits of the gRPC statuses that are successes
+
+	Observed bool // what it would refuse is counted, and goes on
 }
 
 // StatusRange is from Start to before End.
@@ -34,8 +36,8 @@ func admissionFields() fields {
 	}
 }
 
-// upstreamFilters takes at most one admission control, before the codec, which is last.
-func (r *reader) upstreamFilters(path string, list []*hcmv3.HttpFilter) *Admission {
+// upstreamFilters takes at most one admission control, before the codec, which is last; where it is observed, one that is not enabled.
+func (r *reader) upstreamFilters(path string, list []*hcmv3.HttpFilter, observed bool) *Admission {
 	var out *Admission
 	for i, f := range list {
 		m, ok := unpackAny(f.GetTypedConfig()).(*admissionv3.AdmissionControl)
@@ -46,8 +48,9 @@ func (r *reader) upstreamFilters(path string, list []*hcmv3.HttpFilter) *Admissi
 			return nil
 		case ok && out != nil:
 			r.fault(indexed(path, i), "a second one is not enforced by this agent")
-		case ok && (m.GetEnabled() == nil || m.GetEnabled().GetDefaultValue().GetValue()):
+		case ok && observed != (m.GetEnabled() == nil || m.GetEnabled().GetDefaultValue().GetValue()):
 			out = r.admission(indexed(path, i)+".typed_config", m)
+			out.Observed = observed
 		}
 	}
 	return out

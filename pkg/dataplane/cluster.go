@@ -46,6 +46,7 @@ func (r *reader) cluster(path string, c *clusterv3.Cluster) *clusterPiece {
 		Thresholds:     r.thresholds(path+".circuit_breakers", c.GetCircuitBreakers()),
 		Outlier:        r.outlier(path+".outlier_detection", c.GetOutlierDetection(), c.GetMetadata()),
 	}}
+	p.cluster.ObservedRequests = observedRequests(c)
 	p.balance = r.balancing(path, c)
 	p.cluster.Balancing = p.balance.Balancing
 	for _, t := range c.GetCircuitBreakers().GetPerHostThresholds() {
@@ -56,7 +57,7 @@ func (r *reader) cluster(path string, c *clusterv3.Cluster) *clusterPiece {
 	r.discovery(path, c, p)
 	p.cluster.TLS = r.upstreamTLS(path+".transport_socket", c.GetTransportSocket())
 	if a := c.GetTypedExtensionProtocolOptions()[httpProtocolOptions]; a != nil {
-		r.protocolOptions(path+".typed_extension_protocol_options["+`"`+httpProtocolOptions+`"]`, unpack[*httpv3.HttpProtocolOptions](a), &p.cluster)
+		r.protocolOptions(path+".typed_extension_protocol_options["+`"`+httpProtocolOptions+`"]`, unpack[*httpv3.HttpProtocolOptions](a), &p.cluster, observesAdmission(c))
 	}
 	r.checks(path, c, &p.cluster)
 	return p
@@ -111,7 +112,7 @@ func (r *reader) discovery(path string, c *clusterv3.Cluster, p *clusterPiece) {
 	}
 }
 
-func (r *reader) protocolOptions(path string, o *httpv3.HttpProtocolOptions, c *Cluster) {
+func (r *reader) protocolOptions(path string, o *httpv3.HttpProtocolOptions, c *Cluster, observes bool) {
 	common := o.GetCommonHttpProtocolOptions()
 	c.IdleTimeout = orDuration(common.GetIdleTimeout(), defaultIdleTimeout)
 	c.MaxStream = common.GetMaxStreamDuration().AsDuration()
@@ -119,7 +120,7 @@ func (r *reader) protocolOptions(path string, o *httpv3.HttpProtocolOptions, c *
 	c.MaxHeadersKiB = orValue(common.GetMaxResponseHeadersKb(), c.MaxHeadersKiB)
 	r.protocol(path, o, c)
 	c.AutoSNI, c.AutoSAN = o.GetUpstreamHttpProtocolOptions().GetAutoSni(), o.GetUpstreamHttpProtocolOptions().GetAutoSanValidation()
-	c.Admission = r.upstreamFilters(path+".http_filters", o.GetHttpFilters())
+	c.Admission = r.upstreamFilters(path+".http_filters", o.GetHttpFilters(), observes)
 	if m := o.GetOutlierDetection().GetErrorMatcher(); m != nil {
 		c.Errors = r.predicate(path+".outlier_detection.error_matcher", m)
 	}

@@ -53,30 +53,3 @@ func (r *reader) outlier(path string, o *clusterv3.OutlierDetection, m *corev3.M
 	}
 	return out
 }
-
-// The hints of our control plane to its agents, in the metadata of a cluster or of a route: what an Envoy knows nothing of. They are no fields of
-// Envoy's, so that what can't be read is no fault, and counts as absent.
-const (
-	hints         = "breakwater.agent"
-	hintMaxProbes = "half_open_max_probes"
-	hintSuccesses = "half_open_successes"
-
-	hintAttemptBudget = "attempt_budget"
-)
-
-// halfOpen is how an ejection ends, as the hints say; the zero value where they say nothing.
-func halfOpen(m *corev3.Metadata) resilience.HalfOpen {
-	fields := m.GetFilterMetadata()[hints].GetFields()
-	number := func(name string) uint32 {
-		n := fields[name].GetNumberValue()
-		if n < 1 || n > 1000 {
-			return 0
-		}
-		return uint32(n)
-	}
-	h := resilience.HalfOpen{MaxProbes: number(hintMaxProbes), Successes: number(hintSuccesses)}
-	if h.MaxProbes == 0 || h.Successes == 0 {
-		return resilience.HalfOpen{}
-	}
-	return h
-}

@@ -111,7 +111,7 @@ func (r *reader) route(path string, route *routev3.Route, host *routev3.VirtualH
 	out := &Route{
 		Name: route.GetName(), Filters: around.filters, Request: around.request, Response: around.response, Metadata: stringsOf(route.GetMetadata()),
 	}
-	out.AttemptBudget = out.Metadata[MetadataKey{hints, hintAttemptBudget}] == "on"
+	out.hint()
 	r.match(path+".match", route.GetMatch(), out)
 	out.BufferLimit = r.bufferLimit(path, host, route)
 	switch a := route.GetAction().(type) {

@@ -117,7 +117,9 @@ type Route struct {
 	IdleTimeout          *time.Duration // nil: the listener's
 	Retry                *resilience.Retry
 	HedgeOnPerTryTimeout bool
-	AttemptBudget        bool // each attempt says how much of the call's deadline is left for it
+	AttemptBudget        bool          // each attempt says how much of the call's deadline is left for it
+	ObservedTimeout      time.Duration // counted as Timeout would end calls, and not enforced; 0: none
+	ObservedPerTry       time.Duration // likewise, as the time of a try
 	Priority             resilience.Priority
 	BufferLimit          uint32 // of a request's body kept for retries; 0: the default
 	HostRewrite          HostRewrite
@@ -224,6 +226,7 @@ type Cluster struct {
 	Maintenance           uint32            // percent of requests refused
 	DropPercent           float64           // drop_overloads
 	Admission             *Admission        // nil: off
+	ObservedRequests      *uint32           // counted as MaxRequests would refuse, and not enforced; nil: none
 
 	Checks       []*HealthCheck // all of which a host must pass
 	PendingFirst bool           // a host that waits for its first check is left out of what panic is a share of

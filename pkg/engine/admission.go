@@ -41,6 +41,10 @@ func (c *Call) denied(a *Attempt) bool {
 		return false
 	}
 	if gate.now.Refuse(steady(), c.engine.options.Rand) {
+		if gate.config.Observed { // what was refused would not have been answered: that is not recorded
+			c.target.live.stats.named.add(observedRefusal)
+			return false
+		}
 		c.target.live.admissionStats.rejected.Add(1)
 		return true
 	}

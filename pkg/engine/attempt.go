@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"time"
+
 	"github.com/breakwater-mesh/breakwater/pkg/resilience"
 )
 
@@ -70,6 +72,10 @@ func (a *Attempt) Admit() bool {
 		a.started = steady()
 	}
 	a.admitted = true
+	a.observeLimit(live, live.config.Load().ObservedRequests)
+	if a.call.route.ObservedPerTry > 0 {
+		a.begun = time.Now()
+	}
 	live.stats.add(rqTotal)
 	live.stats.add(rqActive)
 	a.Host.counts.rqTotal.Add(1)
@@ -92,6 +98,7 @@ func (c *Call) endAttempt(a *Attempt) {
 	if !a.started.IsZero() {
 		live.counters[a.Priority].Finished(&live.config.Load().Thresholds[a.Priority], a.started)
 	}
+	a.endObserved(live)
 	live.counters[a.Priority].DoneRequest()
 	live.stats.sub(rqActive)
 	a.Host.State.End()

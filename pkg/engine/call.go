@@ -246,6 +246,7 @@ func (c *Call) drop(up Upstream, a *Attempt, res Result) {
 func (c *Call) try(ctx context.Context, up Upstream, a *Attempt) (res Result, cause error) {
 	res = up.Try(ctx, a)
 	c.times.headers(a, res.Failure == None)
+	c.observeTry(a)
 	if res.Failure == None || res.Failure == LocalReset {
 		if cause = context.Cause(ctx); cause != nil && res.Failure == None {
 			up.Drop()

@@ -94,6 +94,7 @@ type cluster struct {
 	warming  atomic.Bool       // new, and not all hosts have been checked: nothing is sent to it yet
 	probes   sync.WaitGroup    // the goroutines that check hosts
 
+	observed       atomic.Int64              // attempts that an observed limit lets through
 	admission      atomic.Pointer[admission] // nil: off
 	admissionStats admissionStats
 

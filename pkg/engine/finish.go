@@ -25,6 +25,7 @@ func (c *Call) FinishBroken(f Failure) { c.finish(broken, f) }
 
 func (c *Call) finish(end End, f Failure) {
 	c.times.stop()
+	c.observeCall()
 	for _, s := range c.steps {
 		s.end(end == Whole && !c.replaced)
 	}

@@ -90,6 +90,8 @@ type Attempt struct {
 	retried  bool        // another was started beside it; of the goroutine of Do
 	gate     *admission  // that let it through and waits for its answer; nil: none does
 	started  time.Time   // where a budget asks for it
+	begun    time.Time   // when it was admitted, where the time of a try is observed
+	observed bool        // it counts against an observed limit
 	soft     func()      // in place of the end by per-try timeout, where the attempt is hedged
 	times    *tryTimes   // nil: no time can end the attempt alone
 }

@@ -3,6 +3,8 @@ package envoy
 import (
 	"slices"
 
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	admissionv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/admission_control/v3"
 	codecv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
@@ -15,12 +17,16 @@ import (
 // upstreamFilters are the HTTP filters of the cluster; nil where no policy asks for one. There what is shed is neither retried nor
 // charged to a host.
 func (in input) upstreamFilters() []*hcmv3.HttpFilter {
-	a := in.sections.AdmissionControl
+	a, observed := in.admissionControl()
 	if a == nil {
 		return nil
 	}
+	filter := in.admission(a)
+	if observed {
+		filter.Enabled = &corev3.RuntimeFeatureFlag{DefaultValue: wrapperspb.Bool(false)}
+	}
 	return []*hcmv3.HttpFilter{
-		httpFilter("envoy.filters.http.admission_control", in.admission(a)),
+		httpFilter("envoy.filters.http.admission_control", filter),
 		httpFilter("envoy.filters.http.upstream_codec", &codecv3.UpstreamCodec{}),
 	}
 }

@@ -91,19 +91,15 @@ func inlineString(text string) *corev3.DataSource {
 func (in input) metadata() *corev3.Metadata {
 	switches := make(map[string]*structpb.Struct)
 	if e := in.sections.ErrorMapping; e != nil && orElse(e.Gateway, false) {
-		switches["breakwater"] = switchOf("errors", "gateway")
+		switches["breakwater"] = &structpb.Struct{Fields: map[string]*structpb.Value{"errors": structpb.NewStringValue("gateway")}}
 	}
-	if in.target.audience() == agents && in.deadline() != nil {
-		switches[Hints] = switchOf(HintAttemptBudget, "on")
+	if hints := in.agentHints(); hints != nil {
+		switches[Hints] = hints
 	}
 	if len(switches) == 0 {
 		return nil
 	}
 	return &corev3.Metadata{FilterMetadata: switches}
-}
-
-func switchOf(name, value string) *structpb.Struct {
-	return &structpb.Struct{Fields: map[string]*structpb.Value{name: structpb.NewStringValue(value)}}
 }
 
 var errorMappingLines = []line{

@@ -28,6 +28,15 @@ func (in input) limitOfRate() (l *policy.RateLimit, observed bool) {
 	return in.observed.RateLimit, true
 }
 
+// admissionControl is what a cluster gets of it, as detection; what is only observed, an agent alone counts.
+func (in input) admissionControl() (a *policy.AdmissionControl, observed bool) {
+	if a := in.sections.AdmissionControl; a != nil || in.target.audience() != agents {
+		return a, false
+	}
+	a = in.observed.AdmissionControl
+	return a, a != nil
+}
+
 // ejectNothing leaves of outlier detection what counts: every detection, and no ejection.
 func ejectNothing(o *clusterv3.OutlierDetection) {
 	for _, chance := range []**wrapperspb.UInt32Value{
@@ -53,7 +62,19 @@ var observedLines = []line{
 		reason: "no host is ever out: one that would be gets its calls, and is detected again after as many failures"},
 	{field: "circuitBreaker", level: Unsupported, reason: "nothing opens"},
 	{field: "rateLimit", on: proxies, when: limitsRate, level: Unsupported, reason: "a route has one rate limit, and that is enforced"},
+	{field: "admissionControl", on: agents, when: admits, level: Unsupported, reason: "a cluster has one admission control, and that is enforced"},
+	{field: "admissionControl", on: agents, when: fallsBack, level: Unsupported, reason: "a service with a fallback has it where the fallback is chosen, and there nothing is only counted"},
+	{field: "admissionControl", on: agents, level: Exact},
+	{field: "limits.maxRequests", on: agents, level: Exact},
+	{field: "limits.maxPendingRequests", on: agents, when: bulkheadAlone, level: Exact},
+	{field: "timeout.request", on: agents, level: Exact},
+	{field: "timeout.perTry", on: agents, level: Exact},
 }
+
+// bulkheadAlone holds where a bulkhead has no queue of its own.
+func bulkheadAlone(_ input, f policy.Field) bool { return f.Origin.Path == "bulkhead.maxConcurrent" }
+
+func fallsBack(in input, _ policy.Field) bool { return in.spare() != "" }
 
 func ejects(in input, _ policy.Field) bool     { return in.sections.OutlierDetection != nil }
 func limitsRate(in input, _ policy.Field) bool { return in.sections.RateLimit != nil }
@@ -65,12 +86,12 @@ func (in input) observedFidelity(f policy.Field) (Fidelity, bool) {
 		return Fidelity{}, false // of a breaker that never opens
 	}
 	for _, l := range observedLines {
-		if l.fits(in, f) {
+		if !in.tcp() && l.fits(in, f) {
 			return Fidelity{f.Path, l.level, l.reason, l.instead, l.always}, true
 		}
 	}
 	if section != "outlierDetection" && section != "rateLimit" {
-		return Fidelity{Field: f.Path, Level: Unsupported, Reason: "it can't be counted without being done"}, !f.Origin.Default
+		return Fidelity{Field: f.Path, Level: Unsupported, Reason: "a proxy of this kind can't count it without doing it"}, !f.Origin.Default
 	}
 	in.sections.OutlierDetection, in.sections.RateLimit = in.observed.OutlierDetection, in.observed.RateLimit
 	return in.fidelity(f)
