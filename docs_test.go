@@ -212,7 +212,7 @@ func laterTable() string {
 		rows = append(rows, []string{where, strings.Join(names, ", ")})
 	}
 	add("Policy, in `spec`", policy.Spec{})
-	add("Service, in `spec`", catalog.ServiceSpec{})
+	add("Service, in `spec.discovery`", catalog.Discovery{})
 	return table([]string{"where", "refused with \"not supported yet\""}, rows)
 }
 

@@ -23,12 +23,15 @@ const ownersListener = `  listeners:
           stat_prefix: owner
           route_config:
             validate_clusters: false # the cluster arrives later
-            virtual_hosts: [{name: owner, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: shop/payments, timeout: 10s}}]}]
+            virtual_hosts: [{name: owner, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: %s, timeout: 10s}}]}]
           http_filters: [{name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]
 `
 
-// brownfield starts an Envoy of shop/service with a listener and a route of its owner's.
-func (m *mesh) brownfield(service string) *sidecar {
+// brownfield starts an Envoy of shop/service with a listener and a route of its owner's, which leads to the cluster of shop/payments.
+func (m *mesh) brownfield(service string) *sidecar { return m.brownfieldTo(service, "shop/payments") }
+
+// brownfieldTo is brownfield with a route to any cluster.
+func (m *mesh) brownfieldTo(service, cluster string) *sidecar {
 	m.t.Helper()
 	needEnvoy(m.t)
 	ports, err := harness.FreePorts(2)
@@ -42,7 +45,7 @@ func (m *mesh) brownfield(service string) *sidecar {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	e, err := harness.StartEnvoy(within(m.t, patience), m.t.TempDir(), append(text, fmt.Sprintf(ownersListener, ports[1])...), admin)
+	e, err := harness.StartEnvoy(within(m.t, patience), m.t.TempDir(), append(text, fmt.Sprintf(ownersListener, ports[1], cluster)...), admin)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -110,4 +113,59 @@ func TestBrownfieldEnvoyTakesClustersAlone(t *testing.T) {
 	if r := m.rejections(); len(r) > 0 {
 		t.Errorf("Envoy rejects %v", r)
 	}
+}
+
+// The owner's routes keep the name that they have for the cluster: hosts, limits and ejections are there by that name.
+func TestBrownfieldEnvoyKeepsTheNameInItsRoutes(t *testing.T) {
+	t.Parallel()
+	const name = "pay.legacy:8080"
+	m := newMesh(t)
+	hosts := m.service("payments", 2, "clusterName: "+name)
+	m.service("orders", 0)
+	orders := m.brownfieldTo("orders", name)
+	orders.reaches("payments", http.StatusOK)
+
+	m.apply(policyFor("named", "payments", "limits: {maxRequests: 400}", outlier))
+	m.programmed("named")
+	if got, err := orders.Runtime("circuit_breakers." + name + ".default.max_requests"); err != nil || got != "400" {
+		t.Errorf("the limit is %q, %v; want 400", got, err)
+	}
+	third := m.addHost("payments")
+	m.apply(m.manifest("payments", "clusterName: "+name))
+	eventually(t, func() error {
+		if orders.Get("payments", "/"); third.Requests() == 0 {
+			return fmt.Errorf("the new endpoint is not reached")
+		}
+		return nil
+	})
+	hosts[0].Set(harness.Behaviour{Status: http.StatusServiceUnavailable})
+	eventually(t, func() error {
+		orders.Get("payments", "/")
+		if health, err := orders.HostHealth(name); err != nil || health[hosts[0].Address] != "/failed_outlier_check" {
+			return fmt.Errorf("health of the bad host %v, %v", health, err)
+		}
+		return nil
+	})
+
+	// Without the name the cluster has our own; with it, it is back.
+	m.apply(m.manifest("payments"))
+	orders.reaches("payments", http.StatusServiceUnavailable)
+	m.programmed("named")
+	m.apply(m.manifest("payments", "clusterName: "+name))
+	orders.reaches("payments", http.StatusOK)
+	m.programmed("named")
+	if r := m.rejections(); len(r) > 0 {
+		t.Errorf("Envoy rejects %v", r)
+	}
+}
+
+// A cluster of DNS may have the owner's name, too.
+func TestBrownfieldEnvoyFindsHostsByDNS(t *testing.T) {
+	t.Parallel()
+	b := newByName(t, 2)
+	b.apply(b.service+"  clusterName: pay.legacy\n", b.manifest("orders"))
+	b.callers["Envoy"] = b.brownfieldTo("orders", "pay.legacy")
+	b.reach(0, 1)
+	b.says(1)
+	b.reach(1)
 }

@@ -114,7 +114,7 @@ func grpcHead(t *testing.T, rev int64, file string) *world.Head {
 	called := policy.Service{Key: svc.Key(), Labels: svc.Metadata.Labels, Protocol: string(catalog.ProtocolOf(svc))}
 	effective, _ := policy.Merge(called, policies)
 	compiled := must(envoy.Service(envoy.Target{Profile: envoy.GRPC}, svc, effective))(t)
-	assignments := must(envoy.Assignments(svc, nil))(t)
+	assignments := must(envoy.Target{Profile: envoy.GRPC}.Assignments(svc, nil))(t)
 	head := &world.Head{Rev: rev}
 	head.Views[view.LDS] = view.Of(envoy.APIListener("golden.shop", svc.Key()))
 	if compiled.Route != nil {

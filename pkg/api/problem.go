@@ -23,6 +23,7 @@ const (
 	HostConflict      ProblemType = typePrefix + "host-conflict"      // 409: a host belongs to another service
 	EndpointConflict  ProblemType = typePrefix + "endpoint-conflict"  // 409: another endpoint has that address and port
 	PortConflict      ProblemType = typePrefix + "port-conflict"      // 409: another tcp service of the namespace has that local port
+	ClusterConflict   ProblemType = typePrefix + "cluster-conflict"   // 409: another service's cluster has that name
 	Referenced        ProblemType = typePrefix + "referenced"         // 409: others name what would be deleted
 	InvalidMerge      ProblemType = typePrefix + "invalid-merge"      // 422: valid policies whose merge is not
 	TooWide           ProblemType = typePrefix + "too-wide"           // 422: it rebuilds clusters of many services on many proxies, and ?wide=true is missing

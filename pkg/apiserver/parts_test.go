@@ -103,6 +103,27 @@ func warnings(r api.ApplyResult) []string {
 	return list
 }
 
+// What a cluster is called in other people's routes is one service's, be it by clusterName or by its own name.
+func TestClusterNameIsOneServices(t *testing.T) {
+	f := newFixture(t)
+	called := func(name, cluster string) string {
+		return "apiVersion: breakwater/v1alpha1\nkind: Service\nmetadata: {namespace: shop, name: " + name + "}\nspec: {port: 1, clusterName: " + cluster + "}\n---\n"
+	}
+	f.apply(called("payments", "pay.cluster") + service("orders", ""))
+	f.apply(called("payments", "pay.cluster"))
+	for cluster, holder := range map[string]string{"pay.cluster": "payments", "shop/orders": "orders"} {
+		p := f.refused(http.StatusConflict, called("other", cluster))
+		if p.Type != api.ClusterConflict || len(p.Conflicts) != 1 || p.Conflicts[0].Name != holder {
+			t.Errorf("problem %+v, want a conflict with %s", p, holder)
+		}
+	}
+	f.apply(called("payments", "bank/ledger"))
+	if p := f.refused(http.StatusConflict, strings.ReplaceAll(service("ledger", ""), "namespace: shop", "namespace: bank")); p.Type != api.ClusterConflict {
+		t.Errorf("problem %+v, want a conflict with payments", p)
+	}
+	f.want(http.StatusOK, "POST", api.ApplyPath+"?delete=Service/shop/payments&force=true", called("other", "bank/ledger"))
+}
+
 // Callers of one namespace share their loopback: a local port is one service's there. It is handed over in one apply, as a host is.
 func TestLocalPortIsOneServices(t *testing.T) {
 	f := newFixture(t)

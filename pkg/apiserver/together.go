@@ -26,6 +26,8 @@ func (w *writer) together(ctx context.Context, p *plan) error {
 			err = s.fits(p.world.Endpoints(s.key))
 		case s.service != nil && p.portTaken(s) != nil:
 			err = p.portTaken(s)
+		case s.service != nil && p.clusterTaken(s) != nil:
+			err = p.clusterTaken(s)
 		case s.service != nil && s.oldService != nil && !sameAddresses(&s.service.Spec, &s.oldService.Spec):
 			err = w.serviceFits(ctx, s)
 		}
@@ -47,6 +49,21 @@ func (p *plan) portTaken(s *step) error {
 			return conflict(api.PortConflict, "a local port is one service's", api.Conflict{
 				Kind: catalog.Kind, Namespace: other.Metadata.Namespace, Name: other.Metadata.Name, Field: "spec.localPort",
 				Message: fmt.Sprintf("Service %s has localPort %d already", other.Key(), *port),
+			})
+		}
+	}
+	return nil
+}
+
+// clusterTaken refuses a service whose cluster is called as another's in proxies with routes of their own: which of them a route means
+// nobody could say.
+func (p *plan) clusterTaken(s *step) error {
+	name := catalog.ClusterName(s.service)
+	for _, other := range p.world.Services() {
+		if other.Key() != s.key && catalog.ClusterName(other) == name {
+			return conflict(api.ClusterConflict, "the name of a cluster is one service's", api.Conflict{
+				Kind: catalog.Kind, Namespace: other.Metadata.Namespace, Name: other.Metadata.Name, Field: "spec.clusterName",
+				Message: fmt.Sprintf("the cluster of Service %s is called %s already", other.Key(), name),
 			})
 		}
 	}

@@ -27,25 +27,17 @@ type Service = manifest.Object[ServiceSpec]
 
 // ServiceSpec is what an author says about a service.
 type ServiceSpec struct {
-	Protocol  Protocol                     `json:"protocol,omitempty" doc:"What the service speaks." enum:"http,http2,grpc,tcp" effect:"rebuilds the cluster" bwdefault:"http (Breakwater)"`
-	Port      *uint32                      `json:"port,omitempty" doc:"The port of endpoints that name none." unit:"port" minimum:"1" maximum:"65535" effect:"in place" bwdefault:"none: every endpoint names its own"`
-	Hosts     []string                     `json:"hosts,omitempty" doc:"Further domains by which callers reach it, beside its name and <name>.<namespace>; each belongs to one service." effect:"in place" bwdefault:"none"`
-	Endpoints []EndpointSpec               `json:"endpoints,omitempty" doc:"Its static addresses, beside those that register." effect:"in place" bwdefault:"none"`
-	Discovery *Discovery                   `json:"discovery,omitempty" doc:"Where its endpoints come from, in place of those that are written and register." effect:"rebuilds the cluster" bwdefault:"endpoints, and those that register"`
-	Subsets   map[string]map[string]string `json:"subsets,omitempty" doc:"Parts of its endpoints, by name: the labels that an endpoint of each has. Policies and backends name them." effect:"in place" bwdefault:"none"`
-	Routes    []Route                      `json:"routes,omitempty" doc:"What takes its calls, the first that matches; behind them a route named default takes the rest." effect:"in place" bwdefault:"default alone"`
-	TLS       *TLS                         `json:"tls,omitempty" doc:"TLS towards its endpoints." effect:"rebuilds the cluster" bwdefault:"none: plain text"`
-	LocalPort *uint32                      `json:"localPort,omitempty" doc:"Where callers reach a tcp service on 127.0.0.1, beside their proxy; required with protocol tcp, and for it alone." unit:"port" minimum:"1" maximum:"65535" effect:"new connections only" bwdefault:"required with protocol tcp"`
-	DependsOn *[]string                    `json:"dependsOn,omitempty" doc:"The services it calls, as name or namespace/name: what its proxies receive. An empty list: none." effect:"in place" bwdefault:"every service of its own namespace"`
-}
-
-// NotYet answers for the fields that later versions of the language have.
-func (ServiceSpec) NotYet() map[string]string {
-	m := make(map[string]string)
-	for _, name := range []string{"clusterName"} {
-		m[name] = manifest.NotYet
-	}
-	return m
+	Protocol    Protocol                     `json:"protocol,omitempty" doc:"What the service speaks." enum:"http,http2,grpc,tcp" effect:"rebuilds the cluster" bwdefault:"http (Breakwater)"`
+	Port        *uint32                      `json:"port,omitempty" doc:"The port of endpoints that name none." unit:"port" minimum:"1" maximum:"65535" effect:"in place" bwdefault:"none: every endpoint names its own"`
+	Hosts       []string                     `json:"hosts,omitempty" doc:"Further domains by which callers reach it, beside its name and <name>.<namespace>; each belongs to one service." effect:"in place" bwdefault:"none"`
+	Endpoints   []EndpointSpec               `json:"endpoints,omitempty" doc:"Its static addresses, beside those that register." effect:"in place" bwdefault:"none"`
+	Discovery   *Discovery                   `json:"discovery,omitempty" doc:"Where its endpoints come from, in place of those that are written and register." effect:"rebuilds the cluster" bwdefault:"endpoints, and those that register"`
+	Subsets     map[string]map[string]string `json:"subsets,omitempty" doc:"Parts of its endpoints, by name: the labels that an endpoint of each has. Policies and backends name them." effect:"in place" bwdefault:"none"`
+	Routes      []Route                      `json:"routes,omitempty" doc:"What takes its calls, the first that matches; behind them a route named default takes the rest." effect:"in place" bwdefault:"default alone"`
+	TLS         *TLS                         `json:"tls,omitempty" doc:"TLS towards its endpoints." effect:"rebuilds the cluster" bwdefault:"none: plain text"`
+	ClusterName string                       `json:"clusterName,omitempty" doc:"What its cluster is called in proxies that have routes of their own (profile clusters-only): the name that is in those routes." effect:"rebuilds the cluster" bwdefault:"<namespace>/<name> (Breakwater)"`
+	LocalPort   *uint32                      `json:"localPort,omitempty" doc:"Where callers reach a tcp service on 127.0.0.1, beside their proxy; required with protocol tcp, and for it alone." unit:"port" minimum:"1" maximum:"65535" effect:"new connections only" bwdefault:"required with protocol tcp"`
+	DependsOn   *[]string                    `json:"dependsOn,omitempty" doc:"The services it calls, as name or namespace/name: what its proxies receive. An empty list: none." effect:"in place" bwdefault:"every service of its own namespace"`
 }
 
 // Endpoint is one address of a service, registered by the API.

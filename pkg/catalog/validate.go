@@ -33,6 +33,7 @@ func Validate(svc *Service) manifest.FieldErrors {
 	f.subsets(spec)
 	f.routes(svc)
 	f.tls(spec.TLS)
+	f.clusterName(spec.ClusterName)
 	f.tcp(spec)
 	return f.errs
 }

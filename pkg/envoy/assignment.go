@@ -19,7 +19,7 @@ import (
 
 // Assignments are the assignments of svc and then of its subsets, by name: see Assignment. There are none where the proxies find the
 // endpoints by DNS.
-func Assignments(svc *catalog.Service, endpoints []catalog.Endpoint) ([]*view.Resource, error) {
+func (t Target) Assignments(svc *catalog.Service, endpoints []catalog.Endpoint) ([]*view.Resource, error) {
 	if catalog.DNSOf(svc) != nil {
 		return nil, nil
 	}
@@ -27,11 +27,11 @@ func Assignments(svc *catalog.Service, endpoints []catalog.Endpoint) ([]*view.Re
 	if err != nil {
 		return nil, err
 	}
-	own, err := assignment(svc.Key().String(), hosts)
+	own, err := assignment(t.ClusterName(svc, ""), hosts)
 	list := []*view.Resource{own}
 	for _, subset := range slices.Sorted(maps.Keys(svc.Spec.Subsets)) {
 		of := slices.DeleteFunc(slices.Clone(hosts), func(h host) bool { return !catalog.Selects(svc.Spec.Subsets[subset], h.Labels) })
-		r, fault := assignment(ClusterName(svc.Key(), subset), of)
+		r, fault := assignment(t.ClusterName(svc, subset), of)
 		list, err = append(list, r), cmp.Or(err, fault)
 	}
 	return list, err

@@ -46,7 +46,7 @@ func TestClusterByDNSByVersion(t *testing.T) {
 func TestNoAssignmentByDNS(t *testing.T) {
 	svc := payments(catalog.HTTP)
 	svc.Spec.Discovery = &catalog.Discovery{DNS: &catalog.DNS{Host: "pay.test", Port: new(uint32(80))}}
-	if list, err := Assignments(svc, nil); len(list) > 0 || err != nil {
+	if list, err := (Target{}).Assignments(svc, nil); len(list) > 0 || err != nil {
 		t.Errorf("assignments %v, %v; want none", list, err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
@@ -40,7 +41,7 @@ func Backend(t Target, svc *catalog.Service, eff *policy.Effective) (Compiled, e
 }
 
 func compileService(t Target, svc *catalog.Service, eff *policy.Effective, others routeHints) (Compiled, error) {
-	name := svc.Key().String()
+	name, own := svc.Key().String(), t.ClusterName(svc, "")
 	routes := routesOf(t, svc, eff)
 	var out Compiled
 	clusters := clustersOf(t, svc, eff)
@@ -52,7 +53,7 @@ func compileService(t Target, svc *catalog.Service, eff *policy.Effective, other
 		if err != nil {
 			return Compiled{}, fmt.Errorf("cluster %s: %w", in.name, err)
 		}
-		if in.name == name {
+		if in.name == own {
 			out.Cluster = r
 		} else {
 			out.Subsets = append(out.Subsets, r)
@@ -126,15 +127,26 @@ func newInput(t Target, svc *catalog.Service, eff *policy.Effective) input {
 // clustersOf are the clusters of svc: its own, and one for each subset, by name.
 func clustersOf(t Target, svc *catalog.Service, eff *policy.Effective) []input {
 	list := []input{newInput(t, svc, eff)}
+	list[0].name = t.ClusterName(svc, "")
 	for _, subset := range slices.Sorted(maps.Keys(svc.Spec.Subsets)) {
 		in := newInput(t, svc, eff.Subset(subset))
-		in.name = ClusterName(svc.Key(), subset)
+		in.name = t.ClusterName(svc, subset)
 		list = append(list, in)
 	}
 	return list
 }
 
-// ClusterName is the name of a service's cluster, or of that of one of its subsets where that is not empty.
+// ClusterName is the name of the cluster of svc, or of that of one of its subsets where that is not empty, and of its assignment: where the
+// routes are their owner's, the name that is in them.
+func (t Target) ClusterName(svc *catalog.Service, subset string) string {
+	name := ClusterName(svc.Key(), subset)
+	if t.audience() == clustersOnly {
+		name = catalog.ClusterName(svc) + strings.TrimPrefix(name, svc.Key().String())
+	}
+	return name
+}
+
+// ClusterName is the name of a service's cluster, or of that of one of its subsets where that is not empty, where the routes are ours.
 func ClusterName(service manifest.Key, subset string) string {
 	if subset == "" {
 		return service.String()

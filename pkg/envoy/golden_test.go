@@ -118,7 +118,7 @@ func (g goldenCase) outputs(t *testing.T) []txtar.File {
 	if err != nil {
 		t.Fatal(err)
 	}
-	assignments, err := Assignments(g.service, nil)
+	assignments, err := g.target.Assignments(g.service, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,8 @@ type Builder struct {
 	problems map[manifest.Key]error // services whose last build failed: what was built before stays in force
 	strays   map[manifest.Key]error // services of whose endpoints no assignment can be made: likewise
 	clashes  map[manifest.Key]error // tcp services whose local port another one has, for some caller
+
+	namesakes map[manifest.Key]error // services whose clusterName another one has
 }
 
 // serviceState is what the builder knows of one service in the present world.
@@ -30,7 +32,7 @@ type serviceState struct {
 	service     *catalog.Service // with the backends that exist
 	called      policy.Service
 	policies    []*policy.Compiled // whose target covers it, least specific first
-	assignments []*view.Resource   // of it and its subsets; none where they can't be made
+	assignments assignments        // of it and its subsets
 	built       map[string]*built  // by tier, role and mask
 }
 
@@ -61,6 +63,8 @@ func NewBuilder() *Builder {
 		problems: map[manifest.Key]error{},
 		strays:   map[manifest.Key]error{},
 		clashes:  map[manifest.Key]error{},
+
+		namesakes: map[manifest.Key]error{},
 	}
 }
 
@@ -70,7 +74,7 @@ func (b *Builder) World() *World { return b.world }
 // Problems are the services whose last build failed, with the reason.
 func (b *Builder) Problems() map[manifest.Key]error {
 	all := maps.Clone(b.problems)
-	for _, more := range []map[manifest.Key]error{b.strays, b.clashes} {
+	for _, more := range []map[manifest.Key]error{b.strays, b.clashes, b.namesakes} {
 		for key, err := range more {
 			all[key] = errors.Join(all[key], err)
 		}
@@ -130,7 +134,11 @@ func (b *Builder) refreshServices(t touched) {
 	for key := range t.services {
 		if s, ok := b.world.Service(key); ok {
 			called := calledService(s)
-			state := &serviceState{service: b.world.routed(s), called: called, policies: b.world.Matching(called), built: map[string]*built{}}
+			routed, fault := b.world.called(b.world.routed(s))
+			if delete(b.namesakes, key); fault != nil {
+				b.namesakes[key] = fault
+			}
+			state := &serviceState{service: routed, called: called, policies: b.world.Matching(called), built: map[string]*built{}}
 			if old, ok := b.services[key]; ok {
 				state.assignments = old.assignments
 			}
@@ -139,6 +147,7 @@ func (b *Builder) refreshServices(t touched) {
 			delete(b.services, key)
 			delete(b.problems, key)
 			delete(b.strays, key)
+			delete(b.namesakes, key)
 		}
 	}
 	for key := range t.endpoints {
@@ -154,21 +163,17 @@ func (b *Builder) assign(state *serviceState) {
 	key := state.service.Key()
 	endpoints := b.world.Serving(key)
 	delete(b.strays, key)
-	fresh, err := envoy.Assignments(state.service, endpoints)
+	_, err := named(state.service, endpoints)
 	broken := err != nil
 	if broken {
 		b.strays[key] = fmt.Errorf("endpoints of %s: %w", key, err)
-		if fresh, err = envoy.Assignments(state.service, sound(state.service, endpoints)); err != nil {
-			return
-		}
+		endpoints = sound(state.service, endpoints)
 	}
-	for i, r := range fresh { // what is unchanged stays the very same
-		for _, old := range state.assignments {
-			if old.Name == r.Name && (broken || old.Version == r.Version) {
-				fresh[i] = old
-			}
-		}
+	fresh, err := named(state.service, endpoints)
+	if err != nil {
+		return
 	}
+	fresh.keep(state.assignments, broken)
 	state.assignments = fresh
 }
 
@@ -200,11 +205,12 @@ func (c *classChanges) putAll(list []*view.Resource) {
 }
 
 // assign puts the assignments of a service, of which there are none where proxies find its endpoints by themselves.
-func (c *classChanges) assign(state *serviceState) {
-	if len(state.assignments) == 0 {
-		c.remove(view.EDS, state.service.Key().String())
+func (c *classChanges) assign(target envoy.Target, state *serviceState) {
+	list := state.assignments.of(target)
+	if len(list) == 0 {
+		c.remove(view.EDS, target.ClusterName(state.service, ""))
 	}
-	c.putAll(state.assignments)
+	c.putAll(list)
 }
 
 // removeSubsets removes the clusters, and their assignments, that are no more.
@@ -263,7 +269,7 @@ func (b *Builder) updateClass(cs *classState, t touched) {
 	}
 	for key := range t.endpoints {
 		if _, ok := cs.holds[key]; ok {
-			c.assign(b.services[key])
+			c.assign(cs.class.Key.target(), b.services[key])
 		}
 	}
 	if t.catalogue || self {
@@ -304,7 +310,7 @@ func (b *Builder) syncServices(cs *classState, roles map[manifest.Key]role, c *c
 		b.ensureState(key)
 		b.setService(cs, key, c)
 		if cs.holds[key] != nil {
-			c.assign(b.services[key])
+			c.assign(cs.class.Key.target(), b.services[key])
 		}
 	}
 	for key := range cs.holds {
@@ -342,6 +348,7 @@ func (b *Builder) setService(cs *classState, key manifest.Key, c *classChanges) 
 	c.putAll(now.Faults)
 	if old != nil {
 		c.removeGone(old.Faults, now.Faults)
+		c.removeSubsets([]*view.Resource{old.Cluster}, []*view.Resource{now.Cluster}) // it may be called otherwise
 		c.removeSubsets(old.Subsets, now.Subsets)
 		c.removeSubsets(old.Composites, now.Composites)
 	}
@@ -400,9 +407,8 @@ func (b *Builder) build(state *serviceState, cs *classState) (*built, error) {
 }
 
 func (cs *classState) dropService(key manifest.Key, c *classChanges) {
-	for _, t := range []view.Type{view.CDS, view.EDS, view.RDS} {
-		c.remove(t, key.String())
-	}
+	c.remove(view.RDS, key.String())
+	c.removeSubsets([]*view.Resource{cs.holds[key].Cluster}, nil)
 	c.removeSubsets(cs.holds[key].Subsets, nil)
 	c.removeSubsets(cs.holds[key].Composites, nil)
 	c.removeGone(cs.holds[key].Faults, nil)
@@ -501,7 +507,7 @@ func (b *Builder) Shaped(kind string, object manifest.Key) map[*Class][]view.ID 
 			if slices.Contains(by, object) {
 				name := key.String()
 				shaped[cs.class] = append(shaped[cs.class],
-					view.ID{Type: view.CDS, Name: name}, view.ID{Type: view.RDS, Name: name},
+					held.Cluster.ID(), view.ID{Type: view.RDS, Name: name},
 					view.ID{Type: view.RTDS, Name: envoy.LayerName(envoy.LayerOf(name))})
 				for _, r := range slices.Concat(held.Subsets, held.Composites, held.Faults) {
 					shaped[cs.class] = append(shaped[cs.class], r.ID())

@@ -27,6 +27,7 @@ func touch(old, now *World, c Changes) touched {
 		t.catalogue = true
 	}
 	t.backends(now, c)
+	t.names(old, now, c)
 	for key := range c.Endpoints {
 		t.endpoints[key.Service] = true
 	}
@@ -66,6 +67,26 @@ func (t *touched) fallbacks(old, now *World, c Changes) {
 			if _, changed := c.Services[key]; changed {
 				t.policy(now, p)
 			}
+		}
+	}
+}
+
+// names touches the services whose clusters are called as those of changed ones: one of them alone is.
+func (t *touched) names(old, now *World, c Changes) {
+	if len(c.Services) == 0 {
+		return
+	}
+	changed := make(map[string]bool)
+	for key := range c.Services {
+		for _, w := range []*World{old, now} {
+			if s, ok := w.services[key]; ok {
+				changed[catalog.ClusterName(s)] = true
+			}
+		}
+	}
+	for key, s := range now.services {
+		if s.Spec.ClusterName != "" && changed[s.Spec.ClusterName] {
+			t.services[key], t.endpoints[key] = true, true
 		}
 	}
 }

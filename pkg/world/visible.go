@@ -1,6 +1,7 @@
 package world
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
@@ -106,6 +107,24 @@ func (w *World) routed(svc *catalog.Service) *catalog.Service {
 		}
 	}
 	return &pruned
+}
+
+// called is svc with the name of its cluster, unless another service has that: the first by key keeps it, but for whose own name it is.
+// An error says which. A write is refused that would make this so; two that meet may.
+func (w *World) called(svc *catalog.Service) (*catalog.Service, error) {
+	name := svc.Spec.ClusterName
+	if name == "" {
+		return svc, nil
+	}
+	for key, other := range w.services {
+		if key == svc.Key() || catalog.ClusterName(other) != name || other.Spec.ClusterName != "" && byKey(svc.Key(), key) < 0 {
+			continue
+		}
+		plain := *svc
+		plain.Spec.ClusterName = ""
+		return &plain, fmt.Errorf("service %s: its cluster is not called %s: that of %s is", svc.Key(), name, key)
+	}
+	return svc, nil
 }
 
 // hasBackend reports whether there is what a backend of svc names.
