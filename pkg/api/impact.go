@@ -9,6 +9,8 @@ type Impact struct {
 	Rebuilt   []RebuiltImpact `json:"rebuilt"`   // clusters that would be built anew: their ejections, counters and connections start from nothing
 	Changes   []ChangeImpact  `json:"changes"`   // of resources, each with all those to which it happens alike
 	Wide      bool            `json:"wide"`      // the write needs ?wide=true
+
+	Fidelity []FidelityResponse `json:"fidelity"` // of the written policies, for the connected proxies that they concern, or else a sidecar
 }
 
 // ClassImpact is what happens to the proxies that get the same resources.
@@ -22,11 +24,11 @@ type ClassImpact struct {
 	Resources int    `json:"resources"` // that would be sent to each
 }
 
-// RebuiltImpact is one cluster that is built anew. How many of its hosts are ejected right now proxies do not tell the control plane: what
-// they have ejected is lost.
+// RebuiltImpact is one cluster that is built anew: what proxies have ejected of it is lost.
 type RebuiltImpact struct {
-	Cluster string `json:"cluster"`
-	Proxies int    `json:"proxies"`
+	Cluster       string `json:"cluster"`
+	Proxies       int    `json:"proxies"`
+	LiveEjections *int   `json:"liveEjections"` // hosts that those proxies have ejected right now, together; null: unknown, since no proxy tells the control plane
 }
 
 // ChangeImpact is one difference and the resources that have it.

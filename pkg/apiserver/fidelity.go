@@ -161,13 +161,30 @@ func (s *server) fidelity(ctx context.Context, in *fidelityInput) (*answer[api.F
 	if err != nil {
 		return nil, err
 	}
-	body := api.FidelityResponse{Namespace: in.Namespace, Name: in.Name, Revision: w.Rev, Dialects: []api.DialectFidelity{}}
-	for _, d := range in.dialects(dialectsOf(w, s.Book.Proxies(), p)) {
-		body.Dialects = append(body.Dialects, api.DialectFidelity{
+	return &answer[api.FidelityResponse]{Body: fidelityReport(w, p, in.dialects(dialectsOf(w, s.Book.Proxies(), p)))}, nil
+}
+
+func fidelityReport(w *world.World, p *policy.Compiled, dialects []dialect) api.FidelityResponse {
+	m := p.Policy.Metadata
+	r := api.FidelityResponse{Namespace: m.Namespace, Name: m.Name, Revision: w.Rev, Dialects: []api.DialectFidelity{}}
+	for _, d := range dialects {
+		r.Dialects = append(r.Dialects, api.DialectFidelity{
 			Dialect: d.target.Profile, Version: d.target.Version, Proxies: d.proxies, Fields: fidelityOf(w, p, d.target),
 		})
 	}
-	return &answer[api.FidelityResponse]{Body: body}, nil
+	return r
+}
+
+// fidelityOfWritten reports on the policies that p writes.
+func (w *writer) fidelityOfWritten(p *plan) []api.FidelityResponse {
+	list := []api.FidelityResponse{}
+	for _, s := range p.steps {
+		if s.policy != nil && s.action != api.Unchanged {
+			c := policy.Compile(s.policy)
+			list = append(list, fidelityReport(p.world, c, orSidecar(dialectsOf(p.world, w.proxies(), c))))
+		}
+	}
+	return list
 }
 
 // dialects are the ones to answer for, of which inUse are connected.

@@ -25,8 +25,12 @@ const maxShare = 10
 func (w *writer) weigh(before *world.World, p *plan, changes world.Changes, o options) error {
 	if o.tell {
 		impact, err := w.impactOf(before, p.world, changes)
+		if err != nil {
+			return err
+		}
+		impact.Fidelity = w.fidelityOfWritten(p)
 		p.impact = impact
-		return err
+		return nil
 	}
 	// The clusters of a service that is not touched are not rebuilt: most writes need no more than this.
 	if o.wide || o.dryRun || world.Touches(before, p.world, changes) < 2 {

@@ -68,6 +68,47 @@ func TestDryRunSaysWhatWouldHappenAndWritesNothing(t *testing.T) {
 	}
 }
 
+// A dry run has what lint finds and how exactly proxies would enforce what would be written, and does not claim to know what is ejected.
+func TestDryRunTellsFindingsAndFidelity(t *testing.T) {
+	f := newFixture(t, withClasses(map[string]int{"orders": 1}), withFleet(proxy("orders", "sidecar", "1.36.0"), proxy("orders", "grpc", "")))
+	f.apply(depends("orders", "payments") + service("payments", fourHosts) + doc("shop", "old", "to: {service: payments}, timeout: {request: 2s}"))
+	before := f.revision()
+	answer := f.want(http.StatusOK, "POST", api.ApplyPath+"?dryRun=true", doc("shop", "p", neverOut+", hedge: {onPerTryTimeout: true}, timeout: {perTry: 1s}, retry: {numRetries: 1}"))
+	result := parse[api.ApplyResult](t, answer)
+	if f.revision() != before {
+		t.Fatal("a dry run has written")
+	}
+	if !slices.Contains(codes(result.Findings), "never-ejects") {
+		t.Errorf("findings %v, want never-ejects among them", codes(result.Findings))
+	}
+	reports := result.Impact.Fidelity
+	if len(reports) != 1 || reports[0].Name != "p" || len(reports[0].Dialects) != 2 {
+		t.Fatalf("fidelity %+v, want that of p for both dialects", reports)
+	}
+	for i, want := range []string{"sidecar 1.36", "grpc"} {
+		d := reports[0].Dialects[i]
+		if d.String() != want || d.Proxies != 1 || len(d.Fields) == 0 {
+			t.Errorf("dialect %d is %s with %d proxies and %d fields, want %s with one proxy", i, d, d.Proxies, len(d.Fields), want)
+		}
+	}
+	if !slices.ContainsFunc(reports[0].Dialects[1].Fields, func(f api.FieldFidelity) bool {
+		return f.Field == "hedge.onPerTryTimeout" && f.Level == api.Unsupported
+	}) {
+		t.Errorf("gRPC clients: %+v, want hedging unsupported", reports[0].Dialects[1].Fields)
+	}
+	if len(result.Impact.Rebuilt) != 1 || !strings.Contains(answer.body, `"liveEjections": null`) && !strings.Contains(answer.body, `"liveEjections":null`) {
+		t.Errorf("rebuilt %+v, want one cluster with unknown ejections", result.Impact.Rebuilt)
+	}
+	f.want(http.StatusNotFound, "GET", policies+"/p", "")
+	// What would be deleted or left as it is has no report.
+	for query, text := range map[string]string{"?dryRun=true&delete=Policy/shop/old": "", "?dryRun=true": doc("shop", "old", "to: {service: payments}, timeout: {request: 2s}")} {
+		again := parse[api.ApplyResult](t, f.want(http.StatusOK, "POST", api.ApplyPath+query, text))
+		if again.Impact == nil || again.Impact.Fidelity == nil || len(again.Impact.Fidelity) > 0 {
+			t.Errorf("%s: impact %+v, want an empty list of reports", query, again.Impact)
+		}
+	}
+}
+
 func TestWriteThatRebuildsTooMuchNeedsWide(t *testing.T) {
 	f := newFixture(t, withClasses(map[string]int{"orders": 3, "edge": 4}))
 	f.apply(depends("orders", "payments, billing") + depends("edge", "payments") + service("payments", "") + service("billing", ""))

@@ -126,11 +126,10 @@ func (w *writer) advised(before *world.World, p *plan, strict bool) error {
 	return refusedByLint(p.findings, written)
 }
 
-// warnedOf reports whether a warning says of the same field already what f says.
+// warnedOf reports whether a warning says already what f says: that what the object names is not there.
 func (p *plan) warnedOf(f api.Finding) bool {
-	return slices.ContainsFunc(p.warnings, func(w api.Warning) bool {
-		return w.Kind == f.Kind && w.Namespace == f.Namespace && w.Name == f.Name &&
-			(w.Field == f.Path || f.Code == lint.MatchesNothing && strings.HasPrefix(w.Field, f.Path))
+	return f.Code == lint.MatchesNothing && slices.ContainsFunc(p.warnings, func(w api.Warning) bool {
+		return w.Kind == f.Kind && w.Namespace == f.Namespace && w.Name == f.Name && strings.HasPrefix(w.Field, f.Path)
 	})
 }
 

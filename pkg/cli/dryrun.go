@@ -13,6 +13,9 @@ func (a *app) printDryRun(result *api.ApplyResult) error {
 	a.warn(result.Warnings)
 	a.warnOf(result.Findings, api.SeverityInfo)
 	i := result.Impact
+	if i != nil {
+		a.printWrittenFidelity(i.Fidelity)
+	}
 	if i == nil || i.Connected == 0 {
 		a.notef("nothing was written; no proxy is connected\n")
 		return nil
@@ -40,7 +43,7 @@ func (a *app) printImpact(i *api.Impact) error {
 		return err
 	}
 	for _, r := range i.Rebuilt {
-		a.printf("rebuilds cluster %s on %s: ejections, counters and connections start from nothing\n", r.Cluster, proxies(r.Proxies))
+		a.printf("rebuilds cluster %s on %s: ejections (%s), counters and connections start from nothing\n", r.Cluster, proxies(r.Proxies), known(r.LiveEjections))
 	}
 	for _, c := range i.Changes {
 		a.printf("\n%s, on %s\n", strings.Join(c.Resources, ", "), proxies(c.Proxies))
@@ -49,6 +52,37 @@ func (a *app) printImpact(i *api.Impact) error {
 		}
 	}
 	return nil
+}
+
+// known is a number that the control plane may not know.
+func known(n *int) string {
+	if n == nil {
+		return "unknown how many"
+	}
+	return fmt.Sprintf("%d right now", *n)
+}
+
+// printWrittenFidelity says how exactly the written policies would be enforced, and what of that no warning says.
+func (a *app) printWrittenFidelity(list []api.FidelityResponse) {
+	for _, f := range list {
+		for _, d := range f.Dialects {
+			exact, fields := 0, 0
+			for _, field := range d.Fields {
+				if !field.Default {
+					fields++
+				}
+				if !field.Default && field.Level == api.Exact {
+					exact++
+				}
+			}
+			a.printf("policy %s/%s on %s, %s: %d of %s exact\n", f.Namespace, f.Name, d, proxies(d.Proxies), exact, plural(fields, "field"))
+			for _, field := range d.Fields {
+				if !field.Default && field.Level != api.Exact {
+					a.printf("  %s: %s\n", field.Field, field)
+				}
+			}
+		}
+	}
 }
 
 func (a *app) printLine(l api.DiffLine) {
