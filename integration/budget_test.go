@@ -54,25 +54,24 @@ func (n *notes) take() http.Header {
 	return nil
 }
 
-// noting starts a service whose only host notes.
-func (m *mesh) noting(name, protocol string) *notes {
+// served starts a service whose only host is handler.
+func (m *mesh) served(name, protocol string, handler http.Handler) {
 	m.t.Helper()
-	n := &notes{}
-	host, err := harness.StartHost(0, n)
+	host, err := harness.StartHost(0, handler)
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	m.t.Cleanup(host.Close)
 	m.hosts[name] = []*harness.Host{host}
 	m.apply(strings.Replace(m.manifest(name), "protocol: http\n", "protocol: "+protocol+"\n", 1))
-	return n
 }
 
 // Where callers are outside nobody but us says how long a call may take; beside an application the caller's word counts.
 func TestDeadlinesFromOutsideCountForNothingAtTheEdge(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
-	got := m.noting("payments", "http")
+	got := &notes{}
+	m.served("payments", "http", got)
 	m.service("orders", 0)
 	m.apply(policyFor("deadline", "payments", "timeout: {request: 1s, deadline: {keepPercent: 90}}"))
 	ports, err := harness.FreePorts(1)
@@ -102,7 +101,8 @@ func TestDeadlinesFromOutsideCountForNothingAtTheEdge(t *testing.T) {
 func TestAttemptsShareTheDeadline(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
-	got := m.noting("payments", "http")
+	got := &notes{}
+	m.served("payments", "http", got)
 	m.service("orders", 0)
 	envoy, agent := m.envoy("orders").Client, m.agent("orders").Client
 	const again = "retry: {numRetries: 2, retryOn: [gateway-error], backOff: {base: 1ms, max: 2ms}}"
@@ -144,16 +144,15 @@ func TestAttemptsShareTheDeadline(t *testing.T) {
 func TestGRPCDeadlineIsClamped(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
-	got := m.noting("payments", "grpc")
+	got := &notes{}
+	m.served("payments", "grpc", got)
 	m.service("orders", 0)
 	m.apply(policyFor("deadline", "payments", "timeout: {request: 1s, deadline: {keepPercent: 90, minimum: 5ms}}"))
 	proxies := map[string]string{"envoy": m.envoy("orders").Outbound, "agent": m.agent("orders").Outbound}
 	m.programmed("deadline")
-	protocols := new(http.Protocols)
-	protocols.SetUnencryptedHTTP2(true)
 	const expired = 0
 	for name, outbound := range proxies {
-		transport := &http.Transport{Protocols: protocols}
+		transport := h2c()
 		defer transport.CloseIdleConnections()
 		for _, tt := range []struct {
 			header, value string
@@ -166,7 +165,7 @@ func TestGRPCDeadlineIsClamped(t *testing.T) {
 			{"X-Breakwater-Budget-Ms", "300", 270}, {"X-Breakwater-Budget-Ms", "junk", 1000}, {"X-Breakwater-Budget-Ms", "0", expired},
 			{"X-Breakwater-Budget-Ms", "99999999999999999999", 1000}, {"X-Breakwater-Deadline-Ms", "1", expired}, {"X-Breakwater-Deadline-Ms", "99999999999999", 1000},
 		} {
-			status, err := grpcCall(t, transport, outbound, tt.header, tt.value)
+			status, err := grpcCall(t, transport, outbound, "payments", map[string]string{tt.header: tt.value})
 			header := got.take()
 			budget, timeout := header.Get("X-Breakwater-Budget-Ms"), header.Get("Grpc-Timeout")
 			switch {
@@ -181,17 +180,27 @@ func TestGRPCDeadlineIsClamped(t *testing.T) {
 	}
 }
 
-// grpcCall sends a call without a message, and returns its grpc-status.
-func grpcCall(t *testing.T, transport *http.Transport, outbound, header, value string) (string, error) {
+// h2c speaks HTTP/2 without TLS.
+func h2c() *http.Transport {
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Transport{Protocols: protocols}
+}
+
+// grpcCall sends a call without a message to service, with these headers beside those of gRPC, and returns its grpc-status. A header without
+// a name is none.
+func grpcCall(t *testing.T, transport *http.Transport, outbound, service string, header map[string]string) (string, error) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+outbound+"/a.B/C", http.NoBody)
 	if err != nil {
 		return "", err
 	}
-	r.Host = "payments"
+	r.Host = service
 	r.Header = http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}}
-	if header != "" {
-		r.Header.Set(header, value)
+	for name, value := range header {
+		if name != "" {
+			r.Header.Set(name, value)
+		}
 	}
 	answer, err := transport.RoundTrip(r)
 	if err != nil {
@@ -205,4 +214,74 @@ func grpcCall(t *testing.T, transport *http.Transport, outbound, header, value s
 		return status, nil
 	}
 	return answer.Trailer.Get("Grpc-Status"), nil
+}
+
+// grpcLink is one gRPC service of a chain: it notes the time that each call came with, and calls the next as a gRPC program does, with that
+// alone.
+type grpcLink struct {
+	t       *testing.T
+	next    string
+	proxies map[string]string // outbound, by the kinds of proxies in the chain
+	via     *http.Transport
+
+	mu      sync.Mutex
+	budgets map[string]int // milliseconds, by kinds
+}
+
+func (l *grpcLink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	chain, timeout := r.Header.Get("X-Chain"), r.Header.Get("Grpc-Timeout")
+	budget, _ := strconv.Atoi(strings.TrimSuffix(timeout, "m"))
+	l.mu.Lock()
+	l.budgets[chain] = budget
+	l.mu.Unlock()
+	if l.next == "" {
+		<-r.Context().Done() // the last one hangs
+		return
+	}
+	status, err := grpcCall(l.t, l.via, l.proxies[chain], l.next, map[string]string{"X-Chain": chain, "Grpc-Timeout": timeout})
+	if err != nil {
+		return // the caller has gone away
+	}
+	w.Header().Set("Content-Type", "application/grpc")
+	w.Header().Set("Grpc-Status", status)
+}
+
+func (l *grpcLink) got(chain string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.budgets[chain]
+}
+
+// Three gRPC hops share one deadline by grpc-timeout alone, each with 90 % of what is left; the innermost is the first to give up.
+func TestGRPCChainSharesOneDeadline(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t)
+	via := h2c()
+	t.Cleanup(via.CloseIdleConnections)
+	links := []*grpcLink{{next: "billing"}, {next: "email"}, {}}
+	for i, name := range []string{"payments", "billing", "email"} {
+		links[i].t, links[i].via, links[i].proxies, links[i].budgets = t, via, map[string]string{}, map[string]int{}
+		m.served(name, "grpc", links[i])
+	}
+	m.service("orders", 0)
+	m.apply(policyFor("deadline", `"*"`, "timeout: {request: 1s, deadline: {keepPercent: 90}}"))
+	var envoys, agents []string
+	for _, caller := range []string{"orders", "payments", "billing"} {
+		envoys, agents = append(envoys, m.envoy(caller).Outbound), append(agents, m.agent(caller).Outbound)
+	}
+	m.programmed("deadline")
+	for name, proxies := range map[string][]string{"three Envoys": envoys, "three agents": agents, "Envoy, agent, Envoy": {envoys[0], agents[1], envoys[2]}} {
+		links[0].proxies[name], links[1].proxies[name] = proxies[1], proxies[2]
+		eventually(t, func() error { // a busy machine may take some of the time
+			begun := time.Now()
+			status, err := grpcCall(t, via, proxies[0], "payments", map[string]string{"X-Chain": name})
+			took := time.Since(begun)
+			first, second, third := links[0].got(name), links[1].got(name), links[2].got(name)
+			slack := func(got, want int) bool { return got <= want && got > want-150 }
+			if err != nil || status != "4" || first != 1000 || !slack(second, 900) || !slack(third, second*9/10) || took > 980*time.Millisecond {
+				return fmt.Errorf("%s: status %s, %v, after %v with %d, %d, %d ms; want 4 before 1 s, with 1000, 900, 810 less what has passed", name, status, err, took, first, second, third)
+			}
+			return nil
+		})
+	}
 }
