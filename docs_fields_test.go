@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/policy"
 	"github.com/breakwater-mesh/breakwater/pkg/view"
@@ -25,7 +26,9 @@ const (
 	cluster = "Cluster"
 	route   = "Route"
 	runtime = "Runtime"
-	nothing = "nothing" // Envoy gets no part of it
+
+	listener = "Listener"
+	nothing  = "nothing" // Envoy gets no part of it
 )
 
 // carried says what Envoy gets of a field. TestDocsFields holds it against the compiler: setting the field and changing it must change
@@ -134,6 +137,15 @@ var carriers = []carried{
 	{"admissionControl.maxRejectionPercent", cluster, "http_filters.typed_config.max_rejection_probability", "3", "4"},
 	{"admissionControl.rpsThreshold", cluster, "http_filters.typed_config.rps_threshold", "3", "4"},
 
+	{"adaptiveConcurrency.maxConcurrency", listener, "gradient_controller_config", "30", "40"},
+	{"adaptiveConcurrency.updateInterval", listener, "gradient_controller_config", "3s", "4s"},
+	{"adaptiveConcurrency.percentile", listener, "gradient_controller_config", "3", "4"},
+	{"adaptiveConcurrency.minLatency.interval", listener, "gradient_controller_config", "3s", "4s"},
+	{"adaptiveConcurrency.minLatency.requests", listener, "gradient_controller_config", "4", "5"},
+	{"adaptiveConcurrency.minLatency.concurrency", listener, "gradient_controller_config", "4", "5"},
+	{"adaptiveConcurrency.minLatency.jitterPercent", listener, "gradient_controller_config", "4", "5"},
+	{"adaptiveConcurrency.minLatency.bufferPercent", listener, "gradient_controller_config", "4", "5"},
+
 	{"healthCheck.http.path", cluster, "http_health_check.path", "/a", "/b"},
 	{"healthCheck.http.host", cluster, "http_health_check.host", "a", "b"},
 	{"healthCheck.http.method", cluster, "http_health_check.method", "HEAD", "POST"},
@@ -176,6 +188,7 @@ var around = map[string]string{
 	"fault": "{delay: {duration: 3s}}", "fault.abort.percent": "{abort: {status: 503}}",
 	"outlierDetection":             "{consecutive5xx: 5}",
 	"healthCheck":                  "{tcp: {}}",
+	"adaptiveConcurrency":          "{percentile: 50}",
 	"admissionControl":             "{window: 1s}",
 	"failureCriteria":              "{}",
 	"loadBalancing.hashOn":         "{algorithm: maglev, hashOn: [{header: z}]}",
@@ -353,7 +366,7 @@ func TestDocsObserve(t *testing.T) {
 func (c carried) compare(t *testing.T, what, effect string, before, after map[string]map[string]string) {
 	t.Helper()
 	var touched []string
-	for _, carrier := range []string{cluster, route, runtime} {
+	for _, carrier := range []string{cluster, route, runtime, listener} {
 		places := differing(before[carrier], after[carrier])
 		if len(places) == 0 {
 			continue
@@ -418,6 +431,11 @@ func resources(t *testing.T, protocol catalog.Protocol, specs ...map[string]any)
 	s.Spec.Protocol = protocol
 	c := compiled(t, s, applied)
 	out := map[string]map[string]string{cluster: places(t, c.Cluster), route: places(t, c.Route), runtime: {}}
+	frame, err := envoy.Target{Profile: envoy.Sidecar, Version: "1.40", Runtime: true}.Frame("127.0.0.1:15001", c.Filters...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out[listener] = places(t, frame[0])
 	for _, k := range c.Limits {
 		out[runtime][k.Key] = fmt.Sprint(k.Value)
 	}

@@ -211,7 +211,6 @@ func laterTable() string {
 		slices.Sort(names)
 		rows = append(rows, []string{where, strings.Join(names, ", ")})
 	}
-	add("Policy, in `spec`", policy.Spec{})
 	add("Service, in `spec.discovery`", catalog.Discovery{})
 	return table([]string{"where", "refused with \"not supported yet\""}, rows)
 }

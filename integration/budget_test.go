@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
-	"github.com/breakwater-mesh/breakwater/pkg/envoy/bootstrap"
 )
 
 // notes is a host that keeps the headers of the calls it got. It answers 503, late, as often as it is told to.
@@ -78,7 +77,7 @@ func TestDeadlinesFromOutsideCountForNothingAtTheEdge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	edge := m.startEnvoy("orders", "edge-1", harness.Loopback(ports[0]), func(o *bootstrap.Options) { o.Edge = true })
+	edge := m.startEnvoy("orders", "edge-1", harness.Loopback(ports[0]), func(l *launch) { l.Edge = true })
 	proxies := map[string]struct {
 		*harness.Client
 		want int

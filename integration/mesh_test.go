@@ -129,15 +129,21 @@ type sidecar struct {
 	t *testing.T
 }
 
+// launch is how an Envoy is started.
+type launch struct {
+	bootstrap.Options
+	arguments []string // further ones, of Envoy
+}
+
 // envoy starts the sidecar of shop/service and waits until it serves.
-func (m *mesh) envoy(service string) *sidecar {
+func (m *mesh) envoy(service string, more ...func(*launch)) *sidecar {
 	m.t.Helper()
 	needEnvoy(m.t)
 	ports, err := harness.FreePorts(1)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	s := m.startEnvoy(service, service+"-1", harness.Loopback(ports[0]))
+	s := m.startEnvoy(service, service+"-1", harness.Loopback(ports[0]), more...)
 	if err := s.WaitReady(within(m.t, patience)); err != nil {
 		m.t.Fatal(err)
 	}
@@ -145,22 +151,22 @@ func (m *mesh) envoy(service string) *sidecar {
 }
 
 // startEnvoy starts a sidecar of shop/service that listens on outbound, and does not wait for it.
-func (m *mesh) startEnvoy(service, id, outbound string, more ...func(*bootstrap.Options)) *sidecar {
+func (m *mesh) startEnvoy(service, id, outbound string, more ...func(*launch)) *sidecar {
 	m.t.Helper()
 	ports, err := harness.FreePorts(1)
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	admin := harness.Loopback(ports[0])
-	o := bootstrap.Options{XDS: []string{m.cp.XDS}, Namespace: "shop", Service: service, NodeID: id, Admin: admin, Outbound: outbound}
+	l := launch{Options: bootstrap.Options{XDS: []string{m.cp.XDS}, Namespace: "shop", Service: service, NodeID: id, Admin: admin, Outbound: outbound}}
 	for _, change := range more {
-		change(&o)
+		change(&l)
 	}
-	text, err := bootstrap.Envoy(o)
+	text, err := bootstrap.Envoy(l.Options)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	e, err := harness.StartEnvoy(within(m.t, patience), m.t.TempDir(), text, admin)
+	e, err := harness.StartEnvoy(within(m.t, patience), m.t.TempDir(), text, admin, l.arguments...)
 	if err != nil {
 		m.t.Fatal(err)
 	}

@@ -32,6 +32,8 @@ func criteriaFields() []*scenario {
 		{name: "field-criteria-grpc", protocol: "http2", policy: []string{criteria("grpc: {codes: [internal, unavailable]}"), again}, script: []behaviour{grpc("13"), grpc("0"), grpc("8"), grpc("14"), grpc("0")},
 			traffic:  mixed(request{header: map[string]string{"content-type": "application/grpc"}}, request{header: map[string]string{"content-type": "application/grpc"}}, request{header: map[string]string{"content-type": "application/grpc"}}),
 			variants: []string{criteria("grpc: {codes: [unavailable]}")}},
+		{name: "field-adaptive", policy: []string{"adaptiveConcurrency: {minLatency: {concurrency: 2}}"}, script: []behaviour{{hold: true, body: "held"}}, traffic: func(s *side) { s.hold(2); s.get(2); s.free() },
+			longest: patience, variants: []string{"adaptiveConcurrency: {disabled: true}", "adaptiveConcurrency: {minLatency: {concurrency: 1}}"}},
 		shed(&scenario{name: "field-admission", policy: []string{admission(sure)}, script: answers(503, 200), traffic: func(s *side) { s.get(1); s.rest(2500 * ms); s.get(2) },
 			variants: []string{"admissionControl: {disabled: true}", admission("maxRejectionPercent: 0"), admission("rpsThreshold: 1000"), admission("window: 1s")}}),
 		shed(&scenario{name: "field-admission-rate", policy: []string{admission(sure)}, script: answers(200, 503, 200), traffic: get(4), variants: []string{admission("successRatePercent: 40")}}),

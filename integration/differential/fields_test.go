@@ -103,6 +103,14 @@ func policyFields() []*scenario {
 
 // notChanged are the fields of the language that no mutant changes, each with why.
 var notChanged = map[string]string{
+	"adaptiveConcurrency.maxConcurrency":           "how far the limit grows hangs on the machine's own latencies; the tests of pkg/resilience know the rule",
+	"adaptiveConcurrency.updateInterval":           "likewise",
+	"adaptiveConcurrency.percentile":               "likewise",
+	"adaptiveConcurrency.minLatency.interval":      "likewise",
+	"adaptiveConcurrency.minLatency.requests":      "likewise",
+	"adaptiveConcurrency.minLatency.jitterPercent": "likewise",
+	"adaptiveConcurrency.minLatency.bufferPercent": "likewise",
+
 	"outlierDetection.maxEjectionTimeJitter": "chance decides; the tests of pkg/resilience know its bounds",
 	"outlierDetection.interval":              "it is seen in when a host returns, between one interval and two: the scenarios of ejections allow for that",
 	"circuitBreaker.scope":                   "on Envoy each host counts alone, and the agent does as Envoy",

@@ -7,6 +7,7 @@ type Impact struct {
 	Services  []string        `json:"services"`  // of which they would be sent anything, as namespace/name
 	Classes   []ClassImpact   `json:"classes"`   // that would change
 	Rebuilt   []RebuiltImpact `json:"rebuilt"`   // clusters that would be built anew: their ejections, counters and connections start from nothing
+	Drained   int             `json:"drained"`   // proxies of which a listener would change: the connections of the applications beside them drain
 	Changes   []ChangeImpact  `json:"changes"`   // of resources, each with all those to which it happens alike
 	Wide      bool            `json:"wide"`      // the write needs ?wide=true
 

@@ -126,6 +126,9 @@ func (w *writer) impactOf(before, after *world.World, changes world.Changes) (*a
 		impact.Classes = append(impact.Classes, api.ClassImpact{
 			Namespace: k.Namespace, Service: k.Service, Dialect: k.Dialect, Profile: k.Profile, Version: k.Tier, Proxies: count[k], Resources: len(f.Changed),
 		})
+		if slices.ContainsFunc(f.Changed, world.Replaced.Drains) {
+			impact.Drained += count[k]
+		}
 		for _, c := range f.Changed {
 			if name := serviceOf(c.ID().Name); strings.Contains(name, "/") {
 				services[name] = true

@@ -127,6 +127,25 @@ func TestWriteThatRebuildsTooMuchNeedsWide(t *testing.T) {
 	f.want(http.StatusOK, "POST", api.ApplyPath+"?wide=true&delete=Policy/shop/p", "")
 }
 
+// A policy that is in the listener rebuilds nothing, and drains the applications' connections to the proxies concerned.
+func TestDryRunTellsOfTheListener(t *testing.T) {
+	f := newFixture(t, withClasses(map[string]int{"orders": 3, "edge": 4}))
+	f.apply(depends("orders", "payments, billing") + depends("edge", "billing") + service("payments", "") + service("billing", ""))
+	for _, most := range []string{"20", "30"} {
+		text := doc("shop", "p", `to: {service: payments}, adaptiveConcurrency: {maxConcurrency: `+most+`}`)
+		i := parse[api.ApplyResult](t, f.want(http.StatusOK, "POST", api.ApplyPath+"?dryRun=true", text)).Impact
+		if i == nil || i.Proxies != 3 || i.Drained != 3 || len(i.Rebuilt) != 0 || i.Wide {
+			t.Errorf("impact %+v, want the listeners of 3 proxies changed, and nothing rebuilt", i)
+		}
+		if !slices.ContainsFunc(i.Changes, func(c api.ChangeImpact) bool {
+			return slices.Equal(c.Resources, []string{"LDS outbound"}) && slices.ContainsFunc(c.Lines, func(l api.DiffLine) bool { return l.Now == most })
+		}) {
+			t.Errorf("changes %+v, want %s in the listener among them", i.Changes, most)
+		}
+		f.apply(text)
+	}
+}
+
 func TestFewProxiesAreNotWide(t *testing.T) {
 	f := newFixture(t, withClasses(map[string]int{"orders": 1, "email": 9}))
 	f.apply(depends("orders", "payments, billing") + depends("email", "") + service("payments", "") + service("billing", ""))

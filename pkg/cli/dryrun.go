@@ -45,6 +45,9 @@ func (a *app) printImpact(i *api.Impact) error {
 	for _, r := range i.Rebuilt {
 		a.printf("rebuilds cluster %s on %s: ejections (%s), counters and connections start from nothing\n", r.Cluster, proxies(r.Proxies), known(r.LiveEjections))
 	}
+	if i.Drained > 0 {
+		a.printf("changes a listener of %s: the applications' connections to it drain, and limits of adaptiveConcurrency start anew on new ones\n", proxies(i.Drained))
+	}
 	for _, c := range i.Changes {
 		a.printf("\n%s, on %s\n", strings.Join(c.Resources, ", "), proxies(c.Proxies))
 		for _, l := range c.Lines {

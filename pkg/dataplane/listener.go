@@ -244,6 +244,9 @@ func (r *reader) httpFilters(path string, list []*hcmv3.HttpFilter, set asides, 
 			restores = nil
 		}
 		filter := r.listenerFilter(at, message, restores, h)
+		if a, ok := filter.(*AdaptiveConcurrency); ok { // its limit goes on though filters before it come and go
+			a.Place = r.id.String() + " " + h.place(path, f.GetName())
+		}
 		if filter != noMutation {
 			h.Filters = append(h.Filters, HTTPFilter{f.GetName(), f.GetDisabled(), filter})
 		}
@@ -251,6 +254,17 @@ func (r *reader) httpFilters(path string, list []*hcmv3.HttpFilter, set asides, 
 	if len(set) > 0 {
 		r.fault(path, "a request header that was put aside early is not put back")
 	}
+}
+
+// place is where a filter that comes next is, by its name, which others may have as well.
+func (h *HTTP) place(path, name string) string {
+	nth := 0
+	for _, f := range h.Filters {
+		if f.Name == name {
+			nth++
+		}
+	}
+	return fmt.Sprintf("%s[%q][%d]", path, name, nth)
 }
 
 // noMutation stands for a filter that undoes what the agent does not do.

@@ -21,6 +21,7 @@ type Compiled struct {
 	Subsets []*view.Resource // the clusters of its subsets, by name
 	Route   *view.Resource   // nil for a tcp service, and where the routes are not ours
 	Local   *view.Resource   // of a tcp service: the listener on its local port
+	Filters []Filter         // that the listener holds for the service
 	Limits  []RuntimeKey     // for the layer LayerOf(service), by key, those of the other clusters included; empty where Target.Runtime is false
 
 	Composites []*view.Resource // the clusters over it and its fallbacks, by name
@@ -85,6 +86,9 @@ func compileService(t Target, svc *catalog.Service, eff *policy.Effective, other
 		return Compiled{}, fmt.Errorf("route configuration %s: %w", name, err)
 	}
 	out.Route = route
+	if f, ok := newInput(t, svc, eff).adaptive(); ok {
+		out.Filters = append(out.Filters, f)
+	}
 	return out, nil
 }
 

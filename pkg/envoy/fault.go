@@ -143,7 +143,7 @@ func socket(name string, config proto.Message) *corev3.TransportSocket {
 
 // faultListener is as transparent as the one that applications call.
 func faultListener(name string) *listenerv3.Listener {
-	m := connectionManager(false)
+	m := connectionManager(false, nil)
 	m.StatPrefix, m.LocalReplyConfig = name, nil
 	m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: ads(), RouteConfigName: name}}
 	m.HttpFilters = []*hcmv3.HttpFilter{

@@ -43,7 +43,7 @@ type line struct {
 
 // lines are those of every section. A field without one is exact where it has a carrier at all: see unsaid.
 var lines = slices.Concat(dnsLines, faultLines, grpcLines, ridingLines, timeoutLines, retryLines, limitsLines, outlierLines, breakerLines, balancingLines, healthLines,
-	deadlineLines, hedgeLines, criteriaLines, admissionLines, rateLimitLines, fallbackLines, errorMappingLines)
+	deadlineLines, hedgeLines, criteriaLines, admissionLines, adaptiveLines, rateLimitLines, fallbackLines, errorMappingLines)
 
 // Report is how well t enforces each field of eff that an author wrote, and each default that t can't keep exactly, by field. Of a
 // field that parts of the service have, too, it says the worst.

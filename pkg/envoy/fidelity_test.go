@@ -48,6 +48,28 @@ func TestReportSpeaksOfEveryFieldOnce(t *testing.T) {
 	}
 }
 
+// Who has our listener bounds calls by their latency, if there are calls.
+func TestWhoBoundsByLatency(t *testing.T) {
+	eff := &policy.Effective{
+		Sections: policy.Sections{AdaptiveConcurrency: &policy.AdaptiveConcurrency{MaxConcurrency: new(uint32(9))}},
+		Fields:   []policy.Field{field("adaptiveConcurrency.maxConcurrency", 9)},
+	}
+	for _, tt := range []struct {
+		profile  string
+		protocol catalog.Protocol
+		want     Level
+	}{
+		{Sidecar, catalog.HTTP, Exact}, {Agent, catalog.GRPC, Exact},
+		{ClustersOnly, catalog.HTTP, Unsupported}, {GRPC, catalog.GRPC, Unsupported},
+		{Sidecar, catalog.TCP, Unsupported}, {Agent, catalog.TCP, Unsupported},
+	} {
+		target := Target{Profile: tt.profile, Version: "1.40", Runtime: true}
+		if r := Report(target, payments(tt.protocol), eff); len(r) != 1 || r[0].Level != tt.want || (tt.want == Unsupported && r[0].Reason == "") {
+			t.Errorf("%s, %s: %+v, want %s", tt.profile, tt.protocol, r, tt.want)
+		}
+	}
+}
+
 func TestUnknownAlgorithmIsReported(t *testing.T) {
 	report := Report(sidecar, payments(catalog.HTTP), &policy.Effective{
 		Sections: policy.Sections{LoadBalancing: &policy.LoadBalancing{Algorithm: new("astrology")}},

@@ -29,14 +29,16 @@ const (
 //   - the deadline is written, and a request without time left ends at the floor;
 //   - own are filters that have no configuration by route, one for each service that needs one; they count only what is sent on;
 //   - the application's x-forwarded-proto comes back last, when nothing looks at it any more.
-func httpFilters(own ...*hcmv3.HttpFilter) []*hcmv3.HttpFilter {
+func httpFilters(own ...Filter) []*hcmv3.HttpFilter {
 	list := []*hcmv3.HttpFilter{
 		httpFilter(fallbackFilter, &customv3.CustomResponse{}),
 		httpFilter(rateLimitFilter, &ratev3.LocalRateLimit{StatPrefix: Outbound}),
 		httpFilter(deadlineFilter, &mutationv3.HeaderMutation{}),
 		httpFilter(floorFilter, &faultv3.HTTPFault{}),
 	}
-	list = append(list, own...)
+	for _, f := range own {
+		list = append(list, f.config)
+	}
 	return append(list,
 		httpFilter("envoy.filters.http.header_mutation", restoreForwardedProto()),
 		httpFilter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true}))
@@ -64,6 +66,9 @@ func (c *configured) add(filter string, config proto.Message) {
 func (in input) hostFilters() configured {
 	var c configured
 	c.add(rateLimitFilter, in.rateLimit())
+	if in.sections.AdaptiveConcurrency != nil {
+		c.add(in.adaptiveName(), &routev3.FilterConfig{Config: &anypb.Any{}}) // no more than: switched on
+	}
 	return c
 }
 

@@ -23,8 +23,9 @@ import (
 const Outbound = "outbound"
 
 // Listener takes the application's HTTP calls at outbound, an "ip:port", and routes them by :authority through the scopes. Every HTTP
-// filter is in it from the first day, so that no policy edit touches it. An error means that outbound is no address.
-func Listener(t Target, outbound string) (*view.Resource, error) {
+// filter is in it from the first day, so that no policy edit touches it; but for own, those of services that need one of their own. An
+// error means that outbound is no address.
+func Listener(t Target, outbound string, own ...Filter) (*view.Resource, error) {
 	address, err := netip.ParseAddrPort(outbound)
 	if err != nil {
 		return nil, fmt.Errorf("outbound address: %w", err)
@@ -40,7 +41,7 @@ func Listener(t Target, outbound string) (*view.Resource, error) {
 		FilterChains: []*listenerv3.FilterChain{{
 			Filters: []*listenerv3.Filter{{
 				Name:       "envoy.filters.network.http_connection_manager",
-				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(connectionManager(t.Edge))},
+				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(connectionManager(t.Edge, own))},
 			}},
 		}},
 	})
@@ -51,7 +52,7 @@ func Listener(t Target, outbound string) (*view.Resource, error) {
 // HTTP/1 headers in lower case (to keep theirs would cost every request), says "content-length: 0" of a request without a body other
 // than GET and HEAD, adds a date to a response without one, drops a referer that is no URL, and refuses methods that no standard
 // names (the setting against that is not stable yet).
-func connectionManager(edge bool) *hcmv3.HttpConnectionManager {
+func connectionManager(edge bool, own []Filter) *hcmv3.HttpConnectionManager {
 	return &hcmv3.HttpConnectionManager{
 		StatPrefix: Outbound,
 		CodecType:  hcmv3.HttpConnectionManager_AUTO, // HTTP/1.1, h2c and gRPC by the first bytes
@@ -61,7 +62,7 @@ func connectionManager(edge bool) *hcmv3.HttpConnectionManager {
 			RdsConfigSource: ads(),
 			ConfigSpecifier: &hcmv3.ScopedRoutes_ScopedRds{ScopedRds: &hcmv3.ScopedRds{ScopedRdsConfigSource: ads()}},
 		}},
-		HttpFilters:      httpFilters(),
+		HttpFilters:      httpFilters(own...),
 		LocalReplyConfig: localReplies(),
 		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{{
 			Name:        "envoy.http.early_header_mutation.header_mutation",

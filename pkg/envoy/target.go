@@ -31,11 +31,11 @@ type Target struct {
 
 // Frame is what every proxy of t holds, whatever the services: the listener at outbound, an "ip:port", where the listeners are ours.
 // An error means that outbound is no address.
-func (t Target) Frame(outbound string) ([]*view.Resource, error) {
+func (t Target) Frame(outbound string, own ...Filter) ([]*view.Resource, error) {
 	if t.audience()&(sidecars|agents) == 0 {
 		return nil, nil
 	}
-	listener, err := Listener(t, outbound)
+	listener, err := Listener(t, outbound, own...)
 	if err != nil {
 		return nil, err
 	}

@@ -239,6 +239,7 @@ var ordered = []order{
 	{"timeout.deadline.minimum", "timeout.request", true},
 	{"retry.backOff.base", "retry.backOff.max", false},
 	{"outlierDetection.baseEjectionTime", "outlierDetection.maxEjectionTime", false},
+	{"adaptiveConcurrency.minLatency.concurrency", "adaptiveConcurrency.maxConcurrency", false},
 }
 
 // follow clamps what depends on a clamped field.

@@ -10,11 +10,12 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 )
 
-// The scopes of fields: what acts on a route belongs to the calls that take it, what acts on a cluster to the endpoints called. A
-// section without a scope is of both.
+// The scopes of fields: what acts on a route belongs to the calls that take it, what acts on a cluster to the endpoints called, and what
+// is of the service to all its calls together. A section without a scope is of both routes and clusters.
 const (
 	scopeRoute   = "route"
 	scopeCluster = "cluster"
+	scopeService = "service"
 )
 
 // part is a part of a service; of a policy, the one it names. Zero: the whole.
@@ -91,25 +92,34 @@ func validatePart(p *Policy, f *faults) {
 
 // scope refuses the fields that can't differ in a part of a service.
 func (f *faults) scope(s *Sections, named part) {
-	why := "is of scope cluster: a policy that names a route can't set it; write it in one for the service or a subset"
-	if named.subset != "" {
-		why = "is of scope route: a policy that names a subset can't set it; write it in one for the service or a route"
-	}
 	v := reflect.ValueOf(s).Elem()
 	for i, name := range sectionNames {
 		if v.Field(i).IsNil() {
 			continue
 		}
 		if !within(sectionScope(i), named.scope()) {
-			f.add(name, "%s", why)
+			f.add(name, "%s", named.refusal(sectionScope(i)))
 			continue
 		}
 		for _, u := range units {
 			if u.section == i && !isNil(v.Field(i).Elem().Field(u.field)) && !within(u.scope, named.scope()) {
-				f.add(u.path, "%s", why)
+				f.add(u.path, "%s", named.refusal(u.scope))
 			}
 		}
 	}
+}
+
+// refusal is why a policy for p can't set a field of that scope.
+func (p part) refusal(scope string) string {
+	kind, other := "route", "a subset"
+	if p.subset != "" {
+		kind, other = "subset", "a route"
+	}
+	why := "is of scope " + scope + ": a policy that names a " + kind + " can't set it; write it in one for the service"
+	if scope != scopeService {
+		why += " or " + other
+	}
+	return why
 }
 
 // partsOf are the parts that policies name, in order.

@@ -27,21 +27,22 @@ type Spec struct {
 
 // Sections are the mechanisms of a policy. In a Spec they hold what the author wrote; in an Effective what applies.
 type Sections struct {
-	FailureCriteria  *FailureCriteria  `json:"failureCriteria,omitempty" doc:"What counts as a failure, said once." bwdefault:"what Envoy takes for one: 5xx"`
-	Timeout          *Timeout          `json:"timeout,omitempty" doc:"Bounds calls in time." bwdefault:"off"`
-	Retry            *Retry            `json:"retry,omitempty" doc:"Sends a failed call again." bwdefault:"off"`
-	Limits           *Limits           `json:"limits,omitempty" doc:"Cuts calls off by number, per proxy (Envoy's circuit_breakers)." bwdefault:"off"`
-	Bulkhead         *Bulkhead         `json:"bulkhead,omitempty" doc:"The classic bulkhead: bounds concurrent calls, per proxy." bwdefault:"off"`
-	OutlierDetection *OutlierDetection `json:"outlierDetection,omitempty" doc:"Ejects failing hosts for a while." bwdefault:"off"`
-	CircuitBreaker   *CircuitBreaker   `json:"circuitBreaker,omitempty" doc:"The classic circuit breaker, compiled onto outlier detection." bwdefault:"off"`
-	LoadBalancing    *LoadBalancing    `json:"loadBalancing,omitempty" doc:"Chooses the host of a call." bwdefault:"off"`
-	HealthCheck      *HealthCheck      `json:"healthCheck,omitempty" doc:"Asks hosts whether they are well, and keeps those that are not out of rotation." bwdefault:"off"`
-	AdmissionControl *AdmissionControl `json:"admissionControl,omitempty" doc:"Sheds calls, by chance, when too few of them succeed." bwdefault:"off"`
-	Hedge            *Hedge            `json:"hedge,omitempty" doc:"Sends a second try while the first may still answer." bwdefault:"off"`
-	RateLimit        *RateLimit        `json:"rateLimit,omitempty" doc:"Bounds how many calls a proxy sends in a time." bwdefault:"off"`
-	Fallback         *Fallback         `json:"fallback,omitempty" doc:"Answers where the service could not." bwdefault:"off"`
-	ErrorMapping     *ErrorMapping     `json:"errorMapping,omitempty" doc:"Says in which words the proxy tells that no answer could be had." bwdefault:"off"`
-	Fault            *Fault            `json:"fault,omitempty" doc:"Makes calls fail on purpose, until expiresAt, which it needs." bwdefault:"off"`
+	FailureCriteria     *FailureCriteria     `json:"failureCriteria,omitempty" doc:"What counts as a failure, said once." bwdefault:"what Envoy takes for one: 5xx"`
+	Timeout             *Timeout             `json:"timeout,omitempty" doc:"Bounds calls in time." bwdefault:"off"`
+	Retry               *Retry               `json:"retry,omitempty" doc:"Sends a failed call again." bwdefault:"off"`
+	Limits              *Limits              `json:"limits,omitempty" doc:"Cuts calls off by number, per proxy (Envoy's circuit_breakers)." bwdefault:"off"`
+	Bulkhead            *Bulkhead            `json:"bulkhead,omitempty" doc:"The classic bulkhead: bounds concurrent calls, per proxy." bwdefault:"off"`
+	OutlierDetection    *OutlierDetection    `json:"outlierDetection,omitempty" doc:"Ejects failing hosts for a while." bwdefault:"off"`
+	CircuitBreaker      *CircuitBreaker      `json:"circuitBreaker,omitempty" doc:"The classic circuit breaker, compiled onto outlier detection." bwdefault:"off"`
+	LoadBalancing       *LoadBalancing       `json:"loadBalancing,omitempty" doc:"Chooses the host of a call." bwdefault:"off"`
+	HealthCheck         *HealthCheck         `json:"healthCheck,omitempty" doc:"Asks hosts whether they are well, and keeps those that are not out of rotation." bwdefault:"off"`
+	AdmissionControl    *AdmissionControl    `json:"admissionControl,omitempty" doc:"Sheds calls, by chance, when too few of them succeed." bwdefault:"off"`
+	AdaptiveConcurrency *AdaptiveConcurrency `json:"adaptiveConcurrency,omitempty" doc:"Sheds calls above a number at once that it finds by their latency." bwdefault:"off"`
+	Hedge               *Hedge               `json:"hedge,omitempty" doc:"Sends a second try while the first may still answer." bwdefault:"off"`
+	RateLimit           *RateLimit           `json:"rateLimit,omitempty" doc:"Bounds how many calls a proxy sends in a time." bwdefault:"off"`
+	Fallback            *Fallback            `json:"fallback,omitempty" doc:"Answers where the service could not." bwdefault:"off"`
+	ErrorMapping        *ErrorMapping        `json:"errorMapping,omitempty" doc:"Says in which words the proxy tells that no answer could be had." bwdefault:"off"`
+	Fault               *Fault               `json:"fault,omitempty" doc:"Makes calls fail on purpose, until expiresAt, which it needs." bwdefault:"off"`
 }
 
 // Target is the called side. Exactly one of Service and Selector is set; Service may be "*".

@@ -74,6 +74,10 @@ func drawSection(t *rapid.T, i int) Sections {
 		if s.FailureCriteria = (&FailureCriteria{Disabled: off}); off == nil {
 			s.FailureCriteria = &FailureCriteria{HTTP: few(t, "http", HTTPFailure{Statuses: []Status{"429"}}, HTTPFailure{ExceptStatuses: []Status{"501"}}), GRPC: few(t, "grpc", GRPCFailure{Codes: []string{"internal"}})}
 		}
+	case "adaptiveConcurrency":
+		if s.AdaptiveConcurrency = (&AdaptiveConcurrency{Disabled: off}); off == nil {
+			s.AdaptiveConcurrency = &AdaptiveConcurrency{MaxConcurrency: few(t, "most", uint32(2), 50), MinLatency: few(t, "latency", MinLatency{Concurrency: new(uint32(5))})}
+		}
 	case "admissionControl":
 		if s.AdmissionControl = (&AdmissionControl{Disabled: off}); off == nil {
 			s.AdmissionControl = &AdmissionControl{SuccessRatePercent: few(t, "rate", uint32(50), 90), Aggression: few(t, "aggression", 1.5)}

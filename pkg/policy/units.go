@@ -72,14 +72,6 @@ func own[T any](p **T) {
 
 func isTrue(b *bool) bool { return b != nil && *b }
 
-func later(names ...string) map[string]string {
-	m := make(map[string]string, len(names))
-	for _, name := range names {
-		m[name] = manifest.NotYet
-	}
-	return m
-}
-
 // nested is the struct that v points to, where v is a nested object with fields of its own.
 func nested(v reflect.Value) (reflect.Value, bool) {
 	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {

@@ -10,11 +10,6 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 )
 
-// NotYet answers for the fields that later versions of the language have.
-func (Spec) NotYet() map[string]string {
-	return later("adaptiveConcurrency")
-}
-
 // Validate is everything that is wrong with one policy alone, whose namespace must be filled in. The faults carry field paths; Document.Locate adds positions.
 func Validate(p *Policy) manifest.FieldErrors {
 	f := &faults{prefix: "spec."}

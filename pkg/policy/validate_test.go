@@ -245,6 +245,8 @@ func TestScopeFaults(t *testing.T) {
 		{"subset: s", "retry: {budget: {percent: 10}}, timeout: {connect: 1s}", ""},
 		{"subset: s", "retry: {numRetries: 1, budget: {percent: 10}}", "retry.numRetries" + notSubset},
 		{"subset: s", "timeout: {perTry: 1s}", "timeout.perTry" + notSubset},
+		{"subset: s", "adaptiveConcurrency: {maxConcurrency: 9}", "adaptiveConcurrency: is of scope service: a policy that names a subset can't set it; write it in one for the service"},
+		{"route: r", "adaptiveConcurrency: {disabled: true}", "adaptiveConcurrency: is of scope service: a policy that names a route can't set it; write it in one for the service"},
 	} {
 		if _, got := read(t, "shop", "{to: {service: payments, "+tt.part+"}, "+tt.sections+"}"); got != tt.want {
 			t.Errorf("%s %s\n got %s\nwant %s", tt.part, tt.sections, got, tt.want)
@@ -253,7 +255,7 @@ func TestScopeFaults(t *testing.T) {
 }
 
 func TestEveryFieldIsDocumented(t *testing.T) {
-	effects := []string{"in place", "new connections only", "rebuilds the cluster", "in place; interval rebuilds the cluster",
+	effects := []string{"in place", "new connections only", "rebuilds the cluster", "in place; interval rebuilds the cluster", "drains the application's connections",
 		"in place; rebuilds the cluster where ejection or admission control goes by it"}
 	fields := manifest.Describe[Spec]("spec")
 	if len(fields) < 90 {
@@ -267,7 +269,7 @@ func TestEveryFieldIsDocumented(t *testing.T) {
 			continue
 		}
 		both := strings.HasPrefix(f.Path, "spec.failureCriteria.")
-		if f.Scope != "route" && f.Scope != "cluster" && !both {
+		if f.Scope != scopeRoute && f.Scope != scopeCluster && f.Scope != scopeService && !both {
 			t.Errorf("%s: scope %q", f.Path, f.Scope)
 		}
 		if !strings.Contains(strings.Join(effects, "|"), f.Effect) || f.Effect == "" {

@@ -102,7 +102,7 @@ func (b *Builder) Join(key ClassKey) *Class {
 	}
 	cs := b.emptyClass(key)
 	b.classes[key] = cs
-	changes := b.frame(cs)
+	changes := classChanges{framed: true}
 	b.syncServices(cs, b.world.roles(cs.caller.Key), &changes)
 	b.listen(cs, &changes)
 	if key.target().Layered() {
@@ -192,6 +192,7 @@ func sound(svc *catalog.Service, endpoints []catalog.Endpoint) []catalog.Endpoin
 type classChanges struct {
 	views  [view.NumTypes][]view.Change
 	layers map[int]bool
+	framed bool // a service has, or had, filters in the listener
 }
 
 func (c *classChanges) put(r *view.Resource) {
@@ -236,17 +237,21 @@ func (c *classChanges) remove(t view.Type, name string) {
 	c.views[t] = append(c.views[t], view.Change{Name: name})
 }
 
-// frame is what every class holds whatever its services: the listener.
-func (b *Builder) frame(cs *classState) classChanges {
-	var c classChanges
-	list, err := cs.class.Key.target().Frame(cs.class.Key.Outbound)
+// frame is what every class holds: the listener, with the filters that some of the services that are called need there.
+func (b *Builder) frame(cs *classState, c *classChanges) {
+	var own []envoy.Filter
+	for _, key := range slices.SortedFunc(maps.Keys(cs.holds), byKey) {
+		if cs.roles[key].called {
+			own = append(own, cs.holds[key].Filters...)
+		}
+	}
+	list, err := cs.class.Key.target().Frame(cs.class.Key.Outbound, own...)
 	if err != nil {
 		// The address was checked when the proxy joined; without a listener the proxy stays dark, which its book shows.
 		b.problems[cs.callerKey()] = fmt.Errorf("listener on %s: %w", cs.class.Key.Outbound, err)
-		return c
+		return
 	}
 	c.putAll(list)
-	return c
 }
 
 func (b *Builder) updateClass(cs *classState, t touched) {
@@ -342,6 +347,7 @@ func (b *Builder) setService(cs *classState, key manifest.Key, c *classChanges) 
 	}
 	old := cs.holds[key]
 	cs.holds[key] = now
+	c.framed = c.framed || len(now.Filters) > 0 || old != nil && len(old.Filters) > 0
 	c.put(now.Cluster)
 	c.putAll(now.Subsets)
 	c.putAll(now.Composites)
@@ -409,6 +415,7 @@ func (b *Builder) build(state *serviceState, cs *classState) (*built, error) {
 func (cs *classState) dropService(key manifest.Key, c *classChanges) {
 	c.remove(view.RDS, key.String())
 	c.removeSubsets([]*view.Resource{cs.holds[key].Cluster}, nil)
+	c.framed = c.framed || len(cs.holds[key].Filters) > 0
 	c.removeSubsets(cs.holds[key].Subsets, nil)
 	c.removeSubsets(cs.holds[key].Composites, nil)
 	c.removeGone(cs.holds[key].Faults, nil)
@@ -465,6 +472,9 @@ func (b *Builder) publish(cs *classState, c classChanges) {
 			c.put(r)
 		}
 	}
+	if c.framed {
+		b.frame(cs, &c)
+	}
 	old := cs.class.Head()
 	head := &Head{Rev: b.world.Rev, Views: old.Views}
 	for t := range c.views {
@@ -511,6 +521,9 @@ func (b *Builder) Shaped(kind string, object manifest.Key) map[*Class][]view.ID 
 					view.ID{Type: view.RTDS, Name: envoy.LayerName(envoy.LayerOf(name))})
 				for _, r := range slices.Concat(held.Subsets, held.Composites, held.Faults) {
 					shaped[cs.class] = append(shaped[cs.class], r.ID())
+				}
+				if len(held.Filters) > 0 { // without one the routes switch it off, whatever the listener has
+					shaped[cs.class] = append(shaped[cs.class], view.ID{Type: view.LDS, Name: envoy.Outbound})
 				}
 			}
 		}

@@ -287,6 +287,7 @@ func (g *generator) policy(k manifest.Key) *policy.Compiled {
 		policy.Sections{Limits: &policy.Limits{MaxRequests: ptr(manifest.Count(1 + g.rng.IntN(3)))}},
 		policy.Sections{CircuitBreaker: &policy.CircuitBreaker{FailureThreshold: ptr(uint32(1 + g.rng.IntN(3)))}},
 		policy.Sections{Retry: &policy.Retry{NumRetries: ptr(uint32(1 + g.rng.IntN(3)))}},
+		policy.Sections{AdaptiveConcurrency: pick(g, &policy.AdaptiveConcurrency{MaxConcurrency: ptr(uint32(4 + g.rng.IntN(3)))}, &policy.AdaptiveConcurrency{Disabled: ptr(true)})},
 	)
 	return compiled(g.t, k, spec)
 }

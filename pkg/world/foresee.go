@@ -25,6 +25,9 @@ func (r Replaced) ID() view.ID {
 	return r.Old.ID()
 }
 
+// Drains reports whether a proxy takes a listener's connections out of service, little by little, for new ones to take their place.
+func (r Replaced) Drains() bool { return r.Old != nil && r.Now != nil && r.Now.Type == view.LDS }
+
 // Rebuilds reports whether a proxy builds the cluster anew: its ejections, counters and connections start from nothing.
 func (r Replaced) Rebuilds() bool { return r.Old != nil && r.Now != nil && r.Now.Type == view.CDS }
 
@@ -32,7 +35,7 @@ func (r Replaced) Rebuilds() bool { return r.Old != nil && r.Now != nil && r.Now
 func Touches(before, after *World, c Changes) int { return len(touch(before, after, c).services) }
 
 // Foresee says what the classes would have to be sent if after, which came about from before by c, took its place. Only what c touches is
-// built; of a runtime layer only the keys of those services are there. Classes without a change are left out.
+// built; of a runtime layer only the keys of those services are there, of the listener only their filters. Classes without a change are left out.
 func Foresee(before, after *World, c Changes, classes []ClassKey) []Foreseen {
 	t := touch(before, after, c)
 	old, now := NewBuilder(), NewBuilder()
@@ -46,8 +49,11 @@ func Foresee(before, after *World, c Changes, classes []ClassKey) []Foreseen {
 		}
 		f := Foreseen{Class: key}
 		a, b := old.sketch(key, was, affected), now.sketch(key, is, affected)
+		framed := a.changes.framed || b.changes.framed // both, or the listener would seem to come or to go
+		a.changes.framed, b.changes.framed = framed, framed
+		before, after := old.drawn(a), now.drawn(b)
 		for typ := range view.NumTypes {
-			view.Diff(a.Views[typ], b.Views[typ], func(o, n *view.Resource) { f.Changed = append(f.Changed, Replaced{o, n}) })
+			view.Diff(before.Views[typ], after.Views[typ], func(o, n *view.Resource) { f.Changed = append(f.Changed, Replaced{o, n}) })
 		}
 		if len(f.Changed) > 0 {
 			slices.SortStableFunc(f.Changed, func(x, y Replaced) int { return order(x.ID(), y.ID(), lessID) })
@@ -59,15 +65,24 @@ func Foresee(before, after *World, c Changes, classes []ClassKey) []Foreseen {
 
 func lessID(a, b view.ID) bool { return a.Type < b.Type || a.Type == b.Type && a.Name < b.Name }
 
-// sketch is the head of a class that holds only some of its services. It shares what is built with other sketches of b, and leaves no
-// class behind.
-func (b *Builder) sketch(key ClassKey, roles map[manifest.Key]role, only func(manifest.Key) bool) *Head {
-	cs := b.emptyClass(key)
+// sketch is a class that holds only some of its services, with what is yet to be put in its head.
+type sketch struct {
+	class   *classState
+	changes classChanges
+}
+
+// sketch shares what is built with other sketches of b, and leaves no class behind.
+func (b *Builder) sketch(key ClassKey, roles map[manifest.Key]role, only func(manifest.Key) bool) *sketch {
+	s := &sketch{class: b.emptyClass(key)}
 	some := maps.Clone(roles)
 	maps.DeleteFunc(some, func(service manifest.Key, _ role) bool { return !only(service) })
-	var changes classChanges
-	b.syncServices(cs, some, &changes)
-	b.listen(cs, &changes)
-	b.publish(cs, changes)
-	return cs.class.Head()
+	b.syncServices(s.class, some, &s.changes)
+	b.listen(s.class, &s.changes)
+	return s
+}
+
+// drawn is the head of a sketch.
+func (b *Builder) drawn(s *sketch) *Head {
+	b.publish(s.class, s.changes)
+	return s.class.class.Head()
 }

@@ -16,14 +16,16 @@ func TestForeseenIsWhatComes(t *testing.T) {
 	every := policy.Target{Service: policy.Every}
 	breaker := policy.Sections{CircuitBreaker: &policy.CircuitBreaker{FailureThreshold: ptr(uint32(5))}}
 	limit := policy.Sections{Limits: &policy.Limits{MaxRequests: ptr(manifest.Count(7))}}
+	adaptive := policy.Sections{AdaptiveConcurrency: &policy.AdaptiveConcurrency{MaxConcurrency: ptr(uint32(9))}}
 	relabelled := service(key("shop", "orders"), func(s *catalog.Service) { s.Metadata.Labels = map[string]string{"tier": "front"} })
 	for name, c := range map[string]Changes{
-		"a policy for all":       {Policies: map[manifest.Key]*policy.Compiled{key("shop", "p"): compiled(t, key("shop", "p"), policy.Spec{To: every, Sections: breaker})}},
-		"a limit":                {Policies: map[manifest.Key]*policy.Compiled{key("shop", "p"): compiled(t, key("shop", "p"), policy.Spec{To: policy.Target{Service: "billing"}, Sections: limit})}},
-		"a policy that goes":     {Policies: map[manifest.Key]*policy.Compiled{key("shop", "there"): nil}},
-		"labels of a caller":     {Services: map[manifest.Key]*catalog.Service{key("shop", "orders"): relabelled}},
-		"a service that goes":    {Services: map[manifest.Key]*catalog.Service{key("shop", "billing"): nil}},
-		"nothing for a stranger": {Policies: map[manifest.Key]*policy.Compiled{key("bank", "p"): compiled(t, key("bank", "p"), policy.Spec{To: every, Sections: breaker})}},
+		"a policy for all":         {Policies: map[manifest.Key]*policy.Compiled{key("shop", "p"): compiled(t, key("shop", "p"), policy.Spec{To: every, Sections: breaker})}},
+		"a limit":                  {Policies: map[manifest.Key]*policy.Compiled{key("shop", "p"): compiled(t, key("shop", "p"), policy.Spec{To: policy.Target{Service: "billing"}, Sections: limit})}},
+		"a policy that goes":       {Policies: map[manifest.Key]*policy.Compiled{key("shop", "there"): nil}},
+		"a filter in the listener": {Policies: map[manifest.Key]*policy.Compiled{key("shop", "p"): compiled(t, key("shop", "p"), policy.Spec{To: policy.Target{Service: "billing"}, Sections: adaptive})}},
+		"labels of a caller":       {Services: map[manifest.Key]*catalog.Service{key("shop", "orders"): relabelled}},
+		"a service that goes":      {Services: map[manifest.Key]*catalog.Service{key("shop", "billing"): nil}},
+		"nothing for a stranger":   {Policies: map[manifest.Key]*policy.Compiled{key("bank", "p"): compiled(t, key("bank", "p"), policy.Spec{To: every, Sections: breaker})}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, first := newWorld(service(key("shop", "orders")), service(key("shop", "payments")), service(key("shop", "billing")))
