@@ -18,10 +18,11 @@ func TestObservedSectionsCountAndDoNothing(t *testing.T) {
 	m := newMesh(t)
 	hosts := m.service("payments", 2)
 	m.service("orders", 0)
+	envoy := m.envoy("orders")
 	proxies := map[string]interface {
 		Get(host, path string) harness.Call
 		Stat(name string) (int64, error)
-	}{"envoy": m.envoy("orders"), "agent": m.agent("orders")}
+	}{"envoy": envoy, "agent": m.agent("orders")}
 	hosts[1].Set(harness.Behaviour{Status: http.StatusServiceUnavailable})
 	const detected, limited = payments + "outlier_detection.ejections_detected_consecutive_gateway_failure", "shop/payments.observed.http_local_rate_limit.rate_limited"
 	dry := func(section string) string { return strings.Replace(section, "{", "{observe: true, ", 1) }
@@ -44,8 +45,13 @@ func TestObservedSectionsCountAndDoNothing(t *testing.T) {
 		want(t, p.Stat, name, map[string]int64{detected: 4, ejected: 0, payments + "outlier_detection.ejections_enforced_total": 0, limited: 23})
 	}
 
+	const rebuilt = "cluster_manager.cluster_modified"
+	clusters := envoy.stat(rebuilt)
 	m.apply(policyFor("dry", "payments", dry(outlier), rate))
 	m.programmed("dry")
+	if n := envoy.stat(rebuilt) - clusters; n != 0 {
+		t.Errorf("enforcing the rate limit rebuilt %d clusters, want none", n)
+	}
 	for name, p := range proxies {
 		eventually(t, func() error {
 			if call := p.Get("payments", "/"); call.Status != http.StatusTooManyRequests {
@@ -58,8 +64,11 @@ func TestObservedSectionsCountAndDoNothing(t *testing.T) {
 		}
 	}
 
-	m.apply(policyFor("dry", "payments", outlier, "loadBalancing: {panicThreshold: 0}"))
+	m.apply(policyFor("dry", "payments", outlier))
 	m.programmed("dry")
+	if n := envoy.stat(rebuilt) - clusters; n != 1 {
+		t.Errorf("enforcing ejection rebuilt %d clusters, want 1", n)
+	}
 	for name, p := range proxies {
 		eventually(t, func() error {
 			p.Get("payments", "/")
