@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+	"google.golang.org/grpc/codes"
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
 )
@@ -284,5 +285,35 @@ func TestServiceGoesOverToDNSAndBack(t *testing.T) {
 	}
 	if got := stop(); got.SuccessPercent() != 100 {
 		t.Errorf("%.2f %% of calls succeeded: %+v", got.SuccessPercent(), got)
+	}
+}
+
+// A gRPC client asks its machine for the name, of which it makes one host. It takes all policies; retries and timeouts hold.
+func TestGRPCClientFindsItsHostByDNS(t *testing.T) {
+	t.Parallel()
+	host := startLedger(t)
+	m := newMesh(t)
+	_, port, _ := net.SplitHostPort(host.address)
+	m.apply("apiVersion: breakwater/v1alpha1\nkind: Service\nmetadata: {namespace: shop, name: ledger}\nspec: {protocol: grpc, discovery: {dns: {host: localhost, port: "+port+"}}}\n", m.manifest("orders"),
+		policyFor("p", "ledger", "outlierDetection: {failurePercentage: {threshold: 50, minimumHosts: 1, requestVolume: 1}}", "loadBalancing: {algorithm: least-request}"))
+	c := m.grpcClient("ledger.shop")
+	eventually(t, func() error {
+		if code := check(t, c); code != codes.OK {
+			return fmt.Errorf("a call ends with %s", code)
+		}
+		return nil
+	})
+	host.answer.Store(uint32(codes.Unavailable))
+	m.apply(policyFor("p", "ledger", "retry: {numRetries: 2, retryOn: [unavailable], backOff: {base: 1ms, max: 2ms}}", "timeout: {request: 5s}"))
+	eventually(t, func() error {
+		before := host.calls.Load()
+		if check(t, c); host.calls.Load()-before != 3 {
+			return fmt.Errorf("a call makes %d attempts, want 3", host.calls.Load()-before)
+		}
+		return nil
+	})
+	m.programmed("p")
+	if r := m.rejections(); len(r) > 0 {
+		t.Errorf("rejected: %v", r)
 	}
 }
