@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"path/filepath"
@@ -24,6 +23,7 @@ import (
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
 	"github.com/breakwater-mesh/breakwater/internal/testkit/pki"
+	"github.com/breakwater-mesh/breakwater/internal/testkit/ports"
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
@@ -321,7 +321,7 @@ func TestEnvoyMethodGuard(t *testing.T) {
 	// A host that refuses connections beside a good one: every POST arrives, some after a retry.
 	host.Set(harness.Behaviour{})
 	s.Timeout = nil
-	p.put(t, compiled(t, svc, s, host.Address, closedPort(t))...)
+	p.put(t, compiled(t, svc, s, host.Address, ports.Closed())...)
 	p.settled(t)
 	retried := p.stat(t, "upstream_rq_retry")
 	for range 6 {
@@ -332,17 +332,6 @@ func TestEnvoyMethodGuard(t *testing.T) {
 	if p.stat(t, "upstream_rq_retry") == retried {
 		t.Error("no POST was retried: the dead host was never picked")
 	}
-}
-
-// closedPort is an address that refuses connections.
-func closedPort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // The application can't steer Envoy with headers, and the service doesn't see them.

@@ -242,24 +242,7 @@ func (m *mesh) programmed(policy string) {
 // delivered is programmed for the objects of a plural.
 func (m *mesh) delivered(plural, name string) {
 	m.t.Helper()
-	eventually(m.t, func() error {
-		_, answer, err := m.cp.Do(http.MethodGet, api.ObjectPath(plural, "shop", name)+"/status", "")
-		if err != nil {
-			return err
-		}
-		var doc struct {
-			Conditions []api.Condition `json:"conditions"`
-		}
-		if err := json.Unmarshal([]byte(answer), &doc); err != nil {
-			return err
-		}
-		for _, c := range doc.Conditions {
-			if c.Type == "Programmed" && c.Status == "True" {
-				return nil
-			}
-		}
-		return fmt.Errorf("%s %s is not programmed: %s", plural, name, answer)
-	})
+	eventually(m.t, func() error { return m.cp.Programmed(plural, name) })
 }
 
 // revision is the revision of the catalogue as the API answers it.

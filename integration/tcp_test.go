@@ -102,11 +102,14 @@ func TestTCPService(t *testing.T) {
 			m.apply(m.manifest("orders"), tcpService("db", db, ports[0]))
 			calls := start(m)
 			open := saysHello(t, harness.Loopback(ports[0]), "db")
+			eventually(t, func() error { // the listener of calls waits for its routes, and they for their clusters
+				if call := calls.Get("payments", "/"); call.Status != http.StatusOK {
+					return fmt.Errorf("another service answers %d, %v", call.Status, call.Err)
+				}
+				return nil
+			})
 			if call := calls.Get("db", "/"); call.Status != http.StatusNotFound {
 				t.Errorf("a tcp service answers calls with %d", call.Status)
-			}
-			if call := calls.Get("payments", "/"); call.Status != http.StatusOK {
-				t.Errorf("another service answers %d, %v", call.Status, call.Err)
 			}
 
 			// A second one comes while the first is in use, and so does a limit of one connection.

@@ -1,10 +1,8 @@
 package differential_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -322,27 +320,9 @@ func (r *rig) change(t *testing.T, tr *trial, sides []*side) {
 	if err := r.cp.Apply(policy(tr.service, "", tr.edit)); err != nil {
 		t.Fatal(err)
 	}
-	both(sides[:1], func(s *side) { s.until("the edit is programmed", func() bool { return r.programmed(tr.service) }) })
-}
-
-// programmed says whether every proxy has acknowledged what the policy says.
-func (r *rig) programmed(policy string) bool {
-	_, text, err := r.cp.Do(http.MethodGet, "/api/v1/namespaces/shop/policies/"+policy+"/status", "")
-	if err != nil {
-		return false
-	}
-	var doc struct {
-		Conditions []api.Condition `json:"conditions"`
-	}
-	if err := json.Unmarshal([]byte(text), &doc); err != nil {
-		return false
-	}
-	for _, c := range doc.Conditions {
-		if c.Type == "Programmed" && c.Status == "True" {
-			return true
-		}
-	}
-	return false
+	both(sides[:1], func(s *side) {
+		s.until("the edit is programmed", func() bool { return r.cp.Programmed(api.Policies, tr.service) == nil })
+	})
 }
 
 // TestKnownDifferencesAreDocumented: each is told in the document, and belongs to a scenario that there is.

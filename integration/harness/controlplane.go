@@ -2,12 +2,15 @@ package harness
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/breakwater-mesh/breakwater/pkg/api"
 )
 
 // ControlPlane is a running breakwater program.
@@ -75,6 +78,24 @@ func (c *ControlPlane) Do(method, path, body string) (int, string, error) {
 func (c *ControlPlane) Apply(documents string) error {
 	_, _, err := c.Do(http.MethodPost, "/api/v1/apply?wide=true", documents)
 	return err
+}
+
+// Programmed is nil once every proxy that an object of shop concerns, by its plural and name, has acked what it says.
+func (c *ControlPlane) Programmed(plural, name string) error {
+	_, answer, err := c.Do(http.MethodGet, api.ObjectPath(plural, "shop", name)+"/status", "")
+	if err != nil {
+		return err
+	}
+	var doc api.StatusResponse
+	if err := json.Unmarshal([]byte(answer), &doc); err != nil {
+		return err
+	}
+	for _, c := range doc.Conditions {
+		if c.Type == "Programmed" && c.Status == api.True {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s %s is not programmed: %s", plural, name, answer)
 }
 
 var apiClient = &http.Client{Timeout: 15 * time.Second}

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"go.uber.org/goleak"
 
+	"github.com/breakwater-mesh/breakwater/internal/testkit/ports"
 	"github.com/breakwater-mesh/breakwater/pkg/agent"
 )
 
@@ -48,11 +49,11 @@ func TestValidate(t *testing.T) {
 // TestWithoutAControlPlane is alive, says that it is not ready, and ends cleanly.
 func TestWithoutAControlPlane(t *testing.T) {
 	c := valid(t)
+	c.ListenAdmin = ports.Closed()
 	l, err := net.Listen("tcp", c.ListenAdmin)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.ListenAdmin = l.Addr().String()
 	if err := agent.Run(t.Context(), c, hclog.NewNullLogger()); err == nil || !strings.Contains(err.Error(), "--listen-admin") {
 		t.Errorf("a port that is taken: %v", err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/breakwater-mesh/breakwater/internal/testkit/ports"
 	"github.com/breakwater-mesh/breakwater/pkg/agent"
 )
 
@@ -34,12 +35,7 @@ func TestValidateRelay(t *testing.T) {
 // started runs an agent until its admin port answers.
 func started(t *testing.T, c agent.Config) (get func(path string) string, stop func() error) {
 	t.Helper()
-	lis, err := net.Listen("tcp", c.ListenAdmin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.ListenAdmin = lis.Addr().String()
-	_ = lis.Close()
+	c.ListenAdmin = ports.Closed()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- agent.Run(ctx, c, hclog.NewNullLogger()) }()

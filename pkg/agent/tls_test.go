@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/breakwater-mesh/breakwater/internal/testkit/pki"
+	"github.com/breakwater-mesh/breakwater/internal/testkit/ports"
 	"github.com/breakwater-mesh/breakwater/pkg/agent"
 )
 
@@ -80,7 +81,7 @@ func TestTheControlPlaneIsSpokenToOverTLS(t *testing.T) {
 	defer server.Stop()
 
 	c := valid(t)
-	c.ListenAdmin, c.XDS = freePort(t), []string{l.Addr().String()}
+	c.ListenAdmin, c.XDS = ports.Closed(), []string{l.Addr().String()}
 	c.XDSCA, c.XDSCert, c.XDSKey, c.XDSServerName = dir+"/ca.pem", dir+"/cert.pem", dir+"/key.pem", "control.shop"
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
@@ -118,16 +119,6 @@ func stats(admin string) string {
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(resp.Body)
 	return string(body)
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // TestTLSFlags names the flag of whatever is wrong.

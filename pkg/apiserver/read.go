@@ -107,17 +107,21 @@ type GetInput struct {
 	At
 }
 
+// objectAt is the object of a kind that is asked for, in its world, where find looks for it.
+func objectAt[T any](ctx context.Context, s *server, in GetInput, kind string, find func(*world.World, manifest.Key) (T, bool)) (w *world.World, found T, err error) {
+	if w, err = s.worldAt(ctx, in.Revision); err != nil {
+		return nil, found, err
+	}
+	found, ok := find(w, in.key())
+	if !ok {
+		return nil, found, noSuch(kind, in.key())
+	}
+	return w, found, nil
+}
+
 // policyAt is the policy that is asked for, in its world.
 func (s *server) policyAt(ctx context.Context, in GetInput) (*world.World, *policy.Compiled, error) {
-	w, err := s.worldAt(ctx, in.Revision)
-	if err != nil {
-		return nil, nil, err
-	}
-	p, ok := w.Policy(in.key())
-	if !ok {
-		return nil, nil, noSuch(policy.Kind, in.key())
-	}
-	return w, p, nil
+	return objectAt(ctx, s, in, policy.Kind, (*world.World).Policy)
 }
 
 func (s *server) getPolicy(ctx context.Context, in *GetInput) (*tagged[api.PolicyResponse], error) {
@@ -135,13 +139,9 @@ func (s *server) getGuardrail(ctx context.Context, in *GetInput) (*tagged[api.Gu
 	if err := in.check(); err != nil {
 		return nil, err
 	}
-	w, err := s.worldAt(ctx, in.Revision)
+	w, g, err := objectAt(ctx, s, *in, policy.GuardrailKind, (*world.World).Guardrail)
 	if err != nil {
 		return nil, err
-	}
-	g, ok := w.Guardrail(in.key())
-	if !ok {
-		return nil, noSuch(policy.GuardrailKind, in.key())
 	}
 	return &tagged[api.GuardrailResponse]{ETag: api.ETag(g.Guardrail.Metadata), Body: s.guardrailResponse(w, g, nil)}, nil
 }
@@ -150,13 +150,9 @@ func (s *server) getService(ctx context.Context, in *GetInput) (*tagged[api.Serv
 	if err := in.check(); err != nil {
 		return nil, err
 	}
-	w, err := s.worldAt(ctx, in.Revision)
+	w, svc, err := objectAt(ctx, s, *in, catalog.Kind, (*world.World).Service)
 	if err != nil {
 		return nil, err
-	}
-	svc, ok := w.Service(in.key())
-	if !ok {
-		return nil, noSuch(catalog.Kind, in.key())
 	}
 	return &tagged[api.ServiceResponse]{ETag: api.ETag(svc.Metadata), Body: serviceResponse(w, svc)}, nil
 }

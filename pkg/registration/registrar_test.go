@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"go.uber.org/goleak"
 
+	"github.com/breakwater-mesh/breakwater/internal/testkit/ports"
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/registration"
@@ -184,14 +184,10 @@ func TestAControlPlaneThatIsGoneIsAskedAgain(t *testing.T) {
 }
 
 func TestAnotherServerIsAskedAtOnce(t *testing.T) {
-	gone, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone.Close()
+	gone := ports.Closed()
 	sick, well := newPlane(t), newPlane(t)
 	sick.answer(http.StatusInternalServerError)
-	start(t, "http://"+gone.Addr().String(), sick.URL, well.URL)
+	start(t, "http://"+gone, sick.URL, well.URL)
 	eventually(t, "registered with the third", well.has)
 	if n := len(sick.requests()); n != 1 {
 		t.Errorf("the second was asked %d times, want once", n)
@@ -232,14 +228,10 @@ func TestParseCheck(t *testing.T) {
 	}))
 	defer server.Close()
 	address := strings.TrimPrefix(server.URL, "http://")
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
+	closed := ports.Closed()
 	for text, passes := range map[string]bool{
 		"tcp://" + address: true, server.URL + "/": true, server.URL + "/sick": false, server.URL + "/moved": false,
-		"tcp://" + closed.Addr().String(): false, "http://" + closed.Addr().String() + "/": false,
+		"tcp://" + closed: false, "http://" + closed + "/": false,
 	} {
 		check, err := registration.ParseCheck(text)
 		if err != nil {

@@ -34,3 +34,12 @@ func Free(n int) ([]int, error) {
 
 // Loopback is 127.0.0.1:port.
 func Loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+// Closed is an address of loopback that refuses connections. It panics where there is none.
+func Closed() string {
+	free, err := Free(1)
+	if err != nil {
+		panic(err)
+	}
+	return Loopback(free[0])
+}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/internal/testkit/etcdcluster"
+	"github.com/breakwater-mesh/breakwater/internal/testkit/ports"
 	"github.com/breakwater-mesh/breakwater/pkg/store"
 	"github.com/breakwater-mesh/breakwater/pkg/store/etcd"
 	"github.com/breakwater-mesh/breakwater/pkg/store/storetest"
@@ -394,12 +395,7 @@ func TestUserAndPassword(t *testing.T) {
 
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	refused := "http://" + l.Addr().String()
-	_ = l.Close()
+	refused := "http://" + ports.Closed()
 	mute, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing
 	if err != nil {
 		t.Fatal(err)
