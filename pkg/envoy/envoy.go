@@ -121,7 +121,7 @@ type routeHints struct {
 }
 
 func newInput(t Target, svc *catalog.Service, eff *policy.Effective) input {
-	in := input{target: t, name: svc.Key().String(), protocol: protocolOf(svc), sections: enabled(eff.Sections), tls: catalog.TLSOf(svc), dns: catalog.DNSOf(svc)}
+	in := input{target: t, name: svc.Key().String(), protocol: protocolOf(svc), sections: eff.Sections.Enabled(), tls: catalog.TLSOf(svc), dns: catalog.DNSOf(svc)}
 	if eff.Observed != nil {
 		in.observed = eff.Observed.Sections
 	}
@@ -167,39 +167,3 @@ func protocolOf(svc *catalog.Service) catalog.Protocol {
 
 // http2 reports whether the endpoints are spoken to in HTTP/2.
 func (in input) http2() bool { return in.protocol == catalog.HTTP2 || in.protocol == catalog.GRPC }
-
-// enabled is s without the sections that are switched off.
-func enabled(s policy.Sections) policy.Sections {
-	drop := func(disabled *bool) bool { return disabled != nil && *disabled }
-	if s.Timeout != nil && drop(s.Timeout.Disabled) {
-		s.Timeout = nil
-	}
-	if s.Retry != nil && drop(s.Retry.Disabled) {
-		s.Retry = nil
-	}
-	if s.Limits != nil && drop(s.Limits.Disabled) {
-		s.Limits = nil
-	}
-	if s.OutlierDetection != nil && drop(s.OutlierDetection.Disabled) {
-		s.OutlierDetection = nil
-	}
-	if s.LoadBalancing != nil && drop(s.LoadBalancing.Disabled) {
-		s.LoadBalancing = nil
-	}
-	if s.Hedge != nil && drop(s.Hedge.Disabled) {
-		s.Hedge = nil
-	}
-	if s.RateLimit != nil && drop(s.RateLimit.Disabled) {
-		s.RateLimit = nil
-	}
-	if s.Fallback != nil && drop(s.Fallback.Disabled) {
-		s.Fallback = nil
-	}
-	if s.ErrorMapping != nil && drop(s.ErrorMapping.Disabled) {
-		s.ErrorMapping = nil
-	}
-	if s.Fault != nil && drop(s.Fault.Disabled) {
-		s.Fault = nil
-	}
-	return s
-}

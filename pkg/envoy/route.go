@@ -45,7 +45,7 @@ func routesOf(t Target, svc *catalog.Service, eff *policy.Effective) []routed {
 		specs = append(specs, catalog.Route{Name: catalog.DefaultRoute})
 	}
 	var list []routed
-	clusters, whole := clustersOf(t, svc, eff), enabled(eff.Sections)
+	clusters, whole := clustersOf(t, svc, eff), eff.Sections.Enabled()
 	for _, spec := range specs {
 		r := routed{input: newInput(t, svc, eff.Route(spec.Name)), spec: spec, composites: map[string]composite{}, faults: map[string]string{}}
 		r.apart = r.high() || !reflect.DeepEqual(r.sections.Fault, whole.Fault)

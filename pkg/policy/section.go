@@ -26,6 +26,21 @@ func (s *Sections) each(f func(section any)) {
 	}
 }
 
+// Enabled is s without the sections that are switched off.
+func (s Sections) Enabled() Sections {
+	v := reflect.ValueOf(&s).Elem()
+	for i := range v.NumField() {
+		section := v.Field(i)
+		if section.IsNil() {
+			continue
+		}
+		if off, ok := section.Elem().FieldByName("Disabled").Interface().(*bool); ok && isTrue(off) {
+			section.SetZero()
+		}
+	}
+	return s
+}
+
 // complete fills in the defaults of every section that is on.
 func (s *Sections) complete(protocol string) {
 	s.each(func(section any) {
