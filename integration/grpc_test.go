@@ -25,16 +25,21 @@ type ledger struct {
 	grpc_health_v1.UnimplementedHealthServer
 	address string
 	calls   atomic.Int64
-	answer  atomic.Uint32 // a status code
+	answer  atomic.Uint32 // a status code, of three calls in four; the fourth is OK
 	hangs   atomic.Bool   // until the caller gives up
+	left    atomic.Int64  // time that the last call came with, in ms; 0: any time
 }
 
 func (l *ledger) Check(ctx context.Context, _ *grpc_health_v1.HealthCheckRequest) (*grpc_health_v1.HealthCheckResponse, error) {
-	l.calls.Add(1)
+	n := l.calls.Add(1)
+	l.left.Store(0)
+	if deadline, ok := ctx.Deadline(); ok {
+		l.left.Store(time.Until(deadline).Milliseconds())
+	}
 	if l.hangs.Load() {
 		<-ctx.Done()
 	}
-	if code := codes.Code(l.answer.Load()); code != codes.OK {
+	if code := codes.Code(l.answer.Load()); code != codes.OK && n%4 != 0 {
 		return nil, status.Error(code, "as told")
 	}
 	return &grpc_health_v1.HealthCheckResponse{}, nil
@@ -208,15 +213,31 @@ func TestGRPCClientObeysPolicies(t *testing.T) {
 	}
 }
 
-// The deadline that the caller itself sets holds where it is shorter.
-func TestGRPCClientKeepsItsOwnDeadline(t *testing.T) {
+// Of the deadline that the caller itself sets and the policy's the earlier one holds, and the host is told it.
+func TestGRPCClientHonoursTheEarlierDeadline(t *testing.T) {
 	t.Parallel()
 	m, hosts, c := ledgerMesh(t, 1)
+	call := func(own time.Duration) (told time.Duration, code codes.Code) {
+		ctx, cancel := context.WithTimeout(context.Background(), own)
+		defer cancel()
+		_, err := c.Check(ctx, &grpc_health_v1.HealthCheckRequest{})
+		return time.Duration(hosts[0].left.Load()) * time.Millisecond, status.Code(err)
+	}
+	if told, code := call(time.Hour); code != codes.OK || told < time.Minute {
+		t.Fatalf("without a policy: %v, and the host is told %v; want OK and an hour", code, told)
+	}
+	m.apply(policyFor("p", "ledger", "timeout: {request: 20s}"))
+	eventually(t, func() error {
+		if told, code := call(time.Hour); code != codes.OK || told <= 0 || told > 20*time.Second {
+			return fmt.Errorf("under the policy: %v, and the host is told %v; want OK and at most 20 s", code, told)
+		}
+		return nil
+	})
+	if told, code := call(5 * time.Second); code != codes.OK || told <= 0 || told > 5*time.Second {
+		t.Errorf("a caller in more of a hurry: %v, and the host is told %v; want OK and at most 5 s", code, told)
+	}
 	hosts[0].hangs.Store(true)
-	m.apply(policyFor("p", "ledger", "timeout: {request: 30s}"))
-	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
-	defer cancel()
-	if _, err := c.Check(ctx, &grpc_health_v1.HealthCheckRequest{}); status.Code(err) != codes.DeadlineExceeded {
-		t.Errorf("got %v, want DeadlineExceeded", err)
+	if _, code := call(200 * time.Millisecond); code != codes.DeadlineExceeded {
+		t.Errorf("a host that hangs: %v, want DeadlineExceeded", code)
 	}
 }

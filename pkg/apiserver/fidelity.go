@@ -82,14 +82,17 @@ func fidelityOf(w *world.World, p *policy.Compiled, t envoy.Target) []api.FieldF
 	return list
 }
 
-// byProtocol is one service of each protocol: nothing else of a service matters. Without any it is an http service.
+// byProtocol is one service of each protocol, with TLS where one has it: nothing else of a service matters. Without any it is an http
+// service.
 func byProtocol(list []*catalog.Service) map[catalog.Protocol]*catalog.Service {
 	if len(list) == 0 {
 		list = []*catalog.Service{{Metadata: manifest.Meta{Namespace: manifest.DefaultNamespace, Name: "any"}}}
 	}
 	found := make(map[catalog.Protocol]*catalog.Service)
 	for _, svc := range list {
-		found[catalog.ProtocolOf(svc)] = svc
+		if p := catalog.ProtocolOf(svc); found[p] == nil || catalog.TLSOf(svc) != nil {
+			found[p] = svc
+		}
 	}
 	return found
 }

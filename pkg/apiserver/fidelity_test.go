@@ -157,3 +157,18 @@ func TestRetriesRideOnlyWhereThePolicyNamesTheService(t *testing.T) {
 		}
 	}
 }
+
+// A gRPC client gets no TLS: the report says so of the target, if one of its services has it, and no write is warned of it.
+func TestPolicyForAServiceWithTLS(t *testing.T) {
+	f := newFixture(t, withFleet(proxy("payments", "grpc", "1.70.0")))
+	secured := strings.Replace(twoProtocols, "name: ledger}\nspec: {protocol: grpc", "name: ledger}\nspec: {tls: {mode: simple, caFile: /ca.pem}, protocol: grpc", 1)
+	more := strings.ReplaceAll(twoProtocols[strings.LastIndex(twoProtocols, "apiVersion"):], "ledger", "plain")
+	f.want(http.StatusOK, "POST", api.ApplyPath, secured+more)
+	answer := f.want(http.StatusOK, "POST", api.ApplyPath, shopPolicy(`{to: {service: "*"}, timeout: {maxStream: 1s}}`))
+	if strings.Contains(answer.body, "tls") {
+		t.Errorf("the write is warned: %s", answer.body)
+	}
+	if got, want := lines(fidelityOf(f, "")[0]), "timeout.maxStream exact, to/grpc unsupported"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

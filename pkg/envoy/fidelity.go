@@ -46,7 +46,7 @@ var lines = slices.Concat(dnsLines, faultLines, grpcLines, ridingLines, timeoutL
 	deadlineLines, hedgeLines, criteriaLines, admissionLines, adaptiveLines, rateLimitLines, fallbackLines, errorMappingLines)
 
 // Report is how well t enforces each field of eff that an author wrote, and each default that t can't keep exactly, by field. Of a
-// field that parts of the service have, too, it says the worst.
+// field that parts of the service have, too, it says the worst. Of "to", the target, it speaks where t can't call the service at all.
 func Report(t Target, svc *catalog.Service, eff *policy.Effective) []Fidelity {
 	var found []Fidelity
 	for _, part := range eff.Every() {
@@ -57,7 +57,17 @@ func Report(t Target, svc *catalog.Service, eff *policy.Effective) []Fidelity {
 			found = worse(found, onlyRouted(eff, route))
 		}
 	}
+	if t.audience() == grpcClients && catalog.TLSOf(svc) != nil {
+		found = worse(found, []Fidelity{plainCalls})
+	}
 	return found
+}
+
+// plainCalls is what any policy for a service with tls comes to at a gRPC client.
+var plainCalls = Fidelity{
+	Field: "to", Level: Unsupported, Inherent: true,
+	Reason:  "the service has tls, and a gRPC client gets nothing of it: no call succeeds with the credentials of a plain program",
+	Instead: "TLS credentials in the program itself",
 }
 
 // onlyRouted is what a policy for a route says: nothing of it reaches a proxy with routes of its own.

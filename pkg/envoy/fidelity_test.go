@@ -137,3 +137,19 @@ func TestRetriesOnTheCluster(t *testing.T) {
 		}
 	}
 }
+
+func TestGRPCClientGetsNoTLS(t *testing.T) {
+	secured := payments(catalog.GRPC)
+	secured.Spec.TLS = &catalog.TLS{Mode: catalog.TLSSimple, CAFile: "/ca.pem"}
+	eff := &policy.Effective{Fields: []policy.Field{field("limits.maxRequests", 1)}}
+	for _, c := range []struct {
+		profile string
+		svc     *catalog.Service
+		want    int
+	}{{GRPC, secured, 2}, {GRPC, payments(catalog.GRPC), 1}, {Sidecar, secured, 1}, {Agent, secured, 1}} {
+		report := Report(Target{Profile: c.profile, Version: "1.40"}, c.svc, eff)
+		if len(report) != c.want || (c.want == 2) != (report[len(report)-1].Field == "to") {
+			t.Errorf("%s, tls %v: got %v", c.profile, c.svc.Spec.TLS, report)
+		}
+	}
+}
