@@ -55,7 +55,7 @@ func TestGRPCClientTakesEveryGolden(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
 			class.Publish(head)
 			dialGolden(t, listener.Addr().String(), i)
-			eventually(t, func() error { return taken(t, server, fmt.Sprint("golden-", i)) })
+			eventually(t, func() error { return taken(t, server, fmt.Sprint("golden-", i), head) })
 		})
 	}
 }
@@ -76,8 +76,8 @@ func dialGolden(t *testing.T, address string, i int) {
 	conn.Connect()
 }
 
-// taken is nil once the client of that id has accepted all that it follows from its listener.
-func taken(t *testing.T, server *xds.Server, id string) error {
+// taken is nil once the client of that id has accepted all that it follows from its listener. Hosts by DNS it has no assignment of.
+func taken(t *testing.T, server *xds.Server, id string, head *world.Head) error {
 	for _, p := range server.Proxies() {
 		if p.ID != id {
 			continue
@@ -90,7 +90,7 @@ func taken(t *testing.T, server *xds.Server, id string) error {
 			accepted[typ.Type] = typ.Acked > 0 && typ.Pending == 0
 		}
 		for _, typ := range []view.Type{view.LDS, view.RDS, view.CDS, view.EDS} {
-			if !accepted[typ] {
+			if !accepted[typ] && head.Views[typ].Len() > 0 {
 				return fmt.Errorf("%s is not accepted yet: %+v", typ, p.Types)
 			}
 		}

@@ -16,7 +16,9 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	runtimev3 "github.com/envoyproxy/go-control-plane/envoy/service/runtime/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
@@ -131,7 +133,7 @@ func (o *observer) take(r *discoveryv3.DeltaDiscoveryResponse) error {
 			named[name] = true
 		}
 	}
-	next := map[view.Type]view.Type{view.CDS: view.EDS, view.SRDS: view.RDS}[t]
+	next := map[view.Type]view.Type{view.CDS: view.EDS, view.SRDS: view.RDS, view.LDS: view.RDS}[t]
 	var fresh []string
 	for _, name := range slices.Sorted(maps.Keys(named)) {
 		id := view.ID{Type: next, Name: name}.String()
@@ -156,6 +158,9 @@ func (o *observer) note(t view.Type, r *discoveryv3.Resource) ([]string, error) 
 			return nil, err // a composite has no endpoints of its own
 		}
 		return []string{r.GetName()}, nil
+	case view.LDS:
+		o.got[id] = r.GetVersion()
+		return namedRoutes(r)
 	case view.SRDS:
 		var s routev3.ScopedRouteConfiguration
 		err := r.GetResource().UnmarshalTo(&s)
@@ -185,6 +190,29 @@ func (o *observer) note(t view.Type, r *discoveryv3.Resource) ([]string, error) 
 	return nil, nil
 }
 
+// namedRoutes are the routes that a listener names itself.
+func namedRoutes(r *discoveryv3.Resource) (names []string, err error) {
+	var l listenerv3.Listener
+	if err := r.GetResource().UnmarshalTo(&l); err != nil {
+		return nil, err
+	}
+	for _, chain := range l.GetFilterChains() {
+		for _, f := range chain.GetFilters() {
+			var m hcmv3.HttpConnectionManager
+			if !f.GetTypedConfig().MessageIs(&m) {
+				continue
+			}
+			if err := f.GetTypedConfig().UnmarshalTo(&m); err != nil {
+				return nil, err
+			}
+			if name := m.GetRds().GetRouteConfigName(); name != "" {
+				names = append(names, name)
+			}
+		}
+	}
+	return names, nil
+}
+
 func joined(hosts []string) string {
 	slices.Sort(hosts)
 	return strings.Join(hosts, " ")
@@ -200,10 +228,16 @@ func (s *sidecar) holds() (held, error) {
 	if err := json.Unmarshal(body, &dump); err != nil {
 		return nil, err
 	}
-	got := held{}
+	got, assigned := held{}, map[string]bool{}
 	for _, c := range dump.Configs {
 		c.into(got)
+		for _, e := range c.Clusters {
+			assigned["EDS "+e.Cluster.Name] = e.Cluster.Type == "EDS"
+		}
 	}
+	maps.DeleteFunc(got, func(id, _ string) bool { // other clusters have their hosts from elsewhere, and are listed all the same
+		return strings.HasPrefix(id, "EDS ") && !assigned[id]
+	})
 	return got, s.runtimeInto(got)
 }
 
@@ -277,9 +311,7 @@ func (c dumpSection) into(got held) {
 				hosts = append(hosts, fmt.Sprintf("%s:%d", socket.Address, socket.Port))
 			}
 		}
-		if len(hosts) > 0 { // a composite, which gets no assignment, is listed here as well
-			got["EDS "+e.Config.Cluster] = joined(hosts)
-		}
+		got["EDS "+e.Config.Cluster] = joined(hosts)
 	}
 }
 
@@ -350,6 +382,7 @@ type dumped struct {
 	Version string `json:"version_info"`
 	Cluster struct {
 		Name string `json:"name"`
+		Type string `json:"type"`
 	} `json:"cluster"`
 	Route struct {
 		Name string `json:"name"`

@@ -66,25 +66,32 @@ func plain(key manifest.Key) *catalog.Service {
 func (m *maker) service(key manifest.Key) *catalog.Service {
 	s := plain(key)
 	s.Metadata.Labels = draw.Of(m.chance, labels...)
-	s.Spec.Protocol = draw.Of(m.chance, "", catalog.HTTP, catalog.HTTP2, catalog.GRPC)
-	s.Spec.Subsets = draw.Of(m.chance, nil, map[string]map[string]string{"v1": {"version": "v1"}, "v2": {"version": "v2"}})
-	s.Spec.Endpoints, s.Spec.TLS = m.endpoints(), m.tls()
-	if draw.Percent(m.chance, 25) {
-		s.Spec.Hosts = []string{fmt.Sprintf("%s.%s.example.com", key.Name, key.Namespace)}
-	}
-	for i := range m.chance.IntN(4) {
-		s.Spec.Routes = append(s.Spec.Routes, m.route(fmt.Sprint("r", i)))
-		if len(catalog.Validate(s)) > 0 { // it can never match
-			s.Spec.Routes = s.Spec.Routes[:i]
-			break
-		}
-	}
-	m.set(without(draw.Fields("", reflect.ValueOf(&s.Spec).Elem()),
-		"protocol", "port", "hosts", "endpoints", "subsets", "routes", "tls", "localPort", "dependsOn"), 30)
+	s.Spec.Protocol, s.Spec.TLS = draw.Of(m.chance, "", catalog.HTTP, catalog.HTTP2, catalog.GRPC), m.tls()
+	rest := without(draw.Fields("", reflect.ValueOf(&s.Spec).Elem()),
+		"protocol", "port", "hosts", "endpoints", "subsets", "routes", "tls", "localPort", "dependsOn")
+	m.set(rest, 20)
 	for _, err := range catalog.Validate(s) {
 		draw.Clear(reflect.ValueOf(&s.Spec).Elem(), strings.TrimPrefix(err.Field, "spec."))
 	}
+	if draw.Percent(m.chance, 25) {
+		s.Spec.Hosts = []string{fmt.Sprintf("%s.%s.example.com", key.Name, key.Namespace)}
+	}
+	try(s, func(spec *catalog.ServiceSpec) { spec.Endpoints = m.endpoints() })
+	try(s, func(spec *catalog.ServiceSpec) {
+		spec.Subsets = draw.Of(m.chance, nil, map[string]map[string]string{"v1": {"version": "v1"}, "v2": {"version": "v2"}})
+	})
+	for i := range m.chance.IntN(4) {
+		try(s, func(spec *catalog.ServiceSpec) { spec.Routes = append(spec.Routes, m.route(fmt.Sprint("r", i))) })
+	}
 	return s
+}
+
+// try changes s, unless that makes it invalid.
+func try(s *catalog.Service, change func(*catalog.ServiceSpec)) {
+	before := s.Spec
+	if change(&s.Spec); len(catalog.Validate(s)) > 0 {
+		s.Spec = before
+	}
 }
 
 func (m *maker) endpoints() []catalog.EndpointSpec {

@@ -56,11 +56,22 @@ func (m *maker) mend(p *policy.Policy) {
 			continue
 		}
 		at := strings.TrimPrefix(draw.Of(m.chance, errs...).Field, "spec.")
-		if !draw.Clear(reflect.ValueOf(&p.Spec).Elem(), at) {
+		if !draw.Clear(reflect.ValueOf(&p.Spec).Elem(), at) && !m.fill(p, at) {
 			stop("what is wrong with this policy can't be left out: %v", errs)
 		}
 	}
 	stop("it is no policy whatever is left out: %v", policy.Validate(p))
+}
+
+// fill gives p a field beside its sections that one of them needs.
+func (m *maker) fill(p *policy.Policy, path string) bool {
+	for _, f := range draw.Fields("", reflect.ValueOf(&p.Spec).Elem()) {
+		if f.Path == path {
+			f.Set(m.chance)
+			return true
+		}
+	}
+	return false
 }
 
 // wanting takes a section out of p, mostly, that needs what no other policy will say.

@@ -47,6 +47,11 @@ var words = map[string][]string{
 	"healthCheck.tcp.send":              {`"ping"`, `"a"`},
 	"healthCheck.tcp.receive":           {`["pong"]`, `["a", "b"]`},
 
+	"fault.abort.grpcStatus": {`"unavailable"`, `"internal"`},
+
+	// Of a service.
+	"discovery": {`{"dns": {"host": "localhost", "port": 1}}`, `{"dns": {"host": "localhost", "port": 1, "refresh": "1m"}}`},
+
 	"fallback.service":              {`"shop/s1"`, `"shop/s2"`, `"bank/s3"`},
 	"fallback.when":                 {`["5xx"]`, `["gateway-error", "reset"]`, `["connect-failure"]`, `["unavailable"]`},
 	"fallback.response.body":        {`"sorry"`, `"{\"a\": \"%100\"}"`, `""`},
