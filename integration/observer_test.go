@@ -238,7 +238,22 @@ func (s *sidecar) holds() (held, error) {
 	maps.DeleteFunc(got, func(id, _ string) bool { // other clusters have their hosts from elsewhere, and are listed all the same
 		return strings.HasPrefix(id, "EDS ") && !assigned[id]
 	})
+	got.forgetDrained()
 	return got, s.runtimeInto(got)
+}
+
+// forgetDrained drops the listeners of faults that are no more, which Envoy keeps for minutes, with their routes, until they are drained.
+func (h held) forgetDrained() {
+	for id := range h {
+		name, draining := strings.CutPrefix(id, "draining LDS ")
+		if !draining || !strings.Contains(name, "~fault") {
+			continue
+		}
+		delete(h, id)
+		if _, again := h["LDS "+name]; !again {
+			delete(h, "RDS "+name)
+		}
+	}
 }
 
 // envoyDump is the part of Envoy's /config_dump that is compared.

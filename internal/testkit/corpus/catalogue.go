@@ -68,10 +68,13 @@ func (m *maker) service(key manifest.Key) *catalog.Service {
 	s.Metadata.Labels = draw.Of(m.chance, labels...)
 	s.Spec.Protocol, s.Spec.TLS = draw.Of(m.chance, "", catalog.HTTP, catalog.HTTP2, catalog.GRPC), m.tls()
 	rest := without(draw.Fields("", reflect.ValueOf(&s.Spec).Elem()),
-		"protocol", "port", "hosts", "endpoints", "subsets", "routes", "tls", "localPort", "dependsOn")
+		"protocol", "port", "hosts", "endpoints", "subsets", "routes", "tls", "clusterName", "localPort", "dependsOn")
 	m.set(rest, 20)
 	for _, err := range catalog.Validate(s) {
 		draw.Clear(reflect.ValueOf(&s.Spec).Elem(), strings.TrimPrefix(err.Field, "spec."))
+	}
+	if draw.Percent(m.chance, 25) {
+		s.Spec.ClusterName = key.Namespace + "_" + key.Name
 	}
 	if draw.Percent(m.chance, 25) {
 		s.Spec.Hosts = []string{fmt.Sprintf("%s.%s.example.com", key.Name, key.Namespace)}
