@@ -51,11 +51,11 @@ func onLoopback(flag, address string) error {
 }
 
 // startRelay opens the relay's port; nil where there is none to be.
-func startRelay(config Config, servers *xdsclient.Servers, log hclog.Logger) (*relay.Relay, net.Listener, error) {
+func startRelay(config Config, servers *xdsclient.Servers, listen func(string) (net.Listener, error), log hclog.Logger) (*relay.Relay, net.Listener, error) {
 	if config.Relay == "" {
 		return nil, nil, nil
 	}
-	lis, err := listenRelay(config.Relay)
+	lis, err := listenRelay(config.Relay, listen)
 	if err != nil {
 		return nil, nil, fmt.Errorf("--relay: %w", err)
 	}
@@ -67,10 +67,10 @@ func startRelay(config Config, servers *xdsclient.Servers, log hclog.Logger) (*r
 }
 
 // listenRelay takes over a socket that nobody listens on any more.
-func listenRelay(address string) (net.Listener, error) {
+func listenRelay(address string, listen func(string) (net.Listener, error)) (net.Listener, error) {
 	path, socket := strings.CutPrefix(address, "unix:")
 	if !socket {
-		return net.Listen("tcp", address)
+		return listen(address)
 	}
 	lis, err := net.Listen("unix", path)
 	if !errors.Is(err, syscall.EADDRINUSE) {

@@ -40,7 +40,7 @@ type agent struct {
 	started time.Time
 	access  *accessLog // nil: none is written
 
-	inherited map[string]*os.File // sockets that the service manager holds, by address
+	inherited map[string]*socket // that the service manager opened, by address; once it runs, guarded by mu
 
 	log    hclog.Logger
 	engine *engine.Engine
@@ -104,7 +104,7 @@ func Run(ctx context.Context, config Config, log hclog.Logger) error {
 		return err
 	}
 	var relayPort net.Listener
-	if a.relay, relayPort, err = startRelay(config, servers, log); err != nil {
+	if a.relay, relayPort, err = startRelay(config, servers, a.listen, log); err != nil {
 		return err
 	}
 	return a.run(ctx, port, relayPort)
@@ -321,6 +321,9 @@ func (a *agent) reopen(ctx context.Context) {
 		a.mu.Lock()
 		if a.closed != nil {
 			a.install()
+		}
+		if a.client == nil || a.table != nil && a.complete() {
+			a.closeUnused()
 		}
 		a.mu.Unlock()
 	}

@@ -13,10 +13,16 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
+// socket is one that the service manager opened.
+type socket struct {
+	file *os.File
+	used bool // something listens there, or has
+}
+
 // inherit takes over the sockets that the service manager opened (LISTEN_FDS), by their addresses. A listener at such an address is
 // served from its socket, which stays open when the agent ends: a restart drops no connection.
-func inherit(log hclog.Logger) map[string]*os.File {
-	sockets := map[string]*os.File{}
+func inherit(log hclog.Logger) map[string]*socket {
+	sockets := map[string]*socket{}
 	for _, f := range activation.Files(true) {
 		l, err := net.FileListener(f)
 		if err != nil {
@@ -24,7 +30,7 @@ func inherit(log hclog.Logger) map[string]*os.File {
 			_ = f.Close()
 			continue
 		}
-		sockets[l.Addr().String()] = f
+		sockets[l.Addr().String()] = &socket{file: f}
 		_ = l.Close() // a copy; f stays open
 	}
 	return sockets
@@ -32,10 +38,25 @@ func inherit(log hclog.Logger) map[string]*os.File {
 
 // listen opens address, or takes the socket that is open there already.
 func (a *agent) listen(address string) (net.Listener, error) {
-	if f := a.inherited[address]; f != nil {
-		return net.FileListener(f)
+	if s := a.inherited[address]; s != nil {
+		s.used = true
+		return net.FileListener(s.file)
 	}
 	return net.Listen("tcp", address)
+}
+
+// closeUnused closes the sockets that nothing has asked for: who connects there would wait for ever. It is called when all that
+// listens from the start does. mu is held.
+func (a *agent) closeUnused() {
+	for address, s := range a.inherited {
+		if s.used {
+			continue
+		}
+		a.log.Warn("a socket of the service manager is closed, as nothing listens at its address; callers wait there as long as the service manager has it open: end its socket unit",
+			"address", address)
+		_ = s.file.Close()
+		delete(a.inherited, address)
+	}
 }
 
 const (

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"net/http"
@@ -169,4 +170,43 @@ func TestTheWatchdogIsFedWhileDraining(t *testing.T) {
 	}
 	close(drained)
 	<-done
+}
+
+// TestASocketThatNothingTakes is closed and named, and one that is in use stays.
+func TestASocketThatNothingTakes(t *testing.T) {
+	var log bytes.Buffer
+	a := &agent{log: hclog.New(&hclog.LoggerOptions{Output: &log}), inherited: map[string]*socket{}}
+	var addresses [2]string
+	for i := range addresses {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := l.(*net.TCPListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		addresses[i] = l.Addr().String()
+		a.inherited[addresses[i]] = &socket{file: f}
+		_ = l.Close()
+	}
+	l, err := a.listen(addresses[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	a.closeUnused()
+	for i, open := range []bool{true, false} {
+		c, err := net.Dial("tcp", addresses[i])
+		if (err == nil) != open {
+			t.Errorf("socket %d is open: %v, want %v", i, err == nil, open)
+		}
+		if err == nil {
+			_ = c.Close()
+		}
+	}
+	_ = a.inherited[addresses[0]].file.Close()
+	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "address="+addresses[1]) {
+		t.Errorf("logged %s, want the address of the second", text)
+	}
 }
