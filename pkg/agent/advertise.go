@@ -50,7 +50,7 @@ func (c *Advertise) flags(fs *pflag.FlagSet) {
 	fs.DurationVar(&c.Lease, "advertise-lease", c.Lease, "how long the control plane keeps the endpoint in use without a word of the agent")
 	fs.StringVar(&c.Locality, "advertise-locality", c.Locality, "where the application runs, as REGION[/ZONE[/SUBZONE]]")
 	fs.Uint32Var(&c.Weight, "advertise-weight", c.Weight, "the endpoint's share of the traffic, relative to the others")
-	fs.StringToStringVar(&c.Labels, "advertise-labels", c.Labels, "labels of the endpoint, as NAME=VALUE[,NAME=VALUE]")
+	fs.Var((*labels)(&c.Labels), "advertise-labels", "labels of the endpoint, as NAME=VALUE[,NAME=VALUE]")
 }
 
 // fieldFlags are the flags that fill in the fields of an endpoint.

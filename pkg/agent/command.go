@@ -46,6 +46,9 @@ SIGTERM lets requests under way finish and ends the agent, a second one ends it 
 				return settings.UsageError{Err: err}
 			}
 			if check {
+				if err := config.checkPlaces(); err != nil {
+					return settings.UsageError{Err: err}
+				}
 				fmt.Fprintln(cmd.OutOrStdout(), "the settings are sound")
 				return nil
 			}

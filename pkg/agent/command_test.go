@@ -47,13 +47,18 @@ func TestUsageErrors(t *testing.T) {
 	}
 	for want, args := range map[string][]string{
 		"--xds: must be given\n--service: must be given": nil,
-		"--log-level":                                 {"--xds", "127.0.0.1:1", "--service", "orders", "--log-level", "loud"},
-		`unknown argument "now"`:                      {"--xds", "127.0.0.1:1", "--service", "orders", "now"},
-		"unknown flag: --nonsense":                    {"--nonsense"},
-		"agent.yaml:2: xdss: unknown setting":         {"--config", file},
-		"--drain-timeout 0s: must be more than 0":     {"--xds", "127.0.0.1:1", "--service", "orders", "--drain-timeout", "0s"},
-		"--drain-delay -1s: must be 0 or more":        {"--xds", "127.0.0.1:1", "--service", "orders", "--drain-delay", "-1s"},
-		"--listen-admin 0.0.0.0:1: only loopback, as": {"--xds", "127.0.0.1:1", "--service", "orders", "--listen-admin", "0.0.0.0:1"},
+		"--log-level":                                                              {"--xds", "127.0.0.1:1", "--service", "orders", "--log-level", "loud"},
+		`unknown argument "now"`:                                                   {"--xds", "127.0.0.1:1", "--service", "orders", "now"},
+		"unknown flag: --nonsense":                                                 {"--nonsense"},
+		"agent.yaml:2: xdss: unknown setting":                                      {"--config", file},
+		"--drain-timeout 0s: must be more than 0":                                  {"--xds", "127.0.0.1:1", "--service", "orders", "--drain-timeout", "0s"},
+		"--drain-delay -1s: must be 0 or more":                                     {"--xds", "127.0.0.1:1", "--service", "orders", "--drain-delay", "-1s"},
+		"--listen-admin 0.0.0.0:1: only loopback, as":                              {"--xds", "127.0.0.1:1", "--service", "orders", "--listen-admin", "0.0.0.0:1"},
+		"--listen-outbound localhost:1: want IP:PORT, no name, with a port from 1": {"--xds", "127.0.0.1:1", "--service", "orders", "--listen-outbound", "localhost:1"},
+		"a is set twice":                                                           {"--xds", "127.0.0.1:1", "--service", "orders", "--advertise", "127.0.0.1:1", "--advertise-labels", "a=b,a=c"},
+		"--state-dir /proc/x":                                                      {"--xds", "127.0.0.1:1", "--service", "orders", "--state-dir", "/proc/x"},
+		"--access-log /nope/a.log":                                                 {"--xds", "127.0.0.1:1", "--service", "orders", "--access-log", "/nope/a.log"},
+		"--relay unix:/nope/x: open ":                                              {"--xds", "127.0.0.1:1", "--service", "orders", "--relay", "unix:/nope/x"},
 	} {
 		_, err := command(t, append(args, "--check")...)
 		if err == nil || !strings.Contains(err.Error(), want) || !errors.As(err, new(settings.UsageError)) {

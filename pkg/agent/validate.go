@@ -7,14 +7,10 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
+	"github.com/breakwater-mesh/breakwater/pkg/envoy/bootstrap"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 )
-
-// maxNodeID is how many bytes a node id may have.
-const maxNodeID = 253
 
 // Validate checks what can be checked before anything opens. Its error names every flag that is wrong, each in a line of its own.
 func (c *Config) Validate() error {
@@ -57,7 +53,7 @@ func (c *Config) checkNode() (faults []error) {
 	for _, is := range []struct {
 		flag, value string
 		check       func(string) string
-	}{{"--service", c.Service, manifest.CheckName}, {"--namespace", c.Namespace, manifest.CheckName}, {"--node-id", c.NodeID, checkNodeID}} {
+	}{{"--service", c.Service, manifest.CheckName}, {"--namespace", c.Namespace, manifest.CheckName}, {"--node-id", c.NodeID, bootstrap.CheckNodeID}} {
 		if is.value == "" {
 			if !c.relayOnly() || c.Advertise.Address != "" {
 				faults = append(faults, fmt.Errorf("%s: must be given", is.flag))
@@ -69,25 +65,13 @@ func (c *Config) checkNode() (faults []error) {
 	return faults
 }
 
-// checkNodeID says what is wrong with a node id; "" when nothing is.
-func checkNodeID(id string) string {
-	bad := func(r rune) bool { return r == '/' || r == '\\' || unicode.IsSpace(r) || unicode.IsControl(r) }
-	switch {
-	case len(id) > maxNodeID:
-		return fmt.Sprintf("must have at most %d bytes, has %d", maxNodeID, len(id))
-	case !utf8.ValidString(id) || strings.ContainsFunc(id, bad):
-		return fmt.Sprintf("%q must have no spaces, slashes or control characters", id)
-	}
-	return ""
-}
-
 func (c *Config) checkOutbound() error {
 	if c.relayOnly() {
 		return nil
 	}
 	address, err := netip.ParseAddrPort(c.ListenOutbound)
 	if err != nil || address.Port() == 0 {
-		return fmt.Errorf("--listen-outbound %s: want IP:PORT, or none with --relay", c.ListenOutbound)
+		return fmt.Errorf("--listen-outbound %s: want IP:PORT, no name, with a port from 1 to 65535 (the control plane has to know it); or none with --relay", c.ListenOutbound)
 	}
 	if !address.Addr().Unmap().IsLoopback() && !c.InsecureListen {
 		return fmt.Errorf("--listen-outbound %s: listening beyond loopback needs TLS and authentication; --insecure-listen allows it without", c.ListenOutbound)

@@ -37,10 +37,13 @@ func (a *app) bootstrapAgentCommand() *cobra.Command {
 		Example: `  bwctl bootstrap agent --xds 127.0.0.1:18000 -n shop --service orders --node-id orders-1 > agent.yaml
   breakwater-agent --config agent.yaml`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return a.printBootstrap(bootstrap.Agent, o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.NoState = cmd.Flags().Changed("state-dir") && o.StateDir == ""
+			return a.printBootstrap(bootstrap.Agent, o)
+		},
 	}
 	whose(cmd, &o, "the agent's", bootstrap.DefaultAgentAdmin)
-	cmd.Flags().StringVar(&o.StateDir, "state-dir", "", "directory of the agent's last known good configuration")
+	cmd.Flags().StringVar(&o.StateDir, "state-dir", "", "directory of the agent's last known good configuration; '' keeps none (default: the agent's own)")
 	cmd.Flags().StringVar(&o.Advertise, "advertise", "", "register the application as an endpoint of its service, at this IP:PORT")
 	return cmd
 }

@@ -140,23 +140,31 @@ func setting(fs *pflag.FlagSet, key, value *yaml.Node) (text string, line int, e
 	if flag == nil || slices.Contains(notSettings, key.Value) {
 		return "", key.Line, errors.New("unknown setting; the names are those of the flags, such as listen-admin")
 	}
-	if value.Kind == yaml.SequenceNode && flag.Value.Type() != "stringSlice" {
+	if value.Kind == yaml.SequenceNode && flag.Value.Type() != "stringSlice" && flag.Value.Type() != "stringToString" {
 		return "", value.Line, errors.New("want a plain value, not a list")
 	}
 	if flag.Value.Type() == "stringToString" {
-		text, err = scalarOrMap(value)
+		text, err = pairs(value)
 		return text, value.Line, err
 	}
 	text, err = scalarOrList(value)
 	return text, value.Line, err
 }
 
-// scalarOrMap is a mapping as a flag takes it: NAME=VALUE[,NAME=VALUE], an item with a comma in quotes.
-func scalarOrMap(n *yaml.Node) (string, error) {
+// pairs is a mapping, or a list of NAME=VALUE, as a flag takes it: NAME=VALUE[,NAME=VALUE], an item with a comma in quotes.
+func pairs(n *yaml.Node) (string, error) {
 	if n.Kind == yaml.ScalarNode {
 		return n.Value, nil
 	}
 	var items []string
+	if n.Kind == yaml.SequenceNode {
+		for _, item := range n.Content {
+			if item.Kind != yaml.ScalarNode {
+				return "", errors.New("want a list of NAME=VALUE")
+			}
+			items = append(items, item.Value)
+		}
+	}
 	for i := 0; n.Kind == yaml.MappingNode && i < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		if key.Kind != yaml.ScalarNode || value.Kind != yaml.ScalarNode {
@@ -166,7 +174,7 @@ func scalarOrMap(n *yaml.Node) (string, error) {
 		items = append(items, key.Value+"="+value.Value)
 	}
 	if len(items) == 0 {
-		return "", errors.New("want NAME=VALUE[,NAME=VALUE], or a mapping from names to plain values")
+		return "", errors.New("want NAME=VALUE[,NAME=VALUE], a list of NAME=VALUE, or a mapping from names to plain values")
 	}
 	var text strings.Builder
 	w := csv.NewWriter(&text)

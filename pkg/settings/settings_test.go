@@ -67,6 +67,8 @@ func TestAMapIsWrittenAsAMap(t *testing.T) {
 		"labels:\n  a: b\n":          "a=b",
 		"labels: a=b,c=d":            "a=b|c=d",
 		"labels: {a: \"d,e\"}":       "a=d,e",
+		"labels: [a=b, c=d]":         "a=b|c=d",
+		"labels: [\"a=d,e\"]":        "a=d,e",
 	} {
 		if _, list, err := complete(t, nil, nil, file); err != nil || strings.Join(list, "|") != want {
 			t.Errorf("%s: %q %v, want %q", file, list, err, want)

@@ -11,7 +11,10 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
+	"unicode"
+	"unicode/utf8"
 
+	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 )
 
@@ -26,6 +29,7 @@ type Options struct {
 	Outbound  string   // ip:port that the application calls; default 127.0.0.1:15001
 	Edge      bool     // who calls through it is outside: what it says of its deadline is dropped
 	StateDir  string   // of an agent; "" for its own default
+	NoState   bool     // of an agent: it keeps none
 	Advertise string   // ip:port at which an agent registers its application; "": it does not
 }
 
@@ -60,8 +64,11 @@ func Agent(o Options) ([]byte, error) {
 	if !netip.MustParseAddrPort(o.Admin).Addr().IsLoopback() {
 		return nil, fmt.Errorf("listen-admin %q: an agent's is on loopback only, as nothing guards it", o.Admin)
 	}
-	if p, err := netip.ParseAddrPort(o.Advertise); o.Advertise != "" && (err != nil || p.Port() == 0) {
-		return nil, fmt.Errorf("advertise %q is no IP:PORT", o.Advertise)
+	if fault := CheckNodeID(o.NodeID); fault != "" {
+		return nil, fmt.Errorf("node-id: %s", fault)
+	}
+	if err := o.checkAdvertised(); err != nil {
+		return nil, err
 	}
 	var out bytes.Buffer
 	out.WriteString("# breakwater-agent --config FILE. The names are those of the flags.\nxds:\n")
@@ -76,10 +83,49 @@ func Agent(o Options) ([]byte, error) {
 			fmt.Fprintf(&out, "%s: %s\n", s.name, strconv.Quote(s.value))
 		}
 	}
+	if o.NoState && o.StateDir == "" {
+		out.WriteString("state-dir: \"\"\n")
+	}
 	if o.Edge {
 		out.WriteString("edge: true\n")
 	}
 	return out.Bytes(), nil
+}
+
+// checkAdvertised checks the endpoint that an agent would register: its id is the node id.
+func (o *Options) checkAdvertised() error {
+	if o.Advertise == "" {
+		return nil
+	}
+	p, err := netip.ParseAddrPort(o.Advertise)
+	if err != nil || p.Port() == 0 {
+		return fmt.Errorf("advertise %q is no IP:PORT", o.Advertise)
+	}
+	port := uint32(p.Port())
+	var faults []error
+	for _, f := range catalog.ValidateEndpoint(&catalog.Endpoint{ID: o.NodeID, Spec: catalog.EndpointSpec{Address: p.Addr().String(), Port: &port}}, nil) {
+		option := "advertise"
+		if strings.HasPrefix(f.Field, "metadata.name") {
+			option = "node-id"
+		}
+		faults = append(faults, fmt.Errorf("%s: %s", option, f.Message))
+	}
+	return errors.Join(faults...)
+}
+
+// maxNodeID is how many bytes a node id may have.
+const maxNodeID = 253
+
+// CheckNodeID says what is wrong with the node id of an agent; "" when nothing is.
+func CheckNodeID(id string) string {
+	bad := func(r rune) bool { return r == '/' || r == '\\' || unicode.IsSpace(r) || unicode.IsControl(r) }
+	switch {
+	case len(id) > maxNodeID:
+		return fmt.Sprintf("must have at most %d bytes, has %d", maxNodeID, len(id))
+	case !utf8.ValidString(id) || strings.ContainsFunc(id, bad):
+		return fmt.Sprintf("%q must have no spaces, slashes or control characters", id)
+	}
+	return ""
 }
 
 // Envoy is an Envoy's bootstrap as YAML: the same text for the same options. The error says which options are wrong.

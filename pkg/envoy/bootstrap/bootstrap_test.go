@@ -107,6 +107,18 @@ func TestEnvoyBootstrapRefuses(t *testing.T) {
 func TestAgentSettings(t *testing.T) {
 	o := options()
 	o.Admin, o.Outbound, o.StateDir, o.Advertise = "", "", "/var/lib/x", "10.0.0.7:9000"
+	without := o
+	without.StateDir, without.NoState = "", true
+	if text, err := Agent(without); err != nil || !strings.Contains(string(text), "\nstate-dir: \"\"\n") {
+		t.Errorf("without a state directory: %v\n%s", err, text)
+	}
+	for want, id := range map[string]string{"node-id: ": "Bad_Id", "node-id: \"a b\" must have no spaces": "a b"} {
+		bad := o
+		bad.NodeID = id
+		if _, err := Agent(bad); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("the id %s: %v, want %s", id, err, want)
+		}
+	}
 	text, err := Agent(o)
 	if err != nil {
 		t.Fatal(err)
