@@ -202,7 +202,10 @@ func (r *Registrar) book(a act, err error) {
 func (r *Registrar) say(ctx context.Context, a act) error {
 	var err error
 	for range r.clients {
-		if err = r.sayTo(ctx, r.clients[r.server], a); err == nil || final(err) || ctx.Err() != nil {
+		if err = r.sayTo(ctx, r.clients[r.server], a); err != nil {
+			err = fmt.Errorf("%s: %w", r.config.Servers[r.server], err)
+		}
+		if err == nil || final(err) || ctx.Err() != nil {
 			return err
 		}
 		r.server = (r.server + 1) % len(r.clients)

@@ -220,7 +220,7 @@ func (s *stream[Q, R]) lose(ctx context.Context, err error) error {
 	stop(s.silence)
 	stop(s.settled)
 	s.silence, s.settled = nil, nil
-	s.relay.servers.Learn(err)
+	err = s.relay.servers.Learn(err)
 	s.report(err)
 	var wait time.Duration
 	s.locked(func() { wait = s.memory.attempts.Next(answered, lived, rand.Int64N) })

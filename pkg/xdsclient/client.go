@@ -152,7 +152,7 @@ func (c *Client) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		c.servers.Learn(err)
+		err = c.servers.Learn(err)
 		wait := back.Next(answered, time.Since(begun), rand.Int64N)
 		c.note(func(s *Status) {
 			if s.Connected {
@@ -278,7 +278,7 @@ func (c *Client) save() {
 			continue
 		}
 		if err := c.cache.Save(due, time.Now()); err != nil {
-			c.log.Error("configuration not saved; the file before stays", "error", err, "retry", saveRetry)
+			c.log.Error("configuration not saved; what was saved before, if anything, stays", "error", err, "retry", saveRetry)
 			c.note(func(s *Status) { s.SaveError, s.SaveFails = err.Error(), s.SaveFails+1 })
 			waiting = true
 			timer.Reset(saveRetry)

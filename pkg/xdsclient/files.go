@@ -109,7 +109,11 @@ func (f *Files) Save(records []Record, now time.Time) error {
 		err = os.Chtimes(tmp, now, now)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", tmp, err), os.Remove(tmp))
+		err = fmt.Errorf("write %s: %w", tmp, err)
+		if left := os.Remove(tmp); !errors.Is(left, os.ErrNotExist) {
+			err = errors.Join(err, left)
+		}
+		return err
 	}
 	for n := filesPrevious; n > 0; n-- { // a crash between two of these leaves a gap, over which Load steps
 		if err := os.Rename(f.path(n-1), f.path(n)); err != nil && !errors.Is(err, os.ErrNotExist) {

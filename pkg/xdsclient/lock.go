@@ -24,9 +24,12 @@ func Lock(dir string) (release func(), err error) {
 	}
 	switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
 	case errors.Is(err, syscall.EWOULDBLOCK):
-		owner, _ := os.ReadFile(f.Name())
+		who := "another agent"
+		if id, _ := os.ReadFile(f.Name()); len(strings.TrimSpace(string(id))) > 0 { // on a full disk it is missing
+			who = "the agent with process id " + strings.TrimSpace(string(id))
+		}
 		_ = f.Close()
-		return nil, fmt.Errorf("%s is %w by the agent with process id %s: give each its own", dir, ErrInUse, strings.TrimSpace(string(owner)))
+		return nil, fmt.Errorf("%s is %w by %s: give each its own", dir, ErrInUse, who)
 	case err != nil:
 		_ = f.Close()
 		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)

@@ -52,11 +52,15 @@ func NewServers(addresses []string, config func() (*tls.Config, error)) (*Server
 }
 
 // Learn draws from the error that ended a conversation what the next connections must do otherwise: a server may have a limit for
-// pings, as gRPC's own has.
-func (s *Servers) Learn(err error) {
+// pings, as gRPC's own has. It is err again, with what it may come from where gRPC does not say so.
+func (s *Servers) Learn(err error) error {
 	if err != nil && strings.Contains(err.Error(), "too_many_pings") {
 		s.ping.Store(int64(min(2*time.Duration(s.ping.Load()), rarestPing)))
 	}
+	if err != nil && s.tls == nil && strings.Contains(err.Error(), "error reading server preface") {
+		return fmt.Errorf("%w (is it a port of TLS? then --xds-ca is needed)", err)
+	}
+	return err
 }
 
 // Connect makes a connection to one of the addresses, which is not dialled before its first stream. The caller closes it.
