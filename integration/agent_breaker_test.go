@@ -3,6 +3,7 @@ package integration_test
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -33,6 +34,14 @@ func TestAgentTriesAnOpenBreaker(t *testing.T) {
 		})
 	}
 	open()
+
+	eventually(t, func() error {
+		text, err := a.Page("/outliers?format=json")
+		if err == nil && (!strings.Contains(text, `"state": "half-open"`) || !strings.Contains(text, `"probes_left": 1`)) {
+			err = fmt.Errorf("no host is half open: %s", text)
+		}
+		return err
+	})
 
 	// While it is half open one call at a time reaches the host, and others are refused at once.
 	host.Set(harness.Behaviour{Delay: 300 * time.Millisecond})

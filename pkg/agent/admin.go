@@ -26,7 +26,7 @@ func (a *agent) pages() []page {
 		{"/readyz", "whether requests are served as configured, else 503 with the reason; where the configuration is from", a.serveReady, nil},
 		{"/ready", "the same in Envoy's words: LIVE", a.serveLive, nil},
 		{"/status", "our own account: configuration (source, age), control plane, last rejection, listeners", a.serveStatus, nil},
-		{"/outliers", "ejected hosts: since when, until when, why; how full the limits are (format=json)", a.serveOutliers, []string{"json", "text"}},
+		{"/outliers", "ejected hosts: since when, until when, why; hosts on trial (half-open); the limits that are set, and how full they are (format=json)", a.serveOutliers, []string{"json", "text"}},
 		{"/registration", "the leased endpoint of --advertise", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, a.registered()) }, nil},
 		{"/stats", "statistics by Envoy's names (filter=REGEX, usedonly, format=text|json|prometheus)", a.serveStats, []string{"json", "prometheus", "text"}},
 		{"/stats/prometheus", "the same as format=prometheus", a.serveStats, nil},

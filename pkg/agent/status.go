@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"text/tabwriter"
@@ -162,6 +163,13 @@ type (
 		Until     time.Time `json:"until"`     // at the earliest
 		Ejections uint32    `json:"ejections"` // ever
 	}
+	halfOpenHost struct {
+		Cluster string `json:"cluster"`
+		Address string `json:"address"`
+		State   string `json:"state"`       // half-open
+		Probes  uint32 `json:"probes"`      // calls that try it just now
+		Left    uint32 `json:"probes_left"` // that may try it too
+	}
 	limitUse struct {
 		Cluster  string `json:"cluster"`
 		Priority string `json:"priority"`
@@ -174,9 +182,12 @@ type (
 
 // serveOutliers is a table of what keeps requests away from hosts just now, or ?format=json.
 func (a *agent) serveOutliers(w http.ResponseWriter, r *http.Request) {
-	ejected, limits := []outlierHost{}, []limitUse{}
+	ejected, trials, limits := []outlierHost{}, []halfOpenHost{}, []limitUse{}
 	for _, c := range a.engine.Clusters() {
 		for _, h := range c.Hosts {
+			if h.HalfOpen {
+				trials = append(trials, halfOpenHost{c.Name, h.Address, "half-open", h.Probes, h.MaxProbes - min(h.Probes, h.MaxProbes)})
+			}
 			if h.Ejected {
 				ejected = append(ejected, outlierHost{c.Name, h.Address, h.Ejection.By.String(), h.Ejection.Since, h.Ejection.Until, h.Ejections})
 			}
@@ -184,13 +195,17 @@ func (a *agent) serveOutliers(w http.ResponseWriter, r *http.Request) {
 		limits = append(limits, limitsOf(c)...)
 	}
 	if r.URL.Query().Get("format") == "json" {
-		writeJSON(w, map[string]any{"ejected": ejected, "limits": limits})
+		writeJSON(w, map[string]any{"ejected": ejected, "half_open": trials, "limits": limits})
 		return
 	}
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(out, "CLUSTER\tEJECTED HOST\tWHY\tSINCE\tAT LEAST UNTIL\tEJECTIONS")
 	for _, h := range ejected {
 		fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%d\n", h.Cluster, h.Address, h.Why, clock(h.Since), clock(h.Until), h.Ejections)
+	}
+	fmt.Fprintln(out, "\nCLUSTER\tHOST\tSTATE\tPROBES\tPROBES LEFT")
+	for _, h := range trials {
+		fmt.Fprintf(out, "%s\t%s\t%s\t%d\t%d\n", h.Cluster, h.Address, h.State, h.Probes, h.Left)
 	}
 	fmt.Fprintln(out, "\nCLUSTER\tPRIORITY\tLIMIT\tACTIVE\tMAX\t")
 	for _, l := range limits {
@@ -205,7 +220,10 @@ func (a *agent) serveOutliers(w http.ResponseWriter, r *http.Request) {
 
 func clock(t time.Time) string { return strings.TrimSuffix(t.UTC().Format(time.RFC3339), "Z") + "Z" }
 
-// limitsOf are the limits of c that are in use. A retry budget is no fixed number and has no line.
+// unlimited is the threshold of what is not limited.
+const unlimited = math.MaxUint32
+
+// limitsOf are the limits that are set for c, whether something uses them or not. A retry budget is no fixed number and has no line.
 func limitsOf(c engine.ClusterReport) []limitUse {
 	var list []limitUse
 	for p, name := range [...]string{"default", "high"} {
@@ -214,7 +232,7 @@ func limitsOf(c engine.ClusterReport) []limitUse {
 			{Limit: "connections", Active: n.Connections, Max: t.MaxConnections}, {Limit: "pending", Active: n.Pending, Max: t.MaxPendingRequests},
 			{Limit: "requests", Active: n.Requests, Max: t.MaxRequests}, {Limit: "retries", Active: n.Retries, Max: t.MaxRetries},
 		} {
-			if l.Active == 0 || l.Limit == "retries" && t.Budget != nil {
+			if l.Max == unlimited || l.Limit == "retries" && t.Budget != nil {
 				continue
 			}
 			l.Cluster, l.Priority, l.Open = c.Name, name, l.Active >= int64(l.Max)

@@ -91,6 +91,8 @@ type HostReport struct {
 	Ejected, Degraded, FailedCheck         bool
 	Ejection                               resilience.Ejection // zero where Ejected is false
 	Ejections                              uint32              // ever
+	HalfOpen                               bool                // its breaker is
+	Probes, MaxProbes                      uint32              // calls that try it, where HalfOpen; and how many may
 	Health                                 dataplane.Health    // as the control plane says
 	Weight, Priority                       uint32
 	Locality                               string // region/zone/subZone
@@ -152,6 +154,9 @@ func (c *cluster) list() []HostReport {
 		}
 		if detector != nil {
 			report.Ejection, _ = detector.Ejection(h.State)
+			if report.HalfOpen = h.State.Probing(); report.HalfOpen {
+				report.Probes, report.MaxProbes = h.State.Probes(), detector.Config().HalfOpen.MaxProbes
+			}
 		}
 		list = append(list, report)
 	}

@@ -20,6 +20,9 @@ func (h *HostState) TryProbe(limit uint32) bool {
 	}
 }
 
+// Probes is how many calls try h just now.
+func (h *HostState) Probes() uint32 { return uint32(max(0, h.probes.Load())) }
+
 // EndProbe takes back a TryProbe.
 func (h *HostState) EndProbe() { h.probes.Add(-1) }
 
