@@ -125,6 +125,8 @@ var criteriaLines = []line{
 	{field: "failureCriteria.http.headers", on: proxies, when: admits, level: Approximate, reason: "admission control looks at statuses alone"},
 	{field: "failureCriteria.grpc", on: proxies, level: Approximate,
 		reason: "retries and ejection see a gRPC status where the response is nothing but trailers; admission control sees all"},
+	{field: "failureCriteria", on: proxies, when: not(admits), always: true, level: Approximate,
+		reason: "the proxy's statistics go by the status: by the criteria it counts what admission control sees", instead: "admissionControl: {maxRejectionPercent: 0}, which counts and sheds nothing"},
 }
 
 func admits(in input, _ policy.Field) bool { return in.sections.AdmissionControl != nil }

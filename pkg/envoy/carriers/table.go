@@ -3,9 +3,9 @@
 package carriers
 
 var table = []Carrier{
-	{"failureCriteria.http.statuses", "Route", "retry_policy.retriable_headers", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "exact"}, {"grpc", "unsupported"}, {"agent", "exact"}}, ""},
-	{"failureCriteria.http.exceptStatuses", "Route", "retry_policy.retriable_headers", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "exact"}, {"grpc", "unsupported"}, {"agent", "exact"}}, ""},
-	{"failureCriteria.http.headers", "Route", "retry_policy.retriable_headers", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "exact"}, {"grpc", "unsupported"}, {"agent", "exact"}}, ""},
+	{"failureCriteria.http.statuses", "Route", "retry_policy.retriable_headers", []Fidelity{{"sidecar", "approximate"}, {"clusters-only", "approximate"}, {"grpc", "unsupported"}, {"agent", "approximate"}}, ""},
+	{"failureCriteria.http.exceptStatuses", "Route", "retry_policy.retriable_headers", []Fidelity{{"sidecar", "approximate"}, {"clusters-only", "approximate"}, {"grpc", "unsupported"}, {"agent", "approximate"}}, ""},
+	{"failureCriteria.http.headers", "Route", "retry_policy.retriable_headers", []Fidelity{{"sidecar", "approximate"}, {"clusters-only", "approximate"}, {"grpc", "unsupported"}, {"agent", "approximate"}}, ""},
 	{"failureCriteria.grpc.codes", "Route", "retry_policy.retriable_headers", []Fidelity{{"sidecar", "approximate"}, {"clusters-only", "approximate"}, {"grpc", "unsupported"}, {"agent", "approximate"}}, ""},
 	{"timeout.request", "Route", "route.timeout", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "unsupported"}, {"grpc", "approximate"}, {"agent", "exact"}}, ""},
 	{"timeout.perTry", "Route", "retry_policy.per_try_timeout", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "approximate"}, {"grpc", "unsupported"}, {"agent", "exact"}}, ""},
