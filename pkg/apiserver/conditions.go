@@ -88,6 +88,9 @@ func (r ref) lacking(svc *catalog.Service) string {
 	if _, ok := svc.Spec.Subsets[r.subset]; r.subset != "" && !ok {
 		return fmt.Sprintf("there is no subset %s in Service %s", r.subset, r.key)
 	}
+	if r.route != "" && catalog.ProtocolOf(svc) == catalog.TCP {
+		return fmt.Sprintf("Service %s speaks tcp, and has no routes", r.key)
+	}
 	if r.route != "" && !catalog.HasRoute(svc, r.route) {
 		return fmt.Sprintf("there is no route %s in Service %s", r.route, r.key)
 	}

@@ -82,8 +82,11 @@ func (r *Route) Everything() bool {
 		(m.Path == nil || m.Path.Prefix != nil && *m.Path.Prefix == "/")
 }
 
-// HasRoute reports whether policies can name that route of svc.
+// HasRoute reports whether policies can name that route of svc. A tcp service has none.
 func HasRoute(svc *Service, name string) bool {
+	if ProtocolOf(svc) == TCP {
+		return false
+	}
 	for i := range svc.Spec.Routes {
 		if svc.Spec.Routes[i].Name == name {
 			return true
