@@ -19,6 +19,7 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
@@ -122,6 +123,14 @@ func goldenResources(t *testing.T, file string) []*view.Resource {
 			read(f.Data, view.RDS, new(routev3.RouteConfiguration))
 		case "assignment.json":
 			read(f.Data, view.EDS, new(endpointv3.ClusterLoadAssignment))
+		}
+		for suffix, kind := range map[string]view.Type{"-CDS.json": view.CDS, "-LDS.json": view.LDS, "-RDS.json": view.RDS} {
+			if of, ok := strings.CutSuffix(f.Name, suffix); ok && strings.Contains(of, "~fault") {
+				service := name
+				name = of
+				read(f.Data, kind, map[view.Type]proto.Message{view.CDS: new(clusterv3.Cluster), view.LDS: new(listenerv3.Listener), view.RDS: new(routev3.RouteConfiguration)}[kind])
+				name = service
+			}
 		}
 	}
 	ns, service, _ := strings.Cut(name, "/")

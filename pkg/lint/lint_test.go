@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
@@ -22,6 +23,9 @@ func read(t testing.TB, text string) Input {
 	return in
 }
 
+// written is when all policies of the tests were.
+var written = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
 func parse(text string) (Input, manifest.FieldErrors) {
 	var in Input
 	documents, faults := manifest.Decode("", []byte(text), manifest.YAML, manifest.Limits{})
@@ -30,6 +34,7 @@ func parse(text string) (Input, manifest.FieldErrors) {
 		case policy.Kind:
 			p, found := manifest.Into[policy.Spec](d)
 			faults = append(append(faults, found...), policy.Validate(&p)...)
+			p.Metadata.UpdatedAt = &written
 			in.Policies = append(in.Policies, policy.Compile(&p))
 		case policy.GuardrailKind:
 			g, found := manifest.Into[policy.GuardrailSpec](d)

@@ -38,6 +38,9 @@ func along(outer, inner *call) []string { return []string{outer.from, outer.Stri
 // judge looks at a policy: whether it says anything, and to whom.
 func (g *graph) judge(e *entry) []*spot {
 	var l spots
+	if e.Guardrail == nil && g.entries[nameOf(e.Compiled)] == e {
+		l.faults(e.Policy)
+	}
 	all, heard := e.fares()
 	switch {
 	case g.entries[nameOf(e.Compiled)] != e:

@@ -32,6 +32,9 @@ const (
 
 	ObservedInVain = "observed-in-vain"
 
+	FaultLeftOn  = "fault-left-on"
+	FaultHitsAll = "fault-hits-all"
+
 	MatchesNothing = "matches-nothing"
 	Shadowed       = "shadowed"
 )
@@ -59,6 +62,8 @@ func Rules() []Rule {
 		{BudgetBesideFallback, Info, "a retry budget counts for nothing beside a fallback service"},
 		{NarrowerThanNext, Warning, "a hop lets fewer calls through than the one behind it"},
 		{ObservedInVain, Info, "a section observes where the same is enforced"},
+		{FaultLeftOn, Warning, "calls fail on purpose for longer than anybody watches"},
+		{FaultHitsAll, Warning, "calls of every caller fail on purpose"},
 		{MatchesNothing, Warning, "a policy covers no call there is"},
 		{Shadowed, Warning, "more specific policies override everything that a policy says"},
 	}
