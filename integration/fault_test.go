@@ -25,10 +25,13 @@ func faultMesh(t *testing.T) (m *mesh, hosts []*harness.Host, callers map[string
 	hosts = m.service("payments", 2)
 	m.service("orders", 0)
 	callers = map[string]caller{"Envoy": m.envoy("orders"), "agent": m.agent("orders")}
-	m.apply(policyFor("eject", "payments", strings.Replace(outlier, "consecutiveGatewayFailure: 3", "consecutiveGatewayFailure: 30", 1), "loadBalancing: {panicThreshold: 0}"))
+	m.apply(policyFor("eject", "payments", strings.Replace(outlier, "consecutiveGatewayFailure: 3", "consecutiveGatewayFailure: 15", 1), "loadBalancing: {panicThreshold: 0}"))
 	m.programmed("eject")
 	hosts[1].Set(harness.Behaviour{Status: http.StatusServiceUnavailable})
 	for _, orders := range callers {
+		for range 30 {
+			orders.Get("payments", "/")
+		}
 		ejects(t, orders, 1)
 	}
 	ctx, hangUp := context.WithCancel(context.Background())
@@ -66,10 +69,10 @@ func TestFaultsAreSeenByRetriesAndEjection(t *testing.T) {
 	}{
 		{"aborts are retried", "abort: {status: 503}", twice, 503, 2, 0, 0},
 		{"an edit acts in place", "abort: {status: 501}", twice, 501, 0, 0, 0},
-		{"a delay", "delay: {duration: 300ms}", twice, 200, 0, 1, 300 * time.Millisecond},
+		{"a delay", "delay: {duration: 200ms}", twice, 200, 0, 1, 200 * time.Millisecond},
 		{"a delay longer than a try may take", "delay: {duration: 5s}", "timeout: {perTry: 100ms}\n  " + twice, 504, 2, 0, 300 * time.Millisecond},
 		{"an abort after a delay", "delay: {duration: 100ms}, abort: {status: 503}", twice, 503, 2, 0, 300 * time.Millisecond},
-		{"a body is answered too", "abort: {status: 429}", twice, 429, 0, 0, 0},
+		{"a status that nobody retries", "abort: {status: 429}", twice, 429, 0, 0, 0},
 	} {
 		m.apply(faultFor(time.Hour, tt.fault, tt.more))
 		m.programmed("fault")
@@ -91,6 +94,9 @@ func TestFaultsAreSeenByRetriesAndEjection(t *testing.T) {
 	m.apply(faultFor(time.Hour, "abort: {status: 503}", "retry: {disabled: true}"))
 	m.programmed("fault")
 	for name, orders := range callers {
+		for range 15 {
+			orders.Get("payments", "/")
+		}
 		eventually(t, func() error {
 			call := orders.Get("payments", "/")
 			if n := orders.stat(faulty + "outlier_detection.ejections_active"); n != 1 {

@@ -241,3 +241,37 @@ func TestGRPCClientHonoursTheEarlierDeadline(t *testing.T) {
 		t.Errorf("a host that hangs: %v, want DeadlineExceeded", code)
 	}
 }
+
+// A fault hits a gRPC client's calls before its retries: no host sees them, and they are not tried again.
+func TestGRPCClientInjectsFaults(t *testing.T) {
+	t.Parallel()
+	m, hosts, c := ledgerMesh(t, 1)
+	const ends = "expiresAt: 2099-01-01T00:00:00Z"
+	m.apply(policyFor("p", "ledger", "fault: {abort: {grpcStatus: resource-exhausted}}", ends, "retry: {numRetries: 2, retryOn: [resource-exhausted]}"))
+	eventually(t, func() error {
+		before := hosts[0].calls.Load()
+		if code, calls := check(t, c), hosts[0].calls.Load()-before; code != codes.ResourceExhausted || calls != 0 {
+			return fmt.Errorf("%s, and %d calls at the host; want ResourceExhausted and none", code, calls)
+		}
+		return nil
+	})
+	m.apply(policyFor("p", "ledger", "fault: {delay: {duration: 300ms}}", ends))
+	eventually(t, func() error {
+		begun := time.Now()
+		if code, took := check(t, c), time.Since(begun); code != codes.OK || took < 300*time.Millisecond {
+			return fmt.Errorf("%s after %v, want OK after 300 ms", code, took)
+		}
+		return nil
+	})
+	m.apply(policyFor("p", "ledger", "fault: {disabled: true}"))
+	eventually(t, func() error {
+		begun := time.Now()
+		if code, took := check(t, c), time.Since(begun); code != codes.OK || took > 200*time.Millisecond {
+			return fmt.Errorf("%s after %v, want OK at once", code, took)
+		}
+		return nil
+	})
+	if r := m.rejections(); len(r) > 0 {
+		t.Errorf("the client rejects %v", r)
+	}
+}
