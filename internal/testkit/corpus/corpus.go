@@ -99,14 +99,40 @@ const together = 40
 func (m *maker) policies() {
 	for m.admitted < m.Policies {
 		var some []*policy.Policy
-		for range min(together, m.Policies-m.admitted) {
-			some = append(some, m.policy(fmt.Sprint("p", m.drawn)))
+		rare := m.rare()
+		for i := range min(together, m.Policies-m.admitted) {
+			want := ""
+			if len(rare) > 0 {
+				want = rare[i%len(rare)]
+			}
+			some = append(some, m.with(want, fmt.Sprint("p", m.drawn)))
 			m.drawn++
 		}
 		if m.write(some); m.drawn > 4*m.Policies {
 			stop("of %d policies only %d are admitted", m.drawn, m.admitted)
 		}
 	}
+}
+
+// rare are the fields that the second half of the policies should have.
+func (m *maker) rare() []string {
+	if m.admitted < m.Policies/2 {
+		return nil
+	}
+	list, _ := rarer(m.Admitted(), 6)
+	return list
+}
+
+// with is a policy with a field, if chance makes one soon; "" is any.
+func (m *maker) with(path, name string) *policy.Policy {
+	p := m.policy(name)
+	for range 200 {
+		if path == "" || paths(p.Spec)[path] {
+			break
+		}
+		p = m.policy(name)
+	}
+	return p
 }
 
 // write admits some policies, or those of them that are not refused: whom the refusal names is written again, alone.

@@ -12,24 +12,27 @@ import (
 
 // Rarer are the fields of the language that fewer than n of the policies have, the rarest first, each with how many do.
 func Rarer(policies []*policy.Policy, n int) []string {
-	counts := map[string]int{}
+	all, counts := rarer(policies, n)
+	for i, path := range all {
+		all[i] = fmt.Sprintf("%s %d", path, counts[path])
+	}
+	return all
+}
+
+func rarer(policies []*policy.Policy, n int) (all []string, counts map[string]int) {
+	counts = map[string]int{}
 	for _, p := range policies {
 		for path := range paths(p.Spec) {
 			counts[path]++
 		}
 	}
-	rare := map[string]string{}
-	var all []string
 	for _, d := range manifest.Describe[policy.Sections]("") {
 		if counts[d.Path] < n {
-			all, rare[d.Path] = append(all, d.Path), fmt.Sprintf("%s %d", d.Path, counts[d.Path])
+			all = append(all, d.Path)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b string) int { return cmp.Compare(counts[a], counts[b]) })
-	for i, path := range all {
-		all[i] = rare[path]
-	}
-	return all
+	return all, counts
 }
 
 // paths are those of all that is set in v.
