@@ -175,6 +175,13 @@ func TestHostsAreWhatDNSSays(t *testing.T) {
 	b.dns.Set(nameOfPayments, harness.Records{Code: dnsmessage.RCodeServerFailure})
 	b.asks(8)
 	b.reach(2)
+	for name, c := range b.callers {
+		for _, stat := range []string{"update_attempt", "update_success", "update_failure"} {
+			if n, err := c.Stat("cluster.shop/payments." + stat); err != nil || n == 0 {
+				t.Errorf("%s has counted %d, %v, as %s", name, n, err, stat)
+			}
+		}
+	}
 	b.says(1, 2)
 	b.reach(1, 2)
 	if got := stop(); got.SuccessPercent() != 100 {

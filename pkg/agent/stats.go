@@ -54,6 +54,7 @@ func (a *agent) statistics() *statistics {
 	a.engine.Timings(s.addTimings)
 	a.server.Stats(s.add)
 	a.server.Timings(s.addTimings)
+	a.names.Stats(s.add)
 	a.serverStats(s)
 	a.configStats(s)
 	if a.relay != nil {

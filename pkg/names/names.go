@@ -43,11 +43,11 @@ type Keeper struct {
 type asking struct {
 	lookup dataplane.Lookup
 	cancel context.CancelFunc
-	counts Counts
+	counts counts
 }
 
-// Counts are how often a name was asked for, and what came of it.
-type Counts struct{ Attempt, Success, Failure, Empty int64 }
+// counts are how often a name was asked for, and what came of it.
+type counts struct{ attempt, success, failure, unchanged int64 }
 
 // New is a Keeper of no names. Its owner calls Close.
 func New(options Options) *Keeper {
@@ -61,19 +61,17 @@ func (k *Keeper) Answers() *dataplane.Answers {
 	return k.answers
 }
 
-// Counts are those of a cluster's names together, since they are asked for.
-func (k *Keeper) Counts(cluster string) (sum Counts) {
+// Stats yields, by Envoy's names, how often each name was asked for since it is, and what came of it. Several of one cluster go by one name.
+func (k *Keeper) Stats(add func(name string, value int64)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for name, a := range k.asked {
-		if name.Cluster == cluster {
-			sum.Attempt += a.counts.Attempt
-			sum.Success += a.counts.Success
-			sum.Failure += a.counts.Failure
-			sum.Empty += a.counts.Empty
-		}
+		prefix := "cluster." + name.Cluster + ".update_"
+		add(prefix+"attempt", a.counts.attempt)
+		add(prefix+"success", a.counts.success)
+		add(prefix+"failure", a.counts.failure)
+		add(prefix+"no_rebuild", a.counts.unchanged)
 	}
-	return sum
 }
 
 // Want makes list the names that are asked for. One that is asked for otherwise than before is asked for at once; until then what is known
@@ -135,12 +133,11 @@ func (k *Keeper) ask(ctx context.Context, a *asking) {
 		if ctx.Err() != nil {
 			return
 		}
-		empty := err == nil && len(found.Addresses) == 0
-		failed := err != nil || empty && a.lookup.Logical
+		failed := err != nil || len(found.Addresses) == 0 && a.lookup.Logical
 		if failures++; !failed {
 			failures = 0
 		}
-		if k.heard(ctx, a, found, failed, empty) {
+		if k.heard(ctx, a, found, failed) {
 			k.options.Changed()
 		}
 		if !pause(ctx, wait(a.lookup, found.TTL, failures, k.options.Rand)) {
@@ -151,23 +148,25 @@ func (k *Keeper) ask(ctx context.Context, a *asking) {
 
 // heard books an answer, and reports whether it is news. Of a name that nobody can say anything of, what was known stays; that there is
 // none is said of one that was not known.
-func (k *Keeper) heard(ctx context.Context, a *asking, found Found, failed, empty bool) bool {
+func (k *Keeper) heard(ctx context.Context, a *asking, found Found, failed bool) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if ctx.Err() != nil {
 		return false
 	}
-	a.counts.Attempt++
-	if failed {
-		a.counts.Failure++
-	} else {
-		a.counts.Success++
-	}
-	if empty {
-		a.counts.Empty++
-	}
 	before, known := k.answers.Of(a.lookup.Name)
-	if known && (failed || slices.Equal(before, found.Addresses)) {
+	same := known && slices.Equal(before, found.Addresses)
+	a.counts.attempt++
+	switch {
+	case failed:
+		a.counts.failure++
+	case same:
+		a.counts.unchanged++
+		fallthrough
+	default:
+		a.counts.success++
+	}
+	if known && failed || same {
 		return false
 	}
 	if failed {
