@@ -47,6 +47,13 @@ func (f *findings) brought(before, after *world.World, written map[object]*step)
 	return list
 }
 
+// amend changes an object of a world that brought was given, which is remembered.
+func (f *findings) amend(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
 // look looks at w, and finds what is new there.
 func (f *findings) look(w *world.World) []lint.Finding {
 	if f.of == w {

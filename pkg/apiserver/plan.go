@@ -33,6 +33,19 @@ type change struct {
 	place     place         // where the document stands
 }
 
+// renew puts a copy of the object in its place, to be changed: an attempt before this one may have put the object into a world, and lint
+// remembers one.
+func (c *change) renew() {
+	switch {
+	case c.policy != nil:
+		c.policy = new(*c.policy)
+	case c.guardrail != nil:
+		c.guardrail = new(*c.guardrail)
+	case c.service != nil:
+		c.service = new(*c.service)
+	}
+}
+
 func (c *change) removes() bool {
 	return c.policy == nil && c.guardrail == nil && c.service == nil && c.endpoint == nil
 }

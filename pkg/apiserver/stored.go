@@ -110,6 +110,7 @@ func (s *step) same() (bool, error) {
 
 // stamp sets the server's part of the metadata.
 func (s *step) stamp(from manifest.Meta) {
+	s.change.renew()
 	m := s.meta()
 	m.UID, m.Revision, m.Generation = from.UID, from.Revision, from.Generation
 	m.CreatedAt, m.UpdatedAt, m.UpdatedBy = from.CreatedAt, from.UpdatedAt, from.UpdatedBy

@@ -275,7 +275,7 @@ func (w *writer) committed(ctx context.Context, p *plan, revision int64) {
 		if s.action == api.Unchanged {
 			continue
 		}
-		s.meta().Revision = revision
+		w.findings.amend(func() { s.meta().Revision = revision })
 		if s.kind != endpointKind && s.generation > w.kept && s.generation%trimEvery == 0 {
 			if err := w.trim(ctx, s); err != nil {
 				w.log.Warn("old history could not be cut; the next cut will do it", "kind", s.kind, "name", s.key, "error", err)
