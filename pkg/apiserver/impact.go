@@ -103,7 +103,7 @@ func (r *reach) refuse() error {
 	return &api.Problem{
 		Type: api.TooWide, Title: "Too wide", Status: http.StatusUnprocessableEntity,
 		Detail: fmt.Sprintf("it rebuilds the clusters of %d services (%s) on %d of %d connected proxies: their ejections, counters and connections start from nothing; "+
-			"write it in smaller steps, or with ?wide=true (bwctl apply: --wide); ?dryRun=true shows what changes", len(services), named, r.rebuilds, r.connected),
+			"write it in smaller steps, or with ?wide=true (bwctl: --wide); ?dryRun=true shows what changes", len(services), named, r.rebuilds, r.connected),
 	}
 }
 

@@ -137,7 +137,7 @@ var plurals = map[string]string{
 
 func (a *app) deleteCommand() *cobra.Command {
 	var files []string
-	var force bool
+	var o client.DeleteOptions
 	cmd := &cobra.Command{
 		Use:   "delete (policy|guardrail|service|endpoint) NAME... | -f FILE",
 		Short: "Delete objects",
@@ -147,12 +147,12 @@ func (a *app) deleteCommand() *cobra.Command {
 			case len(files) > 0 && len(args) > 0:
 				return usagef("give names or -f, not both")
 			case len(files) > 0:
-				return a.deleteManifests(cmd, files, force)
+				return a.deleteManifests(cmd, files, o)
 			case len(args) < 2:
 				return usagef("want a kind and a name, or -f")
 			}
 			for _, name := range args[1:] {
-				if err := a.deleteOne(cmd, args[0], name, force); err != nil {
+				if err := a.deleteOne(cmd, args[0], name, o); err != nil {
 					return err
 				}
 			}
@@ -160,15 +160,16 @@ func (a *app) deleteCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringArrayVarP(&files, "filename", "f", nil, "file, directory, or - for the standard input; may be repeated")
-	cmd.Flags().BoolVar(&force, "force", false, "delete a service though others name it")
+	cmd.Flags().BoolVar(&o.Force, "force", false, "delete a service though others name it")
+	cmd.Flags().BoolVar(&o.Wide, "wide", false, "rebuild clusters of more than one service on more than 10 % of the proxies")
 	return cmd
 }
 
-func (a *app) deleteOne(cmd *cobra.Command, kind, name string, force bool) error {
+func (a *app) deleteOne(cmd *cobra.Command, kind, name string, o client.DeleteOptions) error {
 	var err error
 	switch plurals[kind] {
 	case api.Policies, api.Guardrails, api.Services:
-		_, err = a.client.Delete(cmd.Context(), plurals[kind], a.namespace, name, "", force)
+		_, err = a.client.Delete(cmd.Context(), plurals[kind], a.namespace, name, o)
 	case "endpoints":
 		service, id, ok := strings.Cut(name, "/")
 		if !ok {
@@ -185,13 +186,13 @@ func (a *app) deleteOne(cmd *cobra.Command, kind, name string, force bool) error
 	return nil
 }
 
-func (a *app) deleteManifests(cmd *cobra.Command, files []string, force bool) error {
+func (a *app) deleteManifests(cmd *cobra.Command, files []string, with client.DeleteOptions) error {
 	s, err := a.readSources(files)
 	if err != nil {
 		return err
 	}
 	documents, faults := manifest.Decode("", s.text, manifest.YAML, manifest.Limits{Total: api.MaxApplyBytes})
-	o := client.ApplyOptions{Force: force}
+	o := client.ApplyOptions{Force: with.Force, Wide: with.Wide}
 	for _, d := range documents {
 		if f := d.CheckKind([]string{policy.Kind, policy.GuardrailKind, catalog.Kind}, nil); f != nil {
 			faults = append(faults, f)

@@ -47,14 +47,22 @@ func (c *Client) Services(ctx context.Context, namespace string) (*api.ServiceLi
 	return read[api.ServiceList](ctx, c, http.MethodGet, api.ListPath(api.Services, namespace), nil)
 }
 
-// Delete deletes an object of a plural (api.Policies, api.Guardrails, api.Services). Force deletes a service though others name it. With an ifMatch that
-// is not "" only that version is deleted.
-func (c *Client) Delete(ctx context.Context, plural, namespace, name, ifMatch string, force bool) (*api.ApplyResult, error) {
-	path := api.ObjectPath(plural, namespace, name)
-	if force {
-		path += "?force=true"
+// DeleteOptions go beyond the name of what is deleted.
+type DeleteOptions struct {
+	IfMatch string // only this version is deleted; "": whichever there is
+	Force   bool   // delete a service though others name it
+	Wide    bool   // rebuild clusters of many services on many proxies
+}
+
+// Delete deletes an object of a plural (api.Policies, api.Guardrails, api.Services).
+func (c *Client) Delete(ctx context.Context, plural, namespace, name string, o DeleteOptions) (*api.ApplyResult, error) {
+	q := url.Values{}
+	for name, set := range map[string]bool{"force": o.Force, "wide": o.Wide} {
+		if set {
+			q.Set(name, "true")
+		}
 	}
-	return read[api.ApplyResult](ctx, c, http.MethodDelete, path, nil, "If-Match", ifMatch)
+	return read[api.ApplyResult](ctx, c, http.MethodDelete, api.ObjectPath(plural, namespace, name)+"?"+q.Encode(), nil, "If-Match", o.IfMatch)
 }
 
 // Endpoints lists the endpoints of a service.

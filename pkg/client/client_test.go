@@ -78,7 +78,7 @@ func TestUnixSocketAndHeaders(t *testing.T) {
 	}
 	defer c.Close()
 	c.Actor, c.Reason = "alice", "because"
-	result, err := c.Delete(t.Context(), api.Services, "shop", "a/../b", `"x-1"`, true)
+	result, err := c.Delete(t.Context(), api.Services, "shop", "a/../b", client.DeleteOptions{IfMatch: `"x-1"`, Force: true})
 	if err != nil || result.Revision != 7 {
 		t.Fatalf("Delete = %+v, %v, want revision 7", result, err)
 	}
