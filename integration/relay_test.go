@@ -127,6 +127,7 @@ func TestEnvoyBehindTheRelay(t *testing.T) {
 		t.Errorf("from memory (%v):\n%s\nbefore:\n%s", err, after, before)
 	}
 
+	orders.eventuallyRelay("relay.unsaved_nodes", 0)
 	orders.agent.Kill()
 	orders.Envoy.Kill()
 	if err := orders.agent.Start(within(t, patience)); err != nil {

@@ -191,14 +191,18 @@ func (b *book) drop(m *memory) {
 func (b *book) stats(add func(name string, value int64)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var resources, size int64
+	var resources, size, unsaved int64
 	for _, m := range b.memories {
 		m.mu.Lock()
 		resources, size = resources+int64(m.count), size+int64(m.size)
+		if m.files != nil && (m.unsaved || m.saving) {
+			unsaved++
+		}
 		m.mu.Unlock()
 	}
 	add("relay.nodes", int64(len(b.memories)))
 	add("relay.remembered_resources", resources)
 	add("relay.remembered_bytes", size)
+	add("relay.unsaved_nodes", unsaved)
 	add("relay.save_failures", b.failures.Load())
 }

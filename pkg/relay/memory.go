@@ -36,6 +36,7 @@ type memory struct {
 	used     time.Time // when a stream last began or ended
 	saved    time.Time // when it was last on disk as it is, or was when it was loaded
 	unsaved  bool
+	saving   bool      // of what was unsaved
 	retry    time.Time // not saved before, as it failed
 	over     bool      // something was too much
 	attempts *xdsclient.BackOff
@@ -159,11 +160,12 @@ func (m *memory) save(now time.Time, end bool) error {
 		return nil
 	}
 	records := m.records()
-	m.unsaved = false
+	m.unsaved, m.saving = false, true
 	m.mu.Unlock()
 	err := m.files.Save(records, now)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.saving = false
 	if err != nil {
 		m.unsaved, m.retry = true, now.Add(saveRetry)
 	} else {
