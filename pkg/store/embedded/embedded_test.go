@@ -134,7 +134,19 @@ func TestOddPath(t *testing.T) {
 
 // TestDamagedDirectory looks for no goroutines: etcd leaves some when it refuses its data.
 func TestDamagedDirectory(t *testing.T) {
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "damaged-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // an etcd that has failed may still be making the file that its log would go on in
+		deadline := time.Now().Add(10 * time.Second)
+		for err := os.RemoveAll(dir); err != nil; err = os.RemoveAll(dir) {
+			if time.Now().After(deadline) {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
 	t.Run("FirstLife", func(t *testing.T) { start(t, embedded.Config{Dir: dir, UnsafeNoFsync: true}) })
 	logs, err := filepath.Glob(filepath.Join(dir, "member", "wal", "*.wal"))
 	if err != nil || len(logs) == 0 {
