@@ -122,7 +122,7 @@ func (t *trial) documents() []string {
 	switch whole := strings.Join(t.policy, "\n"); {
 	case strings.Contains(whole, sideName): // each caller has its own
 		for _, caller := range []string{left, right} {
-			documents = append(documents, policy(t.service, caller, strings.ReplaceAll(strings.Join(t.policy, "\n  "), sideName, caller)))
+			documents = append(documents, policy(t.service, caller, strings.ReplaceAll(whole, sideName, caller)))
 		}
 	case len(t.policy) > 0:
 		documents = append(documents, policy(t.service, "", t.policy...))

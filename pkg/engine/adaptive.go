@@ -30,6 +30,8 @@ func (e *Engine) adoptGradient(config *dataplane.AdaptiveConcurrency, prefix str
 	}
 	now := time.Now()
 	g := &gradient{limits: config.Limits, prefix: prefix, rnd: e.options.Rand, now: resilience.NewGradient(config.Limits, now)}
+	g.mu.Lock() // a short interval may be over before the timer is in its place
+	defer g.mu.Unlock()
 	g.timer = time.AfterFunc(config.Limits.UpdateInterval, g.tick)
 	return g
 }
