@@ -2,7 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"math"
 	"net/http"
 	"strings"
 	"text/tabwriter"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/breakwater-mesh/breakwater/pkg/engine"
 	"github.com/breakwater-mesh/breakwater/pkg/relay"
+	"github.com/breakwater-mesh/breakwater/pkg/resilience"
 	"github.com/breakwater-mesh/breakwater/pkg/telemetry"
 	"github.com/breakwater-mesh/breakwater/pkg/xdsclient"
 )
@@ -220,9 +220,6 @@ func (a *agent) serveOutliers(w http.ResponseWriter, r *http.Request) {
 
 func clock(t time.Time) string { return strings.TrimSuffix(t.UTC().Format(time.RFC3339), "Z") + "Z" }
 
-// unlimited is the threshold of what is not limited.
-const unlimited = math.MaxUint32
-
 // limitsOf are the limits that are set for c, whether something uses them or not. A retry budget is no fixed number and has no line.
 func limitsOf(c engine.ClusterReport) []limitUse {
 	var list []limitUse
@@ -232,7 +229,7 @@ func limitsOf(c engine.ClusterReport) []limitUse {
 			{Limit: "connections", Active: n.Connections, Max: t.MaxConnections}, {Limit: "pending", Active: n.Pending, Max: t.MaxPendingRequests},
 			{Limit: "requests", Active: n.Requests, Max: t.MaxRequests}, {Limit: "retries", Active: n.Retries, Max: t.MaxRetries},
 		} {
-			if l.Max == unlimited || l.Limit == "retries" && t.Budget != nil {
+			if l.Max == resilience.Unlimited || l.Limit == "retries" && t.Budget != nil {
 				continue
 			}
 			l.Cluster, l.Priority, l.Open = c.Name, name, l.Active >= int64(l.Max)

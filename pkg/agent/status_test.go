@@ -9,7 +9,7 @@ import (
 
 // TestLimitsAreThoseThatAreSet has one that nothing uses, one that is full, and one that is used and has no limit.
 func TestLimitsAreThoseThatAreSet(t *testing.T) {
-	none := resilience.Thresholds{MaxConnections: unlimited, MaxPendingRequests: unlimited, MaxRequests: unlimited, MaxRetries: unlimited}
+	none := resilience.Thresholds{MaxConnections: resilience.Unlimited, MaxPendingRequests: resilience.Unlimited, MaxRequests: resilience.Unlimited, MaxRetries: resilience.Unlimited}
 	c := engine.ClusterReport{Name: "shop/payments", Thresholds: [resilience.Priorities]resilience.Thresholds{none, none}}
 	c.Thresholds[0].MaxRequests, c.Thresholds[1].MaxRetries = 3, 1
 	c.Usage[0].Connections, c.Usage[1].Retries = 3, 1

@@ -46,7 +46,7 @@ func (r *reader) cluster(path string, c *clusterv3.Cluster) *clusterPiece {
 		Thresholds:     r.thresholds(path+".circuit_breakers", c.GetCircuitBreakers()),
 		Outlier:        r.outlier(path+".outlier_detection", c.GetOutlierDetection(), c.GetMetadata()),
 	}}
-	p.cluster.ObservedRequests = observedRequests(c)
+	p.cluster.ObservedRequests = observedRequests(c.GetMetadata())
 	p.balance = r.balancing(path, c)
 	p.cluster.Balancing = p.balance.Balancing
 	for _, t := range c.GetCircuitBreakers().GetPerHostThresholds() {
@@ -57,7 +57,7 @@ func (r *reader) cluster(path string, c *clusterv3.Cluster) *clusterPiece {
 	r.discovery(path, c, p)
 	p.cluster.TLS = r.upstreamTLS(path+".transport_socket", c.GetTransportSocket())
 	if a := c.GetTypedExtensionProtocolOptions()[httpProtocolOptions]; a != nil {
-		r.protocolOptions(path+".typed_extension_protocol_options["+`"`+httpProtocolOptions+`"]`, unpack[*httpv3.HttpProtocolOptions](a), &p.cluster, observesAdmission(c))
+		r.protocolOptions(path+".typed_extension_protocol_options["+`"`+httpProtocolOptions+`"]`, unpack[*httpv3.HttpProtocolOptions](a), &p.cluster, observesAdmission(c.GetMetadata()))
 	}
 	r.checks(path, c, &p.cluster)
 	return p

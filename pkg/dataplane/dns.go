@@ -10,7 +10,6 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	familyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	caresv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/cares/v3"
 )
@@ -33,6 +32,9 @@ const (
 	OnlyIPv6
 	BothFamilies
 )
+
+// families are Envoy's words for them, in the extension and before; the others mean PreferIPv6.
+var families = map[string]Family{"V4_ONLY": OnlyIPv4, "V6_ONLY": OnlyIPv6, "V4_PREFERRED": PreferIPv4, "ALL": BothFamilies}
 
 // Name is a name that hosts of a cluster are found by.
 type Name struct{ Cluster, Host string }
@@ -195,16 +197,7 @@ func (r *reader) dnsCluster(path string, c *clusterv3.Cluster, d *dnsv3.DnsClust
 	if f := d.GetDnsFailureRefreshRate(); f != nil {
 		l.again(f.GetBaseInterval().AsDuration(), f.GetMaxInterval().AsDuration())
 	}
-	switch d.GetDnsLookupFamily() {
-	case familyv3.DnsLookupFamily_V4_ONLY:
-		l.Family = OnlyIPv4
-	case familyv3.DnsLookupFamily_V6_ONLY:
-		l.Family = OnlyIPv6
-	case familyv3.DnsLookupFamily_V4_PREFERRED:
-		l.Family = PreferIPv4
-	case familyv3.DnsLookupFamily_ALL:
-		l.Family = BothFamilies
-	}
+	l.Family = families[d.GetDnsLookupFamily().String()]
 	resolver := d.GetTypedDnsResolverConfig()
 	if resolver == nil {
 		resolver = c.GetTypedDnsResolverConfig()
@@ -222,10 +215,7 @@ func (r *reader) oldDNS(path string, c *clusterv3.Cluster, p *clusterPiece) {
 	if f := c.GetDnsFailureRefreshRate(); f != nil {
 		l.again(f.GetBaseInterval().AsDuration(), f.GetMaxInterval().AsDuration())
 	}
-	l.Family = map[clusterv3.Cluster_DnsLookupFamily]Family{
-		clusterv3.Cluster_V4_ONLY: OnlyIPv4, clusterv3.Cluster_V6_ONLY: OnlyIPv6, clusterv3.Cluster_V4_PREFERRED: PreferIPv4,
-		clusterv3.Cluster_ALL: BothFamilies,
-	}[c.GetDnsLookupFamily()]
+	l.Family = families[c.GetDnsLookupFamily().String()]
 	r.nameServers(path+".typed_dns_resolver_config.typed_config", c.GetTypedDnsResolverConfig(), &l)
 	r.byName(path+".load_assignment", c.GetLoadAssignment(), l, p)
 }

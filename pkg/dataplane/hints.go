@@ -4,7 +4,6 @@ import (
 	"math"
 	"time"
 
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -28,8 +27,9 @@ const (
 
 // halfOpen is how an ejection ends, as the hints say; the zero value where they say nothing.
 func halfOpen(m *corev3.Metadata) resilience.HalfOpen {
+	said := hintsOf(m)
 	number := func(name string) uint32 {
-		n := m.GetFilterMetadata()[hints].GetFields()[name].GetNumberValue()
+		n := said[name].GetNumberValue()
 		if n < 1 || n > 1000 {
 			return 0
 		}
@@ -43,8 +43,8 @@ func halfOpen(m *corev3.Metadata) resilience.HalfOpen {
 }
 
 // observedRequests is a limit of requests that is only counted, nil where there is none.
-func observedRequests(c *clusterv3.Cluster) *uint32 {
-	v, ok := hintsOf(c)[hintObservedRequests].GetKind().(*structpb.Value_NumberValue)
+func observedRequests(m *corev3.Metadata) *uint32 {
+	v, ok := hintsOf(m)[hintObservedRequests].GetKind().(*structpb.Value_NumberValue)
 	if !ok || v.NumberValue < 0 || v.NumberValue >= math.MaxUint32 {
 		return nil
 	}
@@ -52,12 +52,12 @@ func observedRequests(c *clusterv3.Cluster) *uint32 {
 }
 
 // observesAdmission reports whether admission control that is not enabled is to be counted.
-func observesAdmission(c *clusterv3.Cluster) bool {
-	return hintsOf(c)[hintObservedAdmission].GetNumberValue() == 1
+func observesAdmission(m *corev3.Metadata) bool {
+	return hintsOf(m)[hintObservedAdmission].GetNumberValue() == 1
 }
 
-func hintsOf(c *clusterv3.Cluster) map[string]*structpb.Value {
-	return c.GetMetadata().GetFilterMetadata()[hints].GetFields()
+func hintsOf(m *corev3.Metadata) map[string]*structpb.Value {
+	return m.GetFilterMetadata()[hints].GetFields()
 }
 
 // hint takes the hints of a route from its metadata.

@@ -81,14 +81,14 @@ func (t *times) configure(route *dataplane.Route, l *dataplane.HTTP, policy *res
 
 // grpcTimeout makes the caller's deadline the duration where it is heeded, up to most, and the duration the host's deadline.
 func (t *times) grpcTimeout(r *Request, most *time.Duration) {
-	if d, ok := parseGRPCTimeout(r.Header.Get("Grpc-Timeout")); ok && most != nil {
+	if d, ok := parseGRPCTimeout(r.Header.Get(grpcTimeout)); ok && most != nil {
 		t.duration = d
 		if *most > 0 {
 			t.duration = min(d, *most)
 		}
 	}
 	if t.duration > 0 {
-		r.Header["Grpc-Timeout"] = []string{strconv.FormatInt(t.duration.Milliseconds(), 10) + "m"}
+		r.Header[grpcTimeout] = []string{strconv.FormatInt(t.duration.Milliseconds(), 10) + "m"}
 	}
 }
 

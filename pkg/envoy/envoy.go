@@ -43,9 +43,9 @@ func Backend(t Target, svc *catalog.Service, eff *policy.Effective) (Compiled, e
 
 func compileService(t Target, svc *catalog.Service, eff *policy.Effective, others routeHints) (Compiled, error) {
 	name, own := svc.Key().String(), t.ClusterName(svc, "")
-	routes := routesOf(t, svc, eff)
+	whole, clusters := newInput(t, svc, eff), clustersOf(t, svc, eff)
+	routes := routesOf(whole, clusters, svc, eff)
 	var out Compiled
-	clusters := clustersOf(t, svc, eff)
 	for i := range clusters {
 		clusters[i].hints = others
 		clusters[i].leadHere(routes)
@@ -61,19 +61,16 @@ func compileService(t Target, svc *catalog.Service, eff *policy.Effective, other
 		}
 		out.Limits = append(out.Limits, in.limitKeys()...)
 	}
-	if t.audience() == clustersOnly || t.audience() == grpcClients && protocolOf(svc) == catalog.TCP {
+	if t.audience() == clustersOnly || t.audience() == grpcClients && whole.tcp() { // a gRPC client makes calls alone
 		sortKeys(out.Limits)
 		return out, nil
 	}
-	if protocolOf(svc) == catalog.TCP {
+	if whole.tcp() {
 		sortKeys(out.Limits)
-		if t.audience() == grpcClients {
-			return out, nil // it makes calls alone
-		}
-		err := out.listen(newInput(t, svc, eff), svc)
+		err := out.listen(whole, svc)
 		return out, err
 	}
-	configuration := routeConfiguration(newInput(t, svc, eff), routes)
+	configuration := routeConfiguration(whole, routes)
 	if err := out.addFaults(t, clusters, routes); err != nil {
 		return Compiled{}, err
 	}
@@ -86,7 +83,7 @@ func compileService(t Target, svc *catalog.Service, eff *policy.Effective, other
 		return Compiled{}, fmt.Errorf("route configuration %s: %w", name, err)
 	}
 	out.Route = route
-	if f, ok := newInput(t, svc, eff).adaptive(); ok {
+	if f, ok := whole.adaptive(); ok {
 		out.Filters = append(out.Filters, f)
 	}
 	return out, nil

@@ -101,12 +101,7 @@ func (g goldenCase) effective() *policy.Effective {
 			applied = append(applied, c)
 		}
 	}
-	slices.SortFunc(applied, func(a, b *policy.Compiled) int {
-		if a.Less(b) {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(applied, (*policy.Compiled).Compare)
 	eff, _ := policy.Merge(called, applied)
 	return eff
 }

@@ -60,12 +60,7 @@ func clustersIn(c Compiled) []*view.Resource {
 }
 
 func compiledOf(r *rapid.T, target Target, svc *catalog.Service, applied []*policy.Compiled) Compiled {
-	slices.SortFunc(applied, func(a, b *policy.Compiled) int {
-		if a.Less(b) {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(applied, (*policy.Compiled).Compare)
 	eff, _ := policy.Merge(policy.Service{Key: svc.Key(), Protocol: string(svc.Spec.Protocol)}, applied)
 	c, err := Service(target, svc, eff)
 	if err != nil {

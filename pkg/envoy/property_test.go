@@ -25,12 +25,7 @@ func TestWhateverIsValidCompiles(t *testing.T) {
 				applied = append(applied, policy.Compile(p))
 			}
 		}
-		slices.SortFunc(applied, func(a, b *policy.Compiled) int {
-			if a.Less(b) {
-				return -1
-			}
-			return 1
-		})
+		slices.SortFunc(applied, (*policy.Compiled).Compare)
 		called := policy.Service{Key: svc.Key(), Protocol: string(svc.Spec.Protocol)}
 		eff, _ := policy.Merge(called, applied)
 		for _, runtime := range []bool{true, false} {

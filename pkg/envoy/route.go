@@ -38,17 +38,17 @@ type backend struct {
 	weight  uint32
 }
 
-// routesOf are the routes of svc in their order, and the one that takes the rest unless another takes everything.
-func routesOf(t Target, svc *catalog.Service, eff *policy.Effective) []routed {
+// routesOf are the routes of svc in their order, and the one that takes the rest unless another takes everything. Whole is what holds for
+// the service, clusters are its own and its subsets'.
+func routesOf(whole input, clusters []input, svc *catalog.Service, eff *policy.Effective) []routed {
 	specs := slices.Clone(svc.Spec.Routes)
 	if !slices.ContainsFunc(specs, func(r catalog.Route) bool { return r.Everything() }) {
 		specs = append(specs, catalog.Route{Name: catalog.DefaultRoute})
 	}
 	var list []routed
-	clusters, whole := clustersOf(t, svc, eff), eff.Sections.Enabled()
 	for _, spec := range specs {
-		r := routed{input: newInput(t, svc, eff.Route(spec.Name)), spec: spec, composites: map[string]composite{}, faults: map[string]string{}}
-		r.apart = r.high() || !reflect.DeepEqual(r.sections.Fault, whole.Fault)
+		r := routed{input: newInput(whole.target, svc, eff.Route(spec.Name)), spec: spec, composites: map[string]composite{}, faults: map[string]string{}}
+		r.apart = r.high() || !reflect.DeepEqual(r.sections.Fault, whole.sections.Fault)
 		for _, b := range spec.Backends {
 			r.backends = append(r.backends, backend{ClusterName(b.Key(svc), b.Subset), b.Share()})
 		}

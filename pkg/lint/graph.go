@@ -1,7 +1,6 @@
 package lint
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
@@ -108,11 +107,7 @@ func (n *node) asCaller() policy.Caller {
 
 func key(n *node) string { return n.called.String() }
 
-func byKey(a, b manifest.Key) int {
-	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-}
-
-func nodesByKey(a, b *node) int { return byKey(a.called.Key, b.called.Key) }
+func nodesByKey(a, b *node) int { return a.called.Key.Compare(b.called.Key) }
 
 func (g *graph) caller(key manifest.Key) policy.Caller {
 	if n := g.byKey[key]; n != nil {
@@ -194,6 +189,6 @@ func (c *call) hops() []string {
 // dependencies are the services that n says it calls, each once.
 func (n *node) dependencies() (keys []manifest.Key, said bool) {
 	keys, said = catalog.Dependencies(n.Service.Service)
-	slices.SortFunc(keys, byKey)
+	slices.SortFunc(keys, manifest.Key.Compare)
 	return slices.Compact(keys), said
 }

@@ -63,21 +63,8 @@ func (s *step) again(m *made) {
 
 // policies takes the policies that are new or have changed, and lets go of those that are no more.
 func (s *step) policies(list []*policy.Compiled) {
-	had := slices.Clone(s.order)
-	next := 0 // of had: most often it is the one, or it is gone and the one behind it is
 	for _, p := range list {
-		if next+1 < len(had) && had[next+1].given == p {
-			next++
-		}
-		if next < len(had) && had[next].given == p {
-			had[next].seen = s.turn
-			next++
-			continue
-		}
 		e := s.entries[nameOf(p)]
-		for next < len(had) && (had[next] == e || had[next].seen == s.turn) {
-			next++
-		}
 		if e == nil || e.given != p && !samePolicy(e.Compiled, p) {
 			if e != nil {
 				s.drop(e)
@@ -86,8 +73,8 @@ func (s *step) policies(list []*policy.Compiled) {
 		}
 		e.given, e.seen = p, s.turn
 	}
-	for _, e := range had {
-		if e.seen != s.turn && s.entries[nameOf(e.Compiled)] == e {
+	for _, e := range slices.Clone(s.order) {
+		if e.seen != s.turn {
 			s.drop(e)
 		}
 	}
@@ -101,15 +88,7 @@ func samePolicy(a, b *policy.Compiled) bool {
 	return a.Guardrail == nil || reflect.DeepEqual(a.Guardrail.Spec, b.Guardrail.Spec)
 }
 
-func (e *entry) rank(o *entry) int {
-	switch {
-	case e.Less(o.Compiled):
-		return -1
-	case o.Less(e.Compiled):
-		return 1
-	}
-	return 0
-}
+func (e *entry) rank(o *entry) int { return e.Compare(o.Compiled) }
 
 // index is the list that e is found in by what it may cover.
 func (g *graph) index(e *entry, change func([]*entry) []*entry) {
@@ -189,21 +168,9 @@ func (g *graph) candidates(e *entry) func(func(*node) bool) {
 // services takes the services that are new or have changed, and lets go of those that are no more.
 func (s *step) services(list []Service) {
 	renamed := make(map[manifest.Key]bool) // policies may mean them that did not before, as the one that is called or that calls
-	had := s.nodes
-	next := 0 // of had: most often it is the one, or it is gone and the one behind it is
+	had := len(s.nodes)
 	for _, svc := range list {
-		if next+1 < len(had) && had[next+1].Service.Service == svc.Service {
-			next++
-		}
-		if next < len(had) && had[next].Service.Service == svc.Service && sameService(had[next].Service, svc) {
-			had[next].seen = s.turn
-			next++
-			continue
-		}
 		n := s.byKey[svc.Key()]
-		for next < len(had) && (had[next] == n || had[next].seen == s.turn) {
-			next++
-		}
 		switch {
 		case n == nil:
 			n = &node{}
@@ -217,7 +184,7 @@ func (s *step) services(list []Service) {
 		}
 		n.Service.Service, n.seen = svc.Service, s.turn
 	}
-	if len(s.nodes) > len(had) {
+	if len(s.nodes) > had {
 		slices.SortFunc(s.nodes, nodesByKey)
 	}
 	for _, n := range slices.Clone(s.nodes) {

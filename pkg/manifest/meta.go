@@ -2,7 +2,10 @@
 // YAML or JSON in, typed objects or a list of faults with file, line and column out.
 package manifest
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // APIVersion is the only apiVersion this build reads and writes.
 const APIVersion = "breakwater/v1alpha1"
@@ -22,13 +25,16 @@ type Key struct {
 // String is the resource name of the object, such as "shop/payments".
 func (k Key) String() string { return k.Namespace + "/" + k.Name }
 
-// Less orders keys by namespace, then name.
-func (k Key) Less(o Key) bool {
-	if k.Namespace != o.Namespace {
-		return k.Namespace < o.Namespace
+// Compare orders keys by namespace, then name.
+func (k Key) Compare(o Key) int {
+	if d := strings.Compare(k.Namespace, o.Namespace); d != 0 {
+		return d
 	}
-	return k.Name < o.Name
+	return strings.Compare(k.Name, o.Name)
 }
+
+// Less reports whether k comes before o.
+func (k Key) Less(o Key) bool { return k.Compare(o) < 0 }
 
 // Meta is the metadata of an object. The first four fields are the author's, the rest the server's.
 type Meta struct {

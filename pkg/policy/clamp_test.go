@@ -38,7 +38,7 @@ func TestClampLaws(t *testing.T) {
 		for _, name := range []string{"guard-a", "guard-b"} {
 			all = append(all, CompileGuardrail(drawGuardrail(t, name)))
 		}
-		slices.SortFunc(all, byRank)
+		slices.SortFunc(all, (*Compiled).Compare)
 		e, _ := Merge(svc, all)
 		if after := asJSON(t, policies); after != before {
 			t.Fatalf("a clamp wrote into a policy:\n%s", cmp.Diff(before, after))
@@ -58,7 +58,7 @@ func TestClampLaws(t *testing.T) {
 			t.Fatal("a guardrail has switched a section on")
 		}
 		slices.Reverse(all)
-		slices.SortFunc(all, byRank)
+		slices.SortFunc(all, (*Compiled).Compare)
 		if again, _ := Merge(svc, all); asJSON(t, again) != asJSON(t, e) {
 			t.Fatal("the order of the guardrails counts")
 		}

@@ -92,16 +92,25 @@ func (c *Compiled) NamesService() bool {
 	return to.Service != "" && to.Service != "*" && to.Subset == "" && to.Route == ""
 }
 
-// Less orders by rank: less specific first, name last. It is a total order.
-func (c *Compiled) Less(o *Compiled) bool {
+// Compare orders by rank: less specific first, name last. It is a total order.
+func (c *Compiled) Compare(o *Compiled) int {
 	if d := c.rank.compare(o.rank); d != 0 {
-		return d < 0
+		return d
 	}
-	if a, b := c.Policy.Key(), o.Policy.Key(); a != b {
-		return a.Less(b)
+	if d := c.Policy.Key().Compare(o.Policy.Key()); d != 0 {
+		return d
 	}
-	return c.Guardrail == nil && o.Guardrail != nil
+	switch {
+	case c.Guardrail == nil && o.Guardrail != nil:
+		return -1
+	case c.Guardrail != nil && o.Guardrail == nil:
+		return 1
+	}
+	return 0
 }
+
+// Less reports whether c comes before o.
+func (c *Compiled) Less(o *Compiled) bool { return c.Compare(o) < 0 }
 
 // clearing is what c takes away in a section, by its own name or by that of a classic knob that expands into it.
 func (c *Compiled) clearing(section int) (clearing, bool) {

@@ -41,12 +41,7 @@ func load(t *testing.T, files []txtar.File) world {
 			w.add(d)
 		}
 	}
-	slices.SortFunc(w.policies, func(a, b *policy.Compiled) int {
-		if a.Less(b) {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(w.policies, (*policy.Compiled).Compare)
 	return w
 }
 

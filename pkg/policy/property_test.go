@@ -198,18 +198,8 @@ func compileAll(policies []*Policy) []*Compiled {
 	for _, p := range policies {
 		list = append(list, Compile(p))
 	}
-	slices.SortFunc(list, byRank)
+	slices.SortFunc(list, (*Compiled).Compare)
 	return list
-}
-
-func byRank(a, b *Compiled) int {
-	switch {
-	case a.Less(b):
-		return -1
-	case b.Less(a):
-		return 1
-	}
-	return 0
 }
 
 func drawServices() ([]Service, []Caller) {

@@ -63,12 +63,7 @@ type toIndex struct {
 
 func newChecker(callers []Caller, all []*Compiled, written map[manifest.Key]bool) *checker {
 	c := &checker{all: slices.Clone(all), catalogued: callers, judged: make(map[string]bool), seen: make(map[string]bool)}
-	slices.SortFunc(c.all, func(a, b *Compiled) int {
-		if a.Less(b) {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(c.all, (*Compiled).Compare)
 	c.written = make([]bool, len(c.all))
 	c.covered = make([][]int, len(c.all))
 	c.byTo = toIndex{make(map[manifest.Key][]int), make(map[string][]int)}

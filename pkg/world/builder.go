@@ -163,15 +163,13 @@ func (b *Builder) assign(state *serviceState) {
 	key := state.service.Key()
 	endpoints := b.world.Serving(key)
 	delete(b.strays, key)
-	_, err := named(state.service, endpoints)
+	fresh, err := named(state.service, endpoints)
 	broken := err != nil
 	if broken {
 		b.strays[key] = fmt.Errorf("endpoints of %s: %w", key, err)
-		endpoints = sound(state.service, endpoints)
-	}
-	fresh, err := named(state.service, endpoints)
-	if err != nil {
-		return
+		if fresh, err = named(state.service, sound(state.service, endpoints)); err != nil {
+			return
+		}
 	}
 	fresh.keep(state.assignments, broken)
 	state.assignments = fresh
@@ -214,23 +212,26 @@ func (c *classChanges) assign(target envoy.Target, state *serviceState) {
 	c.putAll(list)
 }
 
-// removeSubsets removes the clusters, and their assignments, that are no more.
-func (c *classChanges) removeSubsets(before, now []*view.Resource) {
-	for _, r := range before {
-		if !slices.ContainsFunc(now, func(n *view.Resource) bool { return n.Name == r.Name }) {
-			c.remove(view.CDS, r.Name)
-			c.remove(view.EDS, r.Name)
-		}
+// removeClusters removes the clusters, and their assignments, that are no more.
+func (c *classChanges) removeClusters(before, now []*view.Resource) {
+	for _, r := range gone(before, now) {
+		c.remove(view.CDS, r.Name)
+		c.remove(view.EDS, r.Name)
 	}
 }
 
 // removeGone removes the resources that are no more.
 func (c *classChanges) removeGone(before, now []*view.Resource) {
-	for _, r := range before {
-		if !slices.ContainsFunc(now, func(n *view.Resource) bool { return n.ID() == r.ID() }) {
-			c.remove(r.Type, r.Name)
-		}
+	for _, r := range gone(before, now) {
+		c.remove(r.Type, r.Name)
 	}
+}
+
+// gone is what of before is not in now, whatever its version.
+func gone(before, now []*view.Resource) []*view.Resource {
+	return slices.DeleteFunc(slices.Clone(before), func(r *view.Resource) bool {
+		return slices.ContainsFunc(now, func(n *view.Resource) bool { return n.ID() == r.ID() })
+	})
 }
 
 func (c *classChanges) remove(t view.Type, name string) {
@@ -240,7 +241,7 @@ func (c *classChanges) remove(t view.Type, name string) {
 // frame is what every class holds: the listener, with the filters that some of the services that are called need there.
 func (b *Builder) frame(cs *classState, c *classChanges) {
 	var own []envoy.Filter
-	for _, key := range slices.SortedFunc(maps.Keys(cs.holds), byKey) {
+	for _, key := range slices.SortedFunc(maps.Keys(cs.holds), manifest.Key.Compare) {
 		if cs.roles[key].called {
 			own = append(own, cs.holds[key].Filters...)
 		}
@@ -354,9 +355,9 @@ func (b *Builder) setService(cs *classState, key manifest.Key, c *classChanges) 
 	c.putAll(now.Faults)
 	if old != nil {
 		c.removeGone(old.Faults, now.Faults)
-		c.removeSubsets([]*view.Resource{old.Cluster}, []*view.Resource{now.Cluster}) // it may be called otherwise
-		c.removeSubsets(old.Subsets, now.Subsets)
-		c.removeSubsets(old.Composites, now.Composites)
+		c.removeClusters([]*view.Resource{old.Cluster}, []*view.Resource{now.Cluster}) // it may be called otherwise
+		c.removeClusters(old.Subsets, now.Subsets)
+		c.removeClusters(old.Composites, now.Composites)
 	}
 	cs.setRoutes(b.world, state, now, c)
 	if old == nil || !slices.Equal(old.Limits, now.Limits) {
@@ -414,10 +415,10 @@ func (b *Builder) build(state *serviceState, cs *classState) (*built, error) {
 
 func (cs *classState) dropService(key manifest.Key, c *classChanges) {
 	c.remove(view.RDS, key.String())
-	c.removeSubsets([]*view.Resource{cs.holds[key].Cluster}, nil)
+	c.removeClusters([]*view.Resource{cs.holds[key].Cluster}, nil)
 	c.framed = c.framed || len(cs.holds[key].Filters) > 0
-	c.removeSubsets(cs.holds[key].Subsets, nil)
-	c.removeSubsets(cs.holds[key].Composites, nil)
+	c.removeClusters(cs.holds[key].Subsets, nil)
+	c.removeClusters(cs.holds[key].Composites, nil)
 	c.removeGone(cs.holds[key].Faults, nil)
 	cs.setScopes(key, nil, c)
 	cs.setLimits(key, nil, c)

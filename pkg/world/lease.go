@@ -182,7 +182,7 @@ func (w *World) leaving() map[EndpointKey]bool {
 // or stays whole; the oldest come first.
 func leave(list []absent, size func(Mark) int) (left []absent) {
 	slices.SortFunc(list, func(a, b absent) int {
-		return cmp.Or(a.Since.Compare(b.Since), byKey(a.Service, b.Service), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(a.Since.Compare(b.Since), a.Service.Compare(b.Service), cmp.Compare(a.ID, b.ID))
 	})
 	for len(list) > 0 {
 		n, group := 0, 0

@@ -145,5 +145,5 @@ func symmetric[K comparable](a, b map[K]bool) iter.Seq[K] {
 }
 
 func sortedKeys(m map[manifest.Key]bool) []manifest.Key {
-	return slices.SortedFunc(maps.Keys(m), byKey)
+	return slices.SortedFunc(maps.Keys(m), manifest.Key.Compare)
 }

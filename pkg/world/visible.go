@@ -30,7 +30,7 @@ func (w *World) Visible(caller manifest.Key) []manifest.Key {
 			}
 		}
 	}
-	slices.SortFunc(keys, byKey)
+	slices.SortFunc(keys, manifest.Key.Compare)
 	return slices.Compact(keys)
 }
 
@@ -117,7 +117,7 @@ func (w *World) called(svc *catalog.Service) (*catalog.Service, error) {
 		return svc, nil
 	}
 	for key, other := range w.services {
-		if key == svc.Key() || catalog.ClusterName(other) != name || other.Spec.ClusterName != "" && byKey(svc.Key(), key) < 0 {
+		if key == svc.Key() || catalog.ClusterName(other) != name || other.Spec.ClusterName != "" && svc.Key().Less(key) {
 			continue
 		}
 		plain := *svc

@@ -62,7 +62,7 @@ func (w *World) With(rev int64, c Changes) *World {
 		next.byName = sorted(next.services)
 	}
 	if len(c.Policies)+len(c.Guardrails) > 0 {
-		next.ranked = slices.SortedFunc(next.both(), byRank)
+		next.ranked = slices.SortedFunc(next.both(), (*policy.Compiled).Compare)
 	}
 	if len(c.Endpoints) > 0 {
 		next.endpoints = withEndpoints(w.endpoints, c.Endpoints)
@@ -192,25 +192,10 @@ func (w *World) Services() []*catalog.Service { return w.byName }
 
 func sorted[V any](m map[manifest.Key]*V) []*V {
 	list := make([]*V, 0, len(m))
-	for _, key := range slices.SortedFunc(maps.Keys(m), byKey) {
+	for _, key := range slices.SortedFunc(maps.Keys(m), manifest.Key.Compare) {
 		list = append(list, m[key])
 	}
 	return list
-}
-
-func byKey(a, b manifest.Key) int { return order(a, b, manifest.Key.Less) }
-
-func byRank(a, b *policy.Compiled) int { return order(a, b, (*policy.Compiled).Less) }
-
-// order makes a comparison of a total order's less.
-func order[T any](a, b T, less func(a, b T) bool) int {
-	switch {
-	case less(a, b):
-		return -1
-	case less(b, a):
-		return 1
-	}
-	return 0
 }
 
 // Endpoints are the endpoints of a service that were registered by the API, by id. The static ones are in its spec. The caller must

@@ -291,8 +291,7 @@ func (c *Client) save() {
 
 // apply puts into force what can be. Its faults are those of changes, and a server is to hear of them: what they replaced stays.
 func (c *Client) apply(changes []dataplane.Change) []dataplane.Fault {
-	mine := c.early(changes)
-	var last []dataplane.Fault
+	var mine, last []dataplane.Fault
 	for range 3 { // once more without what was refused, and once more where that uncovered others
 		next := c.state.settle(time.Now())
 		if last = nil; next.Same(c.state.inForce) {
@@ -311,6 +310,7 @@ func (c *Client) apply(changes []dataplane.Change) []dataplane.Fault {
 		mine = append(mine, last...)
 	}
 	c.state.commit(c.state.inForce)
+	mine = append(mine, c.early(changes)...)
 	c.note(func(s *Status) { s.Waiting, s.Resources = len(c.state.waiting), c.state.inForce.Len() })
 	return mine
 }
@@ -318,7 +318,7 @@ func (c *Client) apply(changes []dataplane.Change) []dataplane.Fault {
 // early is the faults of those of changes that still wait for other resources: their response is answered now, and what they replaced
 // stays.
 func (c *Client) early(changes []dataplane.Change) []dataplane.Fault {
-	if c.cfg.Check == nil || !c.state.holdsBack(changes, time.Now()) {
+	if c.cfg.Check == nil || !slices.ContainsFunc(changes, c.state.waits) {
 		return nil
 	}
 	all := c.state.received

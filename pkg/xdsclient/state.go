@@ -89,13 +89,10 @@ func (s *state) settle(now time.Time) dataplane.Resources {
 	return next
 }
 
-// holdsBack reports whether some of changes can't be in force by now.
-func (s *state) holdsBack(changes []dataplane.Change, now time.Time) bool {
-	if !slices.ContainsFunc(changes, func(c dataplane.Change) bool { return c.Now != nil }) {
-		return false
-	}
-	next := s.settle(now)
-	return slices.ContainsFunc(changes, func(c dataplane.Change) bool { return c.Now != nil && next.Get(c.ID) != c.Now })
+// waits reports whether what c puts is not in force yet.
+func (s *state) waits(c dataplane.Change) bool {
+	_, waiting := s.waiting[c.ID]
+	return c.Now != nil && waiting
 }
 
 // needed reports whether resources of t are named by others, which must not lose them.

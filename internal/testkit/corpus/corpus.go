@@ -179,7 +179,7 @@ func (m *maker) admit(some []*policy.Policy) (refused []string) {
 	for _, p := range some {
 		all, written[p.Key()] = append(all, policy.Compile(p)), true
 	}
-	slices.SortFunc(all, byRank)
+	slices.SortFunc(all, (*policy.Compiled).Compare)
 	for _, c := range policy.Conflicts(all, m.called, m.callers, written) {
 		refused = append(refused, c.Message)
 	}
@@ -195,16 +195,6 @@ func (m *maker) admit(some []*policy.Policy) (refused []string) {
 		m.compiled = all
 	}
 	return refused
-}
-
-func byRank(a, b *policy.Compiled) int {
-	switch {
-	case a.Less(b):
-		return -1
-	case b.Less(a):
-		return 1
-	}
-	return 0
 }
 
 func stop(format string, args ...any) { panic(draw.Unknown(fmt.Sprintf(format, args...))) }
