@@ -280,8 +280,6 @@ func detectors() []*scenario {
 		slow,
 		{name: "eject-split-local", policy: eject(split), hosts: 1, refusing: 1, concurrent: true, traffic: until(6, active, 1, 10), markSlack: time.Second},
 		{name: "eject-split-not-5xx", policy: eject(split), hosts: 2, byHost: firstOf(always503, 2), concurrent: true, traffic: get(20)},
-		{name: "eject-failure-percentage", policy: eject("failurePercentage: {threshold: 50, minimumHosts: 2, requestVolume: 5}, maxEjectionPercent: 50"), hosts: 2,
-			byHost: firstOf(always503, 2), concurrent: true, traffic: until(20, active, 1, 4), markSlack: 1200 * ms},
 		one("enforcing-none", "consecutive5xx: 3, enforcingPercent: {consecutive5xx: 0}", always503, inTurn(until(6, detected, 1, 6), until(0, detected, 2, 0))),
 		one("breaker-per-host", "consecutive5xx: 5", always503, until(10, active, 1, 30)),
 	}
