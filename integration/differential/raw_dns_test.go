@@ -144,22 +144,22 @@ func rawDNS() []*scenario {
 	}
 	const again = ", dns_failure_refresh_rate: {base_interval: 0.2s, max_interval: 0.4s}"
 	return []*scenario{
-		scenarioOf("strict-type", old("STRICT_DNS", fast), follows, "{dns_refresh_rate: 60s}", "{dns_lookup_family: V6_ONLY}", "{type: LOGICAL_DNS}", "{typed_dns_resolver_config: null}"),
-		scenarioOf("strict", extension(fast), follows, "{cluster_type: {typed_config: {dns_refresh_rate: 60s}}}", "{cluster_type: {typed_config: {dns_lookup_family: V6_ONLY}}}",
+		scenarioOf("strict-type", old("STRICT_DNS", fast), follows, "{dns_refresh_rate: 3600s}", "{dns_lookup_family: V6_ONLY}", "{type: LOGICAL_DNS}", "{typed_dns_resolver_config: null}"),
+		scenarioOf("strict", extension(fast), follows, "{cluster_type: {typed_config: {dns_refresh_rate: 3600s}}}", "{cluster_type: {typed_config: {dns_lookup_family: V6_ONLY}}}",
 			"{cluster_type: {typed_config: {all_addresses_in_single_endpoint: true}}}"),
 		scenarioOf("prefers-4", extension("dns_refresh_rate: 0.2s, dns_lookup_family: V4_PREFERRED"), follows),
 		scenarioOf("prefers-6", old("STRICT_DNS", "dns_refresh_rate: 0.2s"), follows),
 		scenarioOf("all-families", extension("dns_refresh_rate: 0.2s, dns_lookup_family: ALL"), moves),
-		scenarioOf("logical-type", old("LOGICAL_DNS", fast), logical, "{dns_refresh_rate: 60s}", "{type: STRICT_DNS}"),
+		scenarioOf("logical-type", old("LOGICAL_DNS", fast), logical, "{dns_refresh_rate: 3600s}", "{type: STRICT_DNS}"),
 		scenarioOf("logical", extension(fast+", all_addresses_in_single_endpoint: true"), logical, "{cluster_type: {typed_config: {all_addresses_in_single_endpoint: false}}}"),
 		failsAt(0, scenarioOf("ejection", extension(fast)+"\n---\n"+outlier, ejects, "{outlier_detection: null}")),
 		failsAt(0, scenarioOf("ejection-type", old("STRICT_DNS", fast)+"\n---\n"+outlier, ejects)),
-		shortLived(scenarioOf("time-to-live", extension("dns_refresh_rate: 60s, respect_dns_ttl: true, dns_jitter: 0.05s"), moves, "{cluster_type: {typed_config: {respect_dns_ttl: false}}}",
+		shortLived(scenarioOf("time-to-live", extension("dns_refresh_rate: 3600s, respect_dns_ttl: true, dns_jitter: 0.05s"), moves, "{cluster_type: {typed_config: {respect_dns_ttl: false}}}",
 			"{cluster_type: {typed_config: {dns_jitter: 500000s}}}")),
-		shortLived(scenarioOf("time-to-live-type", old("STRICT_DNS", "dns_refresh_rate: 60s, respect_dns_ttl: true, dns_jitter: 0.05s"), moves, "{respect_dns_ttl: false}", "{dns_jitter: 500000s}")),
-		begins(broken(), scenarioOf("fails-at-first", extension("dns_refresh_rate: 60s"+again), recovers, "{cluster_type: {typed_config: {dns_failure_refresh_rate: null}}}",
+		shortLived(scenarioOf("time-to-live-type", old("STRICT_DNS", "dns_refresh_rate: 3600s, respect_dns_ttl: true, dns_jitter: 0.05s"), moves, "{respect_dns_ttl: false}", "{dns_jitter: 500000s}")),
+		begins(broken(), scenarioOf("fails-at-first", extension("dns_refresh_rate: 3600s"+again), recovers, "{cluster_type: {typed_config: {dns_failure_refresh_rate: null}}}",
 			"{cluster_type: {typed_config: {dns_failure_refresh_rate: {base_interval: 86400s, max_interval: 86400s}}}}")),
-		begins(broken(), scenarioOf("fails-at-first-type", old("STRICT_DNS", "dns_refresh_rate: 60s"+again), recovers, "{dns_failure_refresh_rate: null}")),
+		begins(broken(), scenarioOf("fails-at-first-type", old("STRICT_DNS", "dns_refresh_rate: 3600s"+again), recovers, "{dns_failure_refresh_rate: null}")),
 		begins(records(), scenarioOf("empty-at-first", extension(fast), recovers)),
 		begins(records(8), scenarioOf("refuses", extension(fast), func(s *side) {
 			s.get(1)
