@@ -298,7 +298,7 @@ func (e *editor) writes(c town, put []string, remove ...string) func() error {
 			documents = append(documents, e.serviceManifest(c, name))
 		}
 	}
-	q := url.Values{"force": {"true"}, "wide": {"true"}}
+	q := url.Values{"force": {"true"}, "wide": {"true"}, "allowShrink": {"true"}}
 	for _, name := range remove {
 		q.Add("delete", api.DeleteRef("Service", "shop", name))
 	}

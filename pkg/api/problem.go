@@ -27,6 +27,7 @@ const (
 	Referenced        ProblemType = typePrefix + "referenced"         // 409: others name what would be deleted
 	InvalidMerge      ProblemType = typePrefix + "invalid-merge"      // 422: valid policies whose merge is not
 	TooWide           ProblemType = typePrefix + "too-wide"           // 422: it rebuilds clusters of many services on many proxies, and ?wide=true is missing
+	Shrinks           ProblemType = typePrefix + "shrinks"            // 422: it removes much of a namespace or of a service, and ?allowShrink=true is missing
 	LintErrors        ProblemType = typePrefix + "lint-errors"        // 422: strict, and lint finds errors
 	NotExact          ProblemType = typePrefix + "not-exact"          // 422: exactness is asked for, and a proxy does not enforce a field exactly
 	PreconditionFails ProblemType = typePrefix + "precondition"       // 412: If-Match or If-None-Match does not hold

@@ -96,14 +96,10 @@ func (r *reach) refuse() error {
 		return nil
 	}
 	services := r.services()
-	named := strings.Join(services[:min(len(services), 5)], ", ")
-	if more := len(services) - 5; more > 0 {
-		named += fmt.Sprintf(" and %d more", more)
-	}
 	return &api.Problem{
 		Type: api.TooWide, Title: "Too wide", Status: http.StatusUnprocessableEntity,
 		Detail: fmt.Sprintf("it rebuilds the clusters of %d services (%s) on %d of %d connected proxies: their ejections, counters and connections start from nothing; "+
-			"write it in smaller steps, or with ?wide=true (bwctl: --wide); ?dryRun=true shows what changes", len(services), named, r.rebuilds, r.connected),
+			"write it in smaller steps, or with ?wide=true (bwctl: --wide); ?dryRun=true shows what changes", len(services), someOf(services), r.rebuilds, r.connected),
 	}
 }
 

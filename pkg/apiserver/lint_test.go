@@ -33,7 +33,7 @@ func TestApplyTellsWhatLintFinds(t *testing.T) {
 	// What a write brings about elsewhere is told, once.
 	fine := strings.Replace(neverOut, "10", "34", 1)
 	f.apply(doc("shop", "p", fine))
-	if found := f.apply(service("payments", ", endpoints: [{address: 10.0.0.1}, {address: 10.0.0.2}]")).Findings; !slices.Equal(codes(found), []string{"never-ejects"}) {
+	if found := parse[api.ApplyResult](t, f.want(http.StatusOK, "POST", api.ApplyPath+"?allowShrink=true", service("payments", endpointsFrom(2)))).Findings; !slices.Equal(codes(found), []string{"never-ejects"}) {
 		t.Errorf("with two hosts fewer: found %v, want never-ejects of the policy", codes(found))
 	}
 	if found := f.apply(service("orders", "")).Findings; len(found) != 0 {

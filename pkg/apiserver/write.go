@@ -119,7 +119,9 @@ type written[T any] struct {
 }
 
 func (s *server) putPolicy(ctx context.Context, in *putPolicyInput) (*written[api.PolicyResponse], error) {
-	done, err := s.put(ctx, &in.PutInput, policy.Kind, in.RequireExact)
+	o := in.options()
+	o.exact = in.RequireExact
+	done, err := s.put(ctx, &in.PutInput, policy.Kind, o)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +136,7 @@ func (s *server) putPolicy(ctx context.Context, in *putPolicyInput) (*written[ap
 }
 
 func (s *server) putGuardrail(ctx context.Context, in *PutInput) (*written[api.GuardrailResponse], error) {
-	done, err := s.put(ctx, in, policy.GuardrailKind, false)
+	done, err := s.put(ctx, in, policy.GuardrailKind, in.options())
 	if err != nil {
 		return nil, err
 	}
@@ -145,8 +147,15 @@ func (s *server) putGuardrail(ctx context.Context, in *PutInput) (*written[api.G
 	}, nil
 }
 
-func (s *server) putService(ctx context.Context, in *PutInput) (*written[api.ServiceResponse], error) {
-	done, err := s.put(ctx, in, catalog.Kind, false)
+type putServiceInput struct {
+	PutInput
+	Shrinking
+}
+
+func (s *server) putService(ctx context.Context, in *putServiceInput) (*written[api.ServiceResponse], error) {
+	o := in.options()
+	o.allowShrink = in.AllowShrink
+	done, err := s.put(ctx, &in.PutInput, catalog.Kind, o)
 	if err != nil {
 		return nil, err
 	}
@@ -157,9 +166,8 @@ func (s *server) putService(ctx context.Context, in *PutInput) (*written[api.Ser
 	}, nil
 }
 
-func (s *server) put(ctx context.Context, in *PutInput, kind string, exact bool) (*outcome, error) {
-	o := in.options()
-	o.exact, o.wide = exact, in.Wide
+func (s *server) put(ctx context.Context, in *PutInput, kind string, o options) (*outcome, error) {
+	o.wide = in.Wide
 	if err := in.Preconditions.apply(ctx, &o); err != nil {
 		return nil, err
 	}
@@ -219,6 +227,7 @@ func (s *server) deleteGuardrail(ctx context.Context, in *DeleteInput) (*answer[
 type deleteServiceInput struct {
 	DeleteInput
 	Force bool `query:"force" doc:"Delete it though policies or other services name it."`
+	Shrinking
 }
 
 func (s *server) deletePolicy(ctx context.Context, in *DeleteInput) (*answer[api.ApplyResult], error) {
@@ -227,7 +236,7 @@ func (s *server) deletePolicy(ctx context.Context, in *DeleteInput) (*answer[api
 
 func (s *server) deleteService(ctx context.Context, in *deleteServiceInput) (*answer[api.ApplyResult], error) {
 	o := in.options()
-	o.force = in.Force
+	o.force, o.allowShrink = in.Force, in.AllowShrink
 	return s.remove(ctx, &in.DeleteInput, &change{kind: catalog.Kind, key: in.key()}, o)
 }
 
@@ -326,6 +335,7 @@ type applyInput struct {
 	Strict bool     `query:"strict" doc:"Refuse what lint finds errors in."`
 	DryRun bool     `query:"dryRun" doc:"Write nothing, and say what an apply would do to the connected proxies."`
 	Wideness
+	Shrinking
 }
 
 func (s *server) apply(ctx context.Context, in *applyInput) (*answer[api.ApplyResult], error) {
@@ -348,7 +358,7 @@ func (s *server) validate(ctx context.Context, in *applyInput) (*answer[api.Vali
 func (s *server) applyOrTry(ctx context.Context, in *applyInput, dryRun bool) (*outcome, error) {
 	o := in.options()
 	o.force, o.strict, o.exact, o.dryRun = in.Force, in.Strict, in.RequireExact, dryRun
-	o.wide, o.tell = in.Wide, in.DryRun
+	o.wide, o.allowShrink, o.tell = in.Wide, in.AllowShrink, in.DryRun
 	if err := unconditional(ctx, "is for one object: write it by PUT"); err != nil {
 		return nil, err
 	}

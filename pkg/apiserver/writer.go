@@ -42,15 +42,16 @@ func newWriter(c Config) *writer {
 
 // options say under which conditions a write is wanted.
 type options struct {
-	ifMatch    string // If-Match, "" for none
-	createOnly bool   // If-None-Match: *
-	force      bool   // delete services though others name them
-	exact      bool   // refuse what a proxy does not enforce exactly
-	strict     bool   // refuse what lint finds errors in
-	wide       bool   // rebuild clusters on many proxies
-	tell       bool   // work out the impact, for a dry run
-	dryRun     bool
-	who, why   string
+	ifMatch     string // If-Match, "" for none
+	createOnly  bool   // If-None-Match: *
+	force       bool   // delete services though others name them
+	exact       bool   // refuse what a proxy does not enforce exactly
+	strict      bool   // refuse what lint finds errors in
+	wide        bool   // rebuild clusters on many proxies
+	allowShrink bool   // take away much of a namespace or of a service
+	tell        bool   // work out the impact, for a dry run
+	dryRun      bool
+	who, why    string
 }
 
 // historyRecord is one generation of an object, for ever.
@@ -193,6 +194,9 @@ func (w *writer) foresee(ctx context.Context, p *plan, o options) error {
 		return err
 	}
 	if err := w.advised(before, p, o.strict); err != nil {
+		return err
+	}
+	if err := keepMost(before, p, changes, o); err != nil {
 		return err
 	}
 	return w.weigh(before, p, changes, o)

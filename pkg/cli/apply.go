@@ -51,6 +51,7 @@ func (a *app) applyCommand() *cobra.Command {
 	a.manifestFlags(cmd, &files, &o)
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "write nothing, and show what it would do to the connected proxies")
 	cmd.Flags().BoolVar(&o.Wide, "wide", false, "rebuild clusters of more than one service on more than 10 % of the proxies")
+	shrinkFlag(cmd, &o.AllowShrink)
 	cmd.Flags().StringVar(&a.reason, "reason", "", "why, for the history")
 	a.outputFlag(cmd, "text", "json")
 	return cmd
@@ -162,7 +163,12 @@ func (a *app) deleteCommand() *cobra.Command {
 	cmd.Flags().StringArrayVarP(&files, "filename", "f", nil, "file, directory, or - for the standard input; may be repeated")
 	cmd.Flags().BoolVar(&o.Force, "force", false, "delete a service though others name it")
 	cmd.Flags().BoolVar(&o.Wide, "wide", false, "rebuild clusters of more than one service on more than 10 % of the proxies")
+	shrinkFlag(cmd, &o.AllowShrink)
 	return cmd
+}
+
+func shrinkFlag(cmd *cobra.Command, to *bool) {
+	cmd.Flags().BoolVar(to, "allow-shrink", false, "remove more than 30 % of a namespace's services or of a service's endpoints")
 }
 
 func (a *app) deleteOne(cmd *cobra.Command, kind, name string, o client.DeleteOptions) error {
@@ -192,7 +198,7 @@ func (a *app) deleteManifests(cmd *cobra.Command, files []string, with client.De
 		return err
 	}
 	documents, faults := manifest.Decode("", s.text, manifest.YAML, manifest.Limits{Total: api.MaxApplyBytes})
-	o := client.ApplyOptions{Force: with.Force, Wide: with.Wide}
+	o := client.ApplyOptions{Force: with.Force, Wide: with.Wide, AllowShrink: with.AllowShrink}
 	for _, d := range documents {
 		if f := d.CheckKind([]string{policy.Kind, policy.GuardrailKind, catalog.Kind}, nil); f != nil {
 			faults = append(faults, f)

@@ -49,15 +49,16 @@ func (c *Client) Services(ctx context.Context, namespace string) (*api.ServiceLi
 
 // DeleteOptions go beyond the name of what is deleted.
 type DeleteOptions struct {
-	IfMatch string // only this version is deleted; "": whichever there is
-	Force   bool   // delete a service though others name it
-	Wide    bool   // rebuild clusters of many services on many proxies
+	IfMatch     string // only this version is deleted; "": whichever there is
+	Force       bool   // delete a service though others name it
+	Wide        bool   // rebuild clusters of many services on many proxies
+	AllowShrink bool   // delete a service with more than a few endpoints
 }
 
 // Delete deletes an object of a plural (api.Policies, api.Guardrails, api.Services).
 func (c *Client) Delete(ctx context.Context, plural, namespace, name string, o DeleteOptions) (*api.ApplyResult, error) {
 	q := url.Values{}
-	for name, set := range map[string]bool{"force": o.Force, "wide": o.Wide} {
+	for name, set := range map[string]bool{"force": o.Force, "wide": o.Wide, "allowShrink": o.AllowShrink} {
 		if set {
 			q.Set(name, "true")
 		}
@@ -96,12 +97,13 @@ func (c *Client) DeleteEndpoint(ctx context.Context, namespace, service, id stri
 
 // ApplyOptions go beyond the documents of an apply.
 type ApplyOptions struct {
-	Delete []string // what to delete in the same transaction: see api.DeleteRef
-	Force  bool     // delete services though others name them
-	Strict bool     // refuse what lint finds errors in
-	Wide   bool     // rebuild clusters of many services on many proxies
-	DryRun bool     // write nothing, and work out the impact
-	Exact  bool     // refuse policies of which a proxy does not enforce every field exactly
+	Delete      []string // what to delete in the same transaction: see api.DeleteRef
+	Force       bool     // delete services though others name them
+	Strict      bool     // refuse what lint finds errors in
+	Wide        bool     // rebuild clusters of many services on many proxies
+	AllowShrink bool     // take away much of a namespace's services or of a service's endpoints
+	DryRun      bool     // write nothing, and work out the impact
+	Exact       bool     // refuse policies of which a proxy does not enforce every field exactly
 }
 
 func (o ApplyOptions) query() string {
@@ -112,7 +114,7 @@ func (o ApplyOptions) query() string {
 	if o.Force {
 		q.Set("force", "true")
 	}
-	for name, set := range map[string]bool{"strict": o.Strict, "wide": o.Wide, "dryRun": o.DryRun} {
+	for name, set := range map[string]bool{"strict": o.Strict, "wide": o.Wide, "allowShrink": o.AllowShrink, "dryRun": o.DryRun} {
 		if set {
 			q.Set(name, "true")
 		}

@@ -182,8 +182,8 @@ func TestAStaleStoreKeepsTheWorld(t *testing.T) {
 		if s := r.Stale(); s == nil || s.Since.IsZero() {
 			t.Errorf("stale = %+v, want since when", s)
 		}
-		if r.World() != w && r.World().Rev < w.Rev {
-			t.Errorf("the world went from revision %d to %d", w.Rev, r.World().Rev)
+		if _, ok := r.World().Service(manifest.Key{Namespace: "shop", Name: "payments"}); !ok || r.World().Rev < w.Rev {
+			t.Errorf("the world went from revision %d to %d, its service is there: %v; a store that can't be heard is no empty one", w.Rev, r.World().Rev, ok)
 		}
 		r.kv.Fail(nil)
 		r.settled(r.putTimeout("1s"))

@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -157,6 +158,46 @@ func TestFollowOverARestore(t *testing.T) {
 			})
 		})
 	}
+}
+
+// halting lists nothing at all beside its error.
+type halting struct {
+	store.KV
+	err atomic.Pointer[error]
+}
+
+// List implements store.KV.
+func (h *halting) List(ctx context.Context, prefix string) (store.Snapshot, error) {
+	if err := h.err.Load(); err != nil {
+		return store.Snapshot{Cluster: 1, Revision: 1000}, *err
+	}
+	return h.KV.List(ctx, prefix)
+}
+
+// A store that has compacted away what the follower needs, and then can't be listed, is not an empty store.
+func TestFollowTakesAFailedListForNoList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := store.NewMemory(store.Limits{})
+		put(t, m, "/kept", "x")
+		kv := &halting{KV: m}
+		mirror, stop := storetest.Follow(t, kv, "/")
+		defer stop()
+		synctest.Wait()
+		before := len(mirror.Deliveries())
+		kv.err.Store(new(errors.New("no quorum")))
+		m.Fail(store.ErrCompacted) // of the watch
+		mirror.WaitStale(t)
+		time.Sleep(time.Minute)
+		for _, d := range mirror.Deliveries()[before:] {
+			if len(d.Events) > 0 {
+				t.Errorf("a failed list delivers %+v", d)
+			}
+		}
+		m.Fail(nil)
+		kv.err.Store(nil)
+		mirror.WaitRevision(t, put(t, m, "/after", "x"))
+		mirror.Check(t, list(t, m))
+	})
 }
 
 // refusing is a sink that fails.
