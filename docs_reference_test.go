@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/breakwater-mesh/breakwater/internal/testkit/fields"
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	envoycarriers "github.com/breakwater-mesh/breakwater/pkg/envoy/carriers"
@@ -27,8 +28,8 @@ const oldestEnvoy, newestEnvoy = 32, 40
 // TestDocsReference holds the table of carriers that bwctl explain reads, and the reference, against the compiler.
 func TestDocsReference(t *testing.T) {
 	var rows []envoycarriers.Carrier
-	for _, c := range carriers {
-		rows = append(rows, c.whole(t))
+	for _, f := range fields.All {
+		rows = append(rows, carried{f}.row(t))
 	}
 	source, err := format.Source([]byte(carriersSource(rows)))
 	if err != nil {
@@ -53,11 +54,11 @@ func written(t *testing.T, file, text string) {
 	}
 }
 
-// whole is the row of the generated table.
-func (c carried) whole(t *testing.T) envoycarriers.Carrier {
+// row is that of the generated table.
+func (c carried) row(t *testing.T) envoycarriers.Carrier {
 	t.Helper()
-	row := envoycarriers.Carrier{Field: c.field, Resource: c.carrier, At: c.at}
-	if c.carrier == nothing {
+	row := envoycarriers.Carrier{Field: c.Path, Resource: c.Carrier, At: c.At}
+	if c.Carrier == fields.Nothing {
 		row.Resource = ""
 	}
 	for _, profile := range envoy.Profiles() {
@@ -76,15 +77,14 @@ func (c carried) whole(t *testing.T) envoycarriers.Carrier {
 // level is how well a profile enforces the field, of a classic knob the worst of what it expands to.
 func (c carried) level(t *testing.T, profile string, minor int) envoy.Level {
 	t.Helper()
-	section, beside := c.beside()
 	svc := &catalog.Service{Metadata: manifest.Meta{Namespace: "shop", Name: "payments"}}
 	eff, _ := policy.Merge(policy.Service{Key: svc.Key(), Protocol: string(catalog.HTTP)}, []*policy.Compiled{
-		policyOf(t, "probe", sections(t, section, beside, c.field, c.first)),
+		policyOf(t, "probe", c.spec(t, c.First)),
 	})
 	worst := envoy.Level("")
 	for _, f := range envoy.Report(envoy.Target{Profile: profile, Version: fmt.Sprintf("1.%d", minor), Runtime: true}, svc, eff) {
 		i := slices.IndexFunc(eff.Fields, func(e policy.Field) bool { return e.Path == f.Field })
-		if i < 0 || f.Field != c.field && eff.Fields[i].Origin.Path != c.field {
+		if i < 0 || f.Field != c.Path && eff.Fields[i].Origin.Path != c.Path {
 			continue
 		}
 		if order := []envoy.Level{"", envoy.Exact, envoy.Approximate, envoy.Unsupported}; slices.Index(order, f.Level) > slices.Index(order, worst) {

@@ -5,8 +5,8 @@ import "github.com/breakwater-mesh/breakwater/pkg/manifest"
 // Limits are Envoy's circuit_breakers thresholds, counted per proxy. A call over a limit fails at once; a limit that is not set
 // does not exist.
 type Limits struct {
-	Disabled           *bool           `json:"disabled,omitempty" doc:"Clears every limit that less specific policies set, bulkheads too." scope:"cluster" effect:"in place" bwdefault:"false"`
-	Observe            *bool           `json:"observe,omitempty" doc:"Counts what this section would do, and does nothing. It takes the place of nothing that is enforced." scope:"cluster" effect:"in place" bwdefault:"false"`
+	Disabled           *bool           `json:"disabled,omitempty" doc:"Clears every limit that less specific policies set, bulkheads too." scope:"cluster" effect:"in place; perHost.maxConnections rebuilds the cluster" bwdefault:"false"`
+	Observe            *bool           `json:"observe,omitempty" doc:"Counts what this section would do, and does nothing. It takes the place of nothing that is enforced." scope:"cluster" effect:"in place; perHost.maxConnections rebuilds the cluster" bwdefault:"false"`
 	MaxConnections     *manifest.Count `json:"maxConnections,omitempty" doc:"Open connections to the service, per proxy; further calls wait (HTTP/1.1)." minimum:"1" unit:"connections" scope:"cluster" effect:"in place" bwdefault:"unlimited (Breakwater)"`
 	MaxPendingRequests *manifest.Count `json:"maxPendingRequests,omitempty" doc:"Calls that wait for a connection, per proxy." unit:"requests" scope:"cluster" effect:"in place" bwdefault:"unlimited (Breakwater)"`
 	MaxRequests        *manifest.Count `json:"maxRequests,omitempty" doc:"Calls under way, per proxy." unit:"requests" scope:"cluster" effect:"in place" bwdefault:"unlimited (Breakwater)"`

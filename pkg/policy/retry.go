@@ -12,8 +12,8 @@ import (
 
 // Retry sends a failed call again.
 type Retry struct {
-	Disabled   *bool   `json:"disabled,omitempty" doc:"Clears every retry setting that less specific policies made: no retries." scope:"route" effect:"in place" bwdefault:"false"`
-	Observe    *bool   `json:"observe,omitempty" doc:"Counts what this section would do, and does nothing. It takes the place of nothing that is enforced." scope:"route" effect:"in place" bwdefault:"false"`
+	Disabled   *bool   `json:"disabled,omitempty" doc:"Clears every retry setting that less specific policies made: no retries." scope:"route" effect:"in place; budget.interval rebuilds the cluster" bwdefault:"false"`
+	Observe    *bool   `json:"observe,omitempty" doc:"Counts what this section would do, and does nothing. It takes the place of nothing that is enforced." scope:"route" effect:"in place; budget.interval rebuilds the cluster" bwdefault:"false"`
 	NumRetries *uint32 `json:"numRetries,omitempty" doc:"Tries after the first." minimum:"1" maximum:"100" zero:"to switch retries off write disabled: true" unit:"tries" scope:"route" effect:"in place" bwdefault:"1 (Envoy)"`
 
 	RetryOn              []string      `json:"retryOn,omitempty" doc:"What is retried, in Envoy's words." scope:"route" effect:"in place" bwdefault:"connect-failure, refused-stream; for grpc also unavailable (Breakwater)"`

@@ -4,8 +4,8 @@ import "github.com/breakwater-mesh/breakwater/pkg/manifest"
 
 // Timeout bounds calls in time.
 type Timeout struct {
-	Disabled   *bool              `json:"disabled,omitempty" doc:"Clears every timeout that less specific policies set." scope:"route" effect:"in place" bwdefault:"false"`
-	Observe    *bool              `json:"observe,omitempty" doc:"Counts what this section would do, and does nothing. It takes the place of nothing that is enforced." scope:"route" effect:"in place" bwdefault:"false"`
+	Disabled   *bool              `json:"disabled,omitempty" doc:"Clears every timeout that less specific policies set." scope:"route" effect:"in place; connect and connectionIdle rebuild the cluster" bwdefault:"false"`
+	Observe    *bool              `json:"observe,omitempty" doc:"Counts what this section would do, and does nothing. It takes the place of nothing that is enforced." scope:"route" effect:"in place; connect and connectionIdle rebuild the cluster" bwdefault:"false"`
 	Request    *manifest.Duration `json:"request,omitempty" doc:"The whole call, with all its tries and pauses." unit:"duration" allow:"none" scope:"route" effect:"in place" bwdefault:"none (a sidecar adds no limit)"`
 	PerTry     *manifest.Duration `json:"perTry,omitempty" doc:"One try. Must be less than request." unit:"duration" allow:"none" scope:"route" effect:"in place" bwdefault:"none (Envoy)"`
 	PerTryIdle *manifest.Duration `json:"perTryIdle,omitempty" doc:"One try without any byte moving." unit:"duration" allow:"none" scope:"route" effect:"in place" bwdefault:"none (Envoy)"`

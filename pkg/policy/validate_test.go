@@ -255,7 +255,8 @@ func TestScopeFaults(t *testing.T) {
 }
 
 func TestEveryFieldIsDocumented(t *testing.T) {
-	effects := []string{"in place", "new connections only", "rebuilds the cluster", "in place; interval rebuilds the cluster", "drains the application's connections",
+	effects := []string{"in place", "new connections only", "rebuilds the cluster", "in place; interval rebuilds the cluster", "in place; connect and connectionIdle rebuild the cluster",
+		"in place; budget.interval rebuilds the cluster", "in place; perHost.maxConnections rebuilds the cluster", "drains the application's connections",
 		"in place; rebuilds the cluster where ejection or admission control goes by it"}
 	fields := manifest.Describe[Spec]("spec")
 	if len(fields) < 90 {
