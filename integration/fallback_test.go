@@ -160,6 +160,36 @@ func underWay(t *testing.T, host *harness.Host, n int64) {
 	})
 }
 
+// Two services may stand in for each other: a fallback's own fallback is not asked. One that stands in for itself, as a policy for several
+// services may say, gets every call once more, a POST too.
+func TestFallbacksOfEachOtherAndOfItself(t *testing.T) {
+	t.Parallel()
+	m, hosts, queue, callers := fallbackMesh(t, 1, "dependsOn: [payments, queue]")
+	broken := harness.Behaviour{Status: http.StatusServiceUnavailable}
+	setAll(append(hosts, queue), broken)
+	asks := func(what string, orders caller, host string, payments, spare int64) {
+		t.Helper()
+		before, beside := requests(hosts), queue.Requests()
+		call := orders.Send(t.Context(), http.MethodPost, host, "/", nil)
+		if p, q := requests(hosts)-before, queue.Requests()-beside; call.Status != http.StatusServiceUnavailable || p != payments || q != spare {
+			t.Errorf("%s, a call of %s: %d after %d tries at payments and %d at queue, want 503 after %d and %d", what, host, call.Status, p, q, payments, spare)
+		}
+	}
+	m.apply(policyFor("payments", "payments", "fallback: {service: queue}"), policyFor("queue", "queue", "fallback: {service: payments}"))
+	m.programmed("payments")
+	m.programmed("queue")
+	for name, orders := range callers {
+		asks(name, orders, "payments", 1, 1)
+		asks(name, orders, "queue", 1, 1)
+	}
+	m.apply(policyFor("queue", `"*"`, "fallback: {service: queue}"))
+	m.programmed("queue")
+	for name, orders := range callers {
+		asks(name, orders, "payments", 1, 1)
+		asks(name, orders, "queue", 0, 2)
+	}
+}
+
 // A fallback that does not exist changes nothing, until it does.
 func TestFallbackThatDoesNotExistYet(t *testing.T) {
 	t.Parallel()

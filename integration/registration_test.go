@@ -103,6 +103,7 @@ func (m *mesh) stands(id, state string) {
 type caller interface {
 	Get(host, path string) harness.Call
 	GetContext(ctx context.Context, host, path string) harness.Call
+	Send(ctx context.Context, method, host, path string, header http.Header) harness.Call
 	stat(name string) int64
 }
 

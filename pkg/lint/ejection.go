@@ -2,8 +2,10 @@ package lint
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/policy"
 )
 
@@ -80,6 +82,30 @@ func (l *spots) fewHosts(c *call, detector string, minimum uint32) {
 		Code: TooFewHosts, Severity: Warning, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
 		Why:     fmt.Sprintf("%s judges only where at least %d hosts have enough traffic, and %s has %d", detector, minimum, c.end(), c.hosts()),
 		Instead: fmt.Sprintf("minimumHosts: %d or less, or consecutive5xx, which looks at each host alone", c.hosts()),
+	})
+}
+
+// roundedUp finds ejections that are over long before anyone looks.
+func (l *spots) roundedUp(c *call) {
+	o := c.cluster.OutlierDetection
+	if !c.cluster.ejects() || o.BaseEjectionTime == nil {
+		return
+	}
+	interval, _ := finite(o.Interval)
+	out, _ := finite(o.BaseEjectionTime)
+	object, path, ok := c.cluster.at("outlierDetection.baseEjectionTime", "outlierDetection.interval")
+	if interval <= out || !ok {
+		return
+	}
+	instead := fmt.Sprintf("outlierDetection.interval: %s or less", *o.BaseEjectionTime)
+	if strings.HasPrefix(path, "spec.circuitBreaker") {
+		instead = fmt.Sprintf("circuitBreaker.recoveryTimeout: %s or more", *o.Interval)
+	}
+	l.add(c.to, Finding{
+		Code: EjectionRoundedUp, Severity: Info, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
+		Why: fmt.Sprintf("ejected hosts are let back in every %s only: a host that is to be out for %s is out for %s to %s",
+			*o.Interval, *o.BaseEjectionTime, *o.BaseEjectionTime, manifest.DurationOf(out+interval)),
+		Instead: "nothing, if that is soon enough; else " + instead,
 	})
 }
 

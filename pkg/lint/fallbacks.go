@@ -119,6 +119,43 @@ func (l *spots) starves(c *call) {
 	})
 }
 
+// bounded finds a number of retries that bounds the steps to a fallback service, too.
+func (l *spots) bounded(c *call) {
+	service, ok := c.fallsBack()
+	limits := c.cluster.Limits
+	if !ok || limits == nil || limits.MaxRetries == nil || *limits.MaxRetries == 0 || *limits.MaxRetries == manifest.Unlimited {
+		return
+	}
+	object, path, ok := c.cluster.at("limits.maxRetries")
+	if !ok || limits.MaxRequests != nil && *limits.MaxRetries >= *limits.MaxRequests || c.cluster.Retry != nil && c.cluster.Retry.Budget != nil {
+		return
+	}
+	l.add(c.to, Finding{
+		Code: RetriesStarveFallback, Severity: Warning, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
+		Why: fmt.Sprintf("the step to %s is a retry: no more than %s calls are there or tried again at once, and when %s is down all others fail",
+			service, *limits.MaxRetries, key(c.to)),
+		Instead: "a bulkhead, or limits.maxRequests, as the bound of both, and no maxRetries below it",
+	})
+}
+
+// itself finds calls that fall back to where all their tries have failed.
+func (l *spots) itself(c *call) {
+	service, ok := c.fallsBack()
+	object, path, written := c.at("fallback.service")
+	if !ok || !written || c.subset != "" || service != key(c.to) {
+		return
+	}
+	severity := Warning
+	if c.from == "" {
+		severity = Info // it may be there as a fallback only
+	}
+	l.add(c.to, Finding{
+		Code: FallbackToItself, Severity: severity, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
+		Why:     fmt.Sprintf("what %s has failed to answer goes to %s once more, a POST or PATCH too, whatever retry.methods says", service, service),
+		Instead: "a to that does not cover it, or fallback: {disabled: true} in a policy for it; for more tries retry.numRetries",
+	})
+}
+
 // volumes finds detectors that wait for more calls than a rate limit lets through.
 func (l *spots) volumes(c *call) {
 	o, r := c.cluster.OutlierDetection, c.RateLimit

@@ -18,6 +18,7 @@ type graph struct {
 	merges  map[string]*merged // by protocol and set of policies: most services share theirs
 	samples []policy.Caller    // a caller for each set of selectors in a from
 	chained []*spot            // what is found along paths
+	silent  map[string]int     // by namespace: services that do not say whom they call
 
 	byTarget map[manifest.Key][]*entry       // policies that name one service
 	bySpace  map[string][]*entry             // the others, by namespace of their targets
@@ -76,6 +77,7 @@ type call struct {
 	subset string // of to; empty: all of it
 	spare  bool   // it is the one that it falls back to
 	reads  bool   // the route takes neither POST nor PATCH
+	high   bool   // its calls are of high priority
 	result
 }
 
@@ -96,6 +98,7 @@ func newGraph() *graph {
 	return &graph{
 		entries: make(map[name]*entry), byKey: make(map[manifest.Key]*node), merges: make(map[string]*merged),
 		byTarget: make(map[manifest.Key][]*entry), bySpace: make(map[string][]*entry), users: make(map[manifest.Key]map[*made]bool),
+		silent: make(map[string]int),
 	}
 }
 

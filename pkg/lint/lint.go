@@ -90,6 +90,8 @@ func (l *spots) call(c *call) {
 	l.panics(c)
 	l.blames(c)
 	l.overload(c)
+	l.roundedUp(c)
+	l.zeros(c)
 	if c.spare {
 		return // on the way there all is as on the way to the service that is called
 	}
@@ -101,6 +103,8 @@ func (l *spots) call(c *call) {
 	l.stalls(c)
 	l.cutOff(c)
 	l.starves(c)
+	l.bounded(c)
+	l.itself(c)
 	l.volumes(c)
 	l.inVain(c)
 }

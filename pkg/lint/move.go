@@ -194,7 +194,18 @@ func (s *step) services(list []Service) {
 		}
 	}
 	if len(s.changed) > 0 {
+		s.silence()
 		s.meant(renamed)
+	}
+}
+
+// silence counts the services that do not say whom they call.
+func (g *graph) silence() {
+	clear(g.silent)
+	for _, n := range g.nodes {
+		if n.Spec.DependsOn == nil {
+			g.silent[n.called.Namespace]++
+		}
 	}
 }
 

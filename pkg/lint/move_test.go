@@ -107,12 +107,16 @@ func drawPolicy(t *rapid.T, ns, name string) *policy.Compiled {
 	to := pick("to", "service: "+pick("callee", townNames...), `service: "*"`, `service: "*"`, "selector: {tier: one}",
 		"service: "+pick("callee", townNames...)+", route: "+pick("route", "r", "s", "default"), "service: "+pick("callee", townNames...)+", subset: v2")
 	from := pick("from", "", "", "from: {service: "+pick("caller", townNames...)+"}, ", "from: {selector: {tier: two}}, ")
+	spare := pick("spare", townNames...)
+	if to == "service: "+spare {
+		spare = "f" // a service does not fall back to itself
+	}
 	route := []string{
 		"retry: {numRetries: 2, retryOn: [5xx], methods: all}", "timeout: {request: 1s, perTry: 900ms}, retry: {numRetries: 3, retryOn: [gateway-error]}",
-		"timeout: {request: 2s, deadline: {keepPercent: 90}}", "timeout: {request: 700ms}", "timeout: {request: 500ms}, fallback: {service: " + pick("spare", townNames...) + "}",
+		"timeout: {request: 2s, deadline: {keepPercent: 90}}", "timeout: {request: 700ms}", "timeout: {request: 500ms}, fallback: {service: " + spare + "}",
 	}
 	cluster := []string{"circuitBreaker: {failureThreshold: 5}", "outlierDetection: {consecutive5xx: 5, maxEjectionPercent: 10}",
-		"outlierDetection: {successRate: {minimumHosts: 5}, maxEjectionPercent: 80}", "limits: {maxRequests: " + pick("limit", "10", "100") + "}"}
+		"outlierDetection: {successRate: {minimumHosts: 5}, maxEjectionPercent: 80}", "limits: {maxRequests: " + pick("limit", "0", "10", "100") + "}"}
 	var sections string
 	switch {
 	case strings.Contains(to, "route:"):

@@ -41,7 +41,11 @@ func (g *graph) judge(e *entry) []*spot {
 	if e.Guardrail == nil && g.entries[nameOf(e.Compiled)] == e {
 		l.faults(e.Policy)
 	}
-	all, heard := e.fares()
+	all, known, heard := e.fares()
+	f := Finding{
+		Code: Shadowed, Severity: Warning, Kind: policy.Kind, Object: e.Policy.Key(), Path: "spec",
+		Instead: "nothing here: delete it, or write a narrower to or from, or a higher precedence",
+	}
 	switch {
 	case g.entries[nameOf(e.Compiled)] != e:
 	case e.covers == 0:
@@ -51,28 +55,49 @@ func (g *graph) judge(e *entry) []*spot {
 	case !heard && !g.called(e):
 		l.nothing(e, "spec.from", "no caller it covers calls a service it covers: a proxy receives only what its service's dependsOn names",
 			"a caller that exists, or add the service to the caller's dependsOn")
-	case e.Guardrail == nil && all.shadowed():
-		l.add(nil, Finding{
-			Code: Shadowed, Severity: Warning, Kind: policy.Kind, Object: e.Policy.Key(), Path: "spec",
-			Why:     fmt.Sprintf("every field it sets is overridden wherever it applies, among others by %s", named(all.by)),
-			Instead: "nothing here: delete it, or write a narrower to or from, or a higher precedence",
-		})
+	case e.Guardrail != nil:
+	case all.shadowed():
+		f.Why = fmt.Sprintf("every field it sets is overridden wherever it applies, among others by %s", named(all.by))
+		l.add(nil, f)
+	case known.shadowed() && !g.open(e):
+		f.Severity = Info
+		f.Why = fmt.Sprintf("every field it sets is overridden for all calls that a dependsOn names, among others by %s: it holds only for callers that the catalogue does not know", named(known.by))
+		f.Instead = "nothing, if it is there for callers that may come; else delete it, or write a narrower to or from, or a higher precedence"
+		l.add(nil, f)
 	}
 	return l.list
 }
 
-// fares adds up how the policy does in all results, each of which counts once, however many services have it. It is heard if it holds for a
-// call that dependsOn names.
-func (e *entry) fares() (all fare, heard bool) {
+// fares adds up how the policy does in all results, and in those of calls that dependsOn names; each counts once, however many services
+// have it. It is heard if it holds for such a call.
+func (e *entry) fares() (all, known fare, heard bool) {
 	for m := range e.live {
 		heard = heard || m.called > 0
 		for _, one := range m.fares {
-			if one.of == e {
-				all.add(one)
+			if one.of != e {
+				continue
+			}
+			all.add(one)
+			if m.called > 0 {
+				known.add(one)
 			}
 		}
 	}
-	return all, heard
+	return all, known, heard
+}
+
+// open reports whether a service that e covers has callers in the catalogue that do not say whom they call.
+func (g *graph) open(e *entry) bool {
+	for n := range g.candidates(e) {
+		silent := g.silent[n.called.Namespace]
+		if n.Spec.DependsOn == nil {
+			silent-- // itself
+		}
+		if silent > 0 && e.Matches(n.called) {
+			return true
+		}
+	}
+	return false
 }
 
 // hasPart reports whether the service that e is written for has the part that it names.

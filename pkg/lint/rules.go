@@ -24,11 +24,15 @@ const (
 	EjectsFor429        = "ejects-for-429"
 	NarrowerThanNext    = "narrower-than-next"
 	VolumeNeverReached  = "volume-never-reached"
+	EjectionRoundedUp   = "ejection-rounded-up"
+	LimitOfZero         = "limit-of-zero"
 
 	BreakerWithoutFallback = "breaker-without-fallback"
 	StallNeverFallsBack    = "stall-never-falls-back"
 	FullSkipsFallback      = "full-skips-fallback"
 	BudgetBesideFallback   = "budget-beside-fallback"
+	RetriesStarveFallback  = "retries-starve-fallback"
+	FallbackToItself       = "fallback-to-itself"
 
 	ObservedInVain = "observed-in-vain"
 
@@ -56,10 +60,14 @@ func Rules() []Rule {
 		{BlamesDependencies, Warning, "a host is ejected for what its own dependencies did"},
 		{EjectsFor429, Warning, "a host is ejected for asking for less load"},
 		{VolumeNeverReached, Warning, "a detector waits for more calls than a rate limit lets through"},
+		{EjectionRoundedUp, Info, "a host stays out for longer than twice what is written"},
 		{BreakerWithoutFallback, Warning, "a breaker can take a service away from several others, and nothing answers in its place"},
 		{StallNeverFallsBack, Warning, "a fallback service never gets a call that hangs"},
 		{FullSkipsFallback, Info, "what a limit refuses does not go to the fallback service"},
 		{BudgetBesideFallback, Info, "a retry budget counts for nothing beside a fallback service"},
+		{RetriesStarveFallback, Warning, "limits.maxRetries also bounds the calls that a fallback service gets"},
+		{FallbackToItself, Warning, "a call falls back to where it has failed"},
+		{LimitOfZero, Warning, "a limit of 0 lets nothing through"},
 		{NarrowerThanNext, Warning, "a hop lets fewer calls through than the one behind it"},
 		{ObservedInVain, Info, "a section observes where the same is enforced"},
 		{FaultLeftOn, Warning, "calls fail on purpose for longer than anybody watches"},

@@ -81,7 +81,7 @@ func (g *graph) incoming(n *node) made {
 
 // leadsAs reports whether the same holds for both, and they end at the same place.
 func (c *call) leadsAs(o *call) bool {
-	return c.to == o.to && c.subset == o.subset && c.spare == o.spare && c.reads == o.reads && c.result == o.result
+	return c.to == o.to && c.subset == o.subset && c.spare == o.spare && c.reads == o.reads && c.high == o.high && c.result == o.result
 }
 
 // ways are the different ways that calls from caller to n take: through its routes, to their backends, and where all tries fail to the
@@ -131,7 +131,7 @@ func (m *maker) backends(n *node, r *catalog.Route, caller policy.Caller, set *m
 			there = m.effective(to, caller)
 		}
 		list = append(list, &call{
-			named: n, to: to, subset: subset, spare: spare, reads: reads(r),
+			named: n, to: to, subset: subset, spare: spare, reads: reads(r), high: catalog.PriorityOf(r) == catalog.PriorityHigh,
 			result: result{way, there.subset(subset)},
 		})
 	}
@@ -183,7 +183,9 @@ func (g *graph) callersOf(n *node) []policy.Caller {
 	others := []string{n.called.Namespace}
 	var named []policy.Caller
 	for _, caller := range n.callers {
-		named = append(named, caller.asCaller())
+		if slices.ContainsFunc(caller.out.calls, func(c *call) bool { return c.named == n }) { // calls to others may end here, too
+			named = append(named, caller.asCaller())
+		}
 	}
 	selecting := false
 	for _, e := range n.matching {

@@ -85,6 +85,22 @@ func (b *Fallback) validate(f *faults, _ *Sections) {
 	}
 }
 
+// fallsBackElsewhere checks that a fallback is not the very service that is called. That of one of its routes may be: the route may lead to
+// another service, or to a subset.
+func fallsBackElsewhere(p *Policy, f *faults) {
+	b, to := p.Spec.Fallback, p.Spec.To
+	if b == nil || b.Service == nil || to.Service == "" || to.Service == Every || to.Route != "" {
+		return
+	}
+	key, qualified := ParseService(*b.Service)
+	if !qualified {
+		key = manifest.Key{Namespace: p.Metadata.Namespace, Name: *b.Service}
+	}
+	if key == (manifest.Key{Namespace: targetNamespace(p), Name: to.Service}) {
+		f.add(fallbackService, "must be another service than the called one, which has failed by then: for more tries set retry.numRetries; for a route that leads elsewhere write a policy with to.route")
+	}
+}
+
 func (r *FallbackResponse) validate(f *faults) {
 	if r.Body != nil && len(*r.Body) > longestBody {
 		f.add("fallback.response.body", "has %d bytes, and %d are the most", len(*r.Body), longestBody)

@@ -20,6 +20,7 @@ func Validate(p *Policy) manifest.FieldErrors {
 		f.errs = append(f.errs, manifest.CheckBounds(at, "spec.expiresAt")...)
 	}
 	faultEnds(p, f)
+	fallsBackElsewhere(p, f)
 	s := &p.Spec.Sections
 	f.offAlone(s)
 	f.observed(s)

@@ -254,6 +254,26 @@ func TestScopeFaults(t *testing.T) {
 	}
 }
 
+// What a service falls back to is another one, but for a route of it, which may lead to another one, and for what covers many.
+func TestFallbackIsAnotherService(t *testing.T) {
+	const itself = "fallback.service: must be another service than the called one, which has failed by then: for more tries set retry.numRetries; for a route that leads elsewhere write a policy with to.route"
+	for _, tt := range []struct{ to, service, want string }{
+		{"service: payments", "queue", ""},
+		{"service: payments", "payments", itself},
+		{"service: payments", "shop/payments", itself},
+		{"service: payments", "bank/payments", ""},
+		{"namespace: bank, service: payments", "payments", ""},
+		{"namespace: bank, service: payments", "bank/payments", itself},
+		{"service: payments, route: canary", "payments", ""},
+		{"service: '*'", "queue", ""},
+		{"selector: {tier: leaf}", "queue", ""},
+	} {
+		if _, got := read(t, "shop", "{to: {"+tt.to+"}, fallback: {service: "+tt.service+"}}"); got != tt.want {
+			t.Errorf("to {%s} with a fallback to %s\n got %s\nwant %s", tt.to, tt.service, got, tt.want)
+		}
+	}
+}
+
 func TestEveryFieldIsDocumented(t *testing.T) {
 	effects := []string{"in place", "new connections only", "rebuilds the cluster", "in place; interval rebuilds the cluster", "in place; connect and connectionIdle rebuild the cluster",
 		"in place; budget.interval rebuilds the cluster", "in place; perHost.maxConnections rebuilds the cluster", "drains the application's connections",
