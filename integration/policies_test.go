@@ -199,52 +199,6 @@ func TestLimitEditCutsOffInPlace(t *testing.T) {
 	}
 }
 
-func TestRouteEditsLoseNoEjectionAndNoConnection(t *testing.T) {
-	t.Parallel()
-	for name, sections := range map[string][2]string{
-		"retry":   {"retry: {numRetries: 1, retryOn: [connect-failure]}", "retry: {numRetries: 3, retryOn: [connect-failure, refused-stream], backOff: {base: 10ms, max: 1s}}"},
-		"timeout": {"timeout: {request: 5s}", "timeout: {request: 4s, perTry: 2s}"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			m := newMesh(t)
-			hosts := m.service("payments", 3)
-			m.service("orders", 0)
-			orders := m.envoy("orders")
-			m.apply(policyFor("eject", "payments", outlier), policyFor("edited", "payments", sections[0]))
-			m.programmed("edited")
-			m.eject(orders, hosts[0])
-			for _, h := range hosts[1:] {
-				h.Set(harness.Behaviour{Delay: time.Second})
-			}
-			answers := inFlight(t, orders, hosts[1:], 4)
-			opened, closed := connections(hosts), orders.stat(payments+"upstream_cx_destroy")
-
-			m.apply(policyFor("edited", "payments", sections[1]))
-			m.programmed("edited")
-			for i, a := range answers() {
-				if a.Status != http.StatusOK {
-					t.Errorf("request %d, under way during the edit, = %d, %v; want 200", i, a.Status, a.Err)
-				}
-			}
-			for _, h := range hosts[1:] {
-				h.Set(harness.Behaviour{})
-			}
-			for range 10 {
-				orders.want("payments", http.StatusOK)
-			}
-			if got := orders.stat(ejected); got != 1 {
-				t.Errorf("%s = %d after the edit, want 1", ejected, got)
-			}
-			if got := connections(hosts); got != opened {
-				t.Errorf("the edit opened %d connections, want none", got-opened)
-			}
-			if got := orders.stat(payments + "upstream_cx_destroy"); got != closed {
-				t.Errorf("the edit closed %d connections, want none", got-closed)
-			}
-		})
-	}
-}
-
 func TestPerTryAndRequestTimeoutsHold(t *testing.T) {
 	m := newMesh(t)
 	hosts := m.service("payments", 2)

@@ -157,6 +157,7 @@ var around = map[string]string{
 	"loadBalancing.slowStart":      "{slowStart: {window: 1s}}",
 	"healthCheck.http":             "{http: {path: /}}",
 	"healthCheck.grpc":             "{grpc: {}}",
+	"healthCheck.tcp.receive":      "{tcp: {}, timeout: 100ms}", // a host that says nothing holds its cluster up so long
 	"retry.retriableStatusCodes":   "{retryOn: [retriable-status-codes], retriableStatusCodes: [500]}",
 	"retry.retriableHeaders":       "{retryOn: [retriable-headers], retriableHeaders: [{name: z, present: true}]}",
 	"retry.methods":                "{retryOn: [5xx]}",
