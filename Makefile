@@ -4,7 +4,7 @@ export GOFLAGS ?= -buildvcs=false
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS = -X github.com/breakwater-mesh/breakwater/pkg/telemetry.Version=$(VERSION) -X main.version=$(VERSION)
 
-.PHONY: all build tools test test-long differential check bench bench-agent demo fuzz clean
+.PHONY: all build tools test test-long differential check bench bench-swarm bench-agent demo fuzz clean
 
 all: build
 
@@ -29,8 +29,12 @@ differential: tools ## the agent beside a real Envoy, every scenario; make test 
 check: ## vet, staticcheck, gofmt, tidy drift
 	tools/check.sh
 
-bench: tools ## figures: policy write to Envoy's ACK, and the benchmarks of the packages
+bench: tools bench-swarm ## figures: the fleet's cost, policy write to Envoy's ACK, and the benchmarks of the packages
 	$(GO) test -count=1 -timeout 20m -run '^$$' -bench . -benchmem ./pkg/... ./integration/bench/...
+
+bench-swarm: ## what a fleet costs the control plane, beside bare grpc-go streams and LinearCache; one cell: BENCH_FLAGS='-n 1000 -s 100'
+	@$(GO) build -o bin/bench-swarm ./integration/bench/swarm
+	@exec bin/bench-swarm $(BENCH_FLAGS)
 
 bench-agent: tools ## CPU of a request through the agent, beside a real Envoy and a bare ReverseProxy; BENCH_FLAGS='-rounds 9 -only "GET 64 B"'
 	@$(GO) build -o bin/bench-agent ./integration/bench/agent

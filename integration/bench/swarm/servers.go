@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/breakwater-mesh/breakwater/integration/harness"
+	"github.com/breakwater-mesh/breakwater/internal/testkit/program"
+)
+
+// Names of the servers. The first is the one that the others are fed by.
+const (
+	breakwaterName = "breakwater"
+	floorName      = "floor"
+	linearName     = "linear"
+)
+
+// subject is a server under measurement.
+type subject struct {
+	name    string
+	pid     int
+	address string
+	write   func(k kind, n int) error // the n-th edit of a kind; returns once it is acknowledged, which may be before it is pushed
+	used    func() (uint64, error)    // memory in use after a collection
+	admin   string
+	close   func()
+}
+
+// recording is what one client of the control plane was sent.
+type recording struct {
+	first []said              // until it was configured
+	edits map[string][][]said // by kind
+}
+
+// open starts the server of that name with the mesh.
+func open(ctx context.Context, name string, m mesh, r *recording) (*subject, error) {
+	if name == breakwaterName {
+		return openBreakwater(ctx, m)
+	}
+	c, address, err := startChild(name)
+	if err != nil {
+		return nil, err
+	}
+	s := &subject{name: name, pid: c.cmd.Process.Pid, address: address, close: c.close}
+	s.used = func() (uint64, error) { return c.tell(order{Settle: true}) }
+	s.write = func(k kind, n int) error {
+		recorded := r.edits[k.name]
+		_, err := c.tell(order{Edit: recorded[n%len(recorded)]})
+		return err
+	}
+	if _, err := c.tell(order{Load: r.first}); err != nil {
+		c.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func openBreakwater(ctx context.Context, m mesh) (*subject, error) {
+	binary, err := program.Build("./cmd/controlplane")
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "breakwater-swarm-*")
+	if err != nil {
+		return nil, err
+	}
+	cp, err := harness.StartControlPlane(ctx, binary, filepath.Join(dir, "data"), "--log-level", "warn")
+	if err != nil {
+		_ = os.RemoveAll(dir)
+		return nil, err
+	}
+	s := &subject{name: breakwaterName, pid: cp.Pid(), address: cp.XDS, admin: cp.Admin}
+	s.close = func() { cp.Kill(); _ = os.RemoveAll(dir) }
+	s.write = func(k kind, n int) error { return cp.Apply(m.edit(k, 1+n)) }
+	s.used = func() (uint64, error) { return metricsInUse(ctx, cp.Admin) }
+	for _, documents := range m.applies() {
+		if err := cp.Apply(documents); err != nil {
+			s.close()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// metricsInUse is inUse of a process that tells its metrics.
+func metricsInUse(ctx context.Context, admin string) (used uint64, err error) {
+	if _, err := get(ctx, "http://"+admin+"/debug/pprof/heap?gc=1"); err != nil {
+		return 0, err
+	}
+	text, err := get(ctx, "http://"+admin+"/metrics")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if name == "go_memstats_alloc_bytes" || name == "go_memstats_stack_inuse_bytes" {
+			v, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				return 0, fmt.Errorf("metric %s: %w", line, err)
+			}
+			used += uint64(v)
+		}
+	}
+	return used, nil
+}
+
+func get(ctx context.Context, url string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	return io.ReadAll(resp.Body)
+}
