@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -229,6 +231,26 @@ func (c *appConn) answer() (status int, last bool, err error) {
 	return resp.StatusCode, resp.Close, err
 }
 
+// outboundVersion is the version that Envoy tells of its listener for applications.
+func (s *sidecar) outboundVersion() (string, error) {
+	body, err := s.ConfigDump()
+	if err != nil {
+		return "", err
+	}
+	var dump envoyDump
+	if err := json.Unmarshal(body, &dump); err != nil {
+		return "", err
+	}
+	for _, c := range dump.Configs {
+		for _, l := range c.Listeners {
+			if l.Name == "outbound" && l.Active != nil {
+				return l.Active.Version, nil
+			}
+		}
+	}
+	return "", errors.New("no such listener")
+}
+
 // What an edit of adaptive concurrency does to a real Envoy, which takes it as another filter chain of its listener: no ejection is lost, no
 // cluster is built anew, a call under way is answered. Connections that are opened from now on are bounded; those that are open keep what
 // they had until Envoy drains them, within --drain-time-s, and what is still under way then is cut off. Switched off is at once, everywhere.
@@ -264,6 +286,7 @@ func TestAdaptiveConcurrencyEditDrainsTheListener(t *testing.T) {
 	under(endless, harness.Behaviour{Hang: true})
 	under(short, harness.Behaviour{Delay: 500 * time.Millisecond})
 	clusters, closed := orders.stat("cluster_manager.cluster_modified"), orders.stat(payments+"upstream_cx_destroy")
+	version := must(orders.outboundVersion())(t)
 
 	edited := time.Now()
 	m.apply(policyFor("bound", "payments", "adaptiveConcurrency: {minLatency: {concurrency: 1}}"))
@@ -284,6 +307,9 @@ func TestAdaptiveConcurrencyEditDrainsTheListener(t *testing.T) {
 	}
 	if n := orders.stat("listener_manager.listener_in_place_updated"); n != 1 {
 		t.Errorf("listener_in_place_updated = %d, want 1", n)
+	}
+	if now := must(orders.outboundVersion())(t); now != version {
+		t.Errorf("Envoy tells the version %s of the listener that it updated in place, want that of the first, %s; compare versions again where it tells them", now, version)
 	}
 
 	eventually(t, func() error { // the application is asked to leave, some time before the end

@@ -191,8 +191,7 @@ func (f *followed) judge(c *corpus.Corpus) {
 		}
 		return accepted(list, 4)
 	})
-	// Envoy tells an older version of a listener that means the same, as it does where filters of adaptive concurrency came and went.
-	f.converges(f.sidecar, "sidecar", "LDS outbound")
+	f.converges(f.sidecar, "sidecar")
 	for _, typ := range []string{"RTDS", "CDS", "EDS", "LDS", "SRDS", "RDS"} {
 		if n := f.metric(fmt.Sprintf(`breakwater_xds_responses_answered_total{answer="rejected",type=%q}`, typ)); n != 0 {
 			f.t.Errorf("%v responses with %s are rejected: %v", n, typ, f.rejections())
