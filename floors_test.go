@@ -20,7 +20,7 @@ var floors = map[string]int{
 	"pkg/manifest": 0, "pkg/view": 0, "pkg/resilience": 0,
 	"pkg/catalog": 1, "pkg/policy": 1,
 	"pkg/lint": 2, "pkg/envoy": 2, "pkg/envoy/bootstrap": 2, "pkg/envoy/carriers": 2, "pkg/api": 2, "pkg/dataplane": 2,
-	"pkg/world": 3, "pkg/store": 3, "pkg/telemetry": 3, "pkg/client": 3, "pkg/settings": 3, "pkg/credentials": 3,
+	"pkg/world": 3, "pkg/store": 3, "pkg/ejections": 3, "pkg/telemetry": 3, "pkg/client": 3, "pkg/settings": 3, "pkg/credentials": 3,
 	"pkg/store/etcd": 4, "pkg/store/embedded": 5, // the embedded etcd is used through pkg/store/etcd
 	"pkg/store/storetest": 4, "pkg/registration": 4, "pkg/names": 4, "pkg/xds": 4, "pkg/xdsclient": 4, "pkg/admin": 4, "pkg/engine": 4,
 	"pkg/reconcile": 5, "pkg/apiserver": 5, "pkg/proxy": 5, "pkg/relay": 5,
@@ -44,6 +44,7 @@ var fences = []struct {
 }{
 	{"go.etcd.io/etcd/", []string{"pkg/store/etcd", "pkg/store/embedded"}, "the store seam hides etcd"},
 	{"github.com/envoyproxy/go-control-plane", []string{"pkg/envoy", "pkg/xds", "pkg/dataplane", "pkg/xdsclient", "pkg/relay"}, "only the compiler, the server, the agent's table and its relay know Envoy"},
+	{"go.opentelemetry.io/proto/", []string{"pkg/ejections"}, "only what receives and sends reports of ejections knows their wire"},
 	{"github.com/prometheus/", []string{"pkg/telemetry"}, "metric names live in one place"},
 	{"github.com/danielgtaylor/huma", []string{"pkg/apiserver"}, "the API's shape must not depend on its framework"},
 	{"github.com/spf13/cobra", []string{"pkg/cli", "pkg/controlplane", "pkg/agent"}, "command lines are for the homes"},

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
+	"github.com/breakwater-mesh/breakwater/pkg/ejections"
 	"github.com/breakwater-mesh/breakwater/pkg/engine"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	"github.com/breakwater-mesh/breakwater/pkg/names"
@@ -126,8 +127,10 @@ func (a *agent) newServer() (err error) {
 }
 
 func (a *agent) newClient() (*xdsclient.Client, error) {
+	who := ejections.Proxy{ID: a.config.NodeID, Namespace: a.config.Namespace, Service: a.config.Service}
+	reporter := ejections.Reporter{Proxy: who, Ejected: a.engine.Ejected, Log: a.log.Named("ejections")}
 	return xdsclient.New(xdsclient.Config{
-		Servers: a.config.XDS, Layers: envoy.LayerNames(), StateDir: a.config.StateDir, Apply: a.apply, Check: a.check, Logger: a.log.Named("xds"), TLS: a.config.xdsTLS(),
+		Servers: a.config.XDS, Layers: envoy.LayerNames(), StateDir: a.config.StateDir, Apply: a.apply, Check: a.check, Beside: reporter.Run, Logger: a.log.Named("xds"), TLS: a.config.xdsTLS(),
 		Node: xdsclient.Node{
 			ID: a.config.NodeID, Cluster: a.config.nodeCluster(), Version: telemetry.Version, Outbound: a.config.ListenOutbound, Edge: a.config.Edge,
 		},

@@ -25,11 +25,14 @@ type ClassImpact struct {
 	Resources int    `json:"resources"` // that would be sent to each
 }
 
-// RebuiltImpact is one cluster that is built anew: what proxies have ejected of it is lost.
+// RebuiltImpact is one cluster that is built anew: what proxies have ejected of it is lost. Agents take the same change in place.
 type RebuiltImpact struct {
-	Cluster       string `json:"cluster"`
-	Proxies       int    `json:"proxies"`
-	LiveEjections *int   `json:"liveEjections"` // hosts that those proxies have ejected right now, together; null: unknown, since no proxy tells the control plane
+	Cluster        string `json:"cluster"`
+	Proxies        int    `json:"proxies"`        // agents among them
+	LiveEjections  *int   `json:"liveEjections"`  // hosts that the proxies other than agents have ejected right now, together, as far as they say; null: none of them says
+	UnknownProxies int    `json:"unknownProxies"` // of those, that do not say what they have ejected
+	Agents         int    `json:"agents"`         // of the proxies, that keep their ejections, counters and connections
+	KeptEjections  int    `json:"keptEjections"`  // hosts that the agents have ejected right now, together, as far as they say
 }
 
 // ChangeImpact is one difference and the resources that have it.

@@ -19,6 +19,8 @@ type Proxy struct {
 	Connected time.Time   `json:"connected"`
 	Address   string      `json:"address,omitempty"`
 	Types     []ProxyType `json:"types"`
+
+	Ejected map[string]int `json:"ejected"` // hosts by cluster, as the proxy last said; null: it does not say
 }
 
 // ProxyType is what a proxy said about one type of resource.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
+	"github.com/breakwater-mesh/breakwater/pkg/ejections"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	"github.com/breakwater-mesh/breakwater/pkg/world"
 )
@@ -112,9 +113,7 @@ func (w *writer) impactOf(before, after *world.World, changes world.Changes) (*a
 		Connected: r.connected, Wide: r.wide(),
 		Services: []string{}, Classes: []api.ClassImpact{}, Rebuilt: []api.RebuiltImpact{}, Changes: []api.ChangeImpact{},
 	}
-	for _, cluster := range slices.Sorted(maps.Keys(r.rebuilt)) {
-		impact.Rebuilt = append(impact.Rebuilt, api.RebuiltImpact{Cluster: cluster, Proxies: r.rebuilt[cluster]})
-	}
+	impact.Rebuilt = append(impact.Rebuilt, r.losses(w.ejected())...)
 	services := make(map[string]bool)
 	for _, f := range r.foreseen {
 		k := f.Class
@@ -135,6 +134,60 @@ func (w *writer) impactOf(before, after *world.World, changes world.Changes) (*a
 	var err error
 	impact.Changes, err = r.changes()
 	return impact, err
+}
+
+// losses are the clusters that are rebuilt, by name, with what the proxies say that they have ejected of them.
+func (r *reach) losses(said map[world.ClassKey][]map[string]int) []api.RebuiltImpact {
+	of := make(map[string]*loss)
+	for _, f := range r.foreseen {
+		for _, c := range f.Changed {
+			if !c.Rebuilds() {
+				continue
+			}
+			l := of[c.Now.Name]
+			if l == nil {
+				l = &loss{RebuiltImpact: api.RebuiltImpact{Cluster: c.Now.Name, Proxies: r.rebuilt[c.Now.Name]}}
+				of[c.Now.Name] = l
+			}
+			l.add(f.Class, r.proxies[f.Class], said[f.Class])
+		}
+	}
+	var list []api.RebuiltImpact
+	for _, cluster := range slices.Sorted(maps.Keys(of)) {
+		list = append(list, of[cluster].impact())
+	}
+	return list
+}
+
+// loss is what is lost with one cluster.
+type loss struct {
+	api.RebuiltImpact
+	lost int // ejections
+}
+
+// add counts the proxies of a class, of which some say what they have ejected. Those that came since they were counted are left out.
+func (l *loss) add(class world.ClassKey, proxies int, said []map[string]int) {
+	known, ejected := 0, 0
+	for _, hosts := range said {
+		if hosts != nil && known < proxies {
+			known++
+			ejected += hosts[ejections.StatName(l.Cluster)]
+		}
+	}
+	if class.Profile == envoy.Agent {
+		l.Agents += proxies
+		l.KeptEjections += ejected
+		return
+	}
+	l.UnknownProxies += proxies - known
+	l.lost += ejected
+}
+
+func (l *loss) impact() api.RebuiltImpact {
+	if losing := l.Proxies - l.Agents; losing == 0 || losing > l.UnknownProxies {
+		l.LiveEjections = &l.lost
+	}
+	return l.RebuiltImpact
 }
 
 func compareClasses(a, b world.ClassKey) int {

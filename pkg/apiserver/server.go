@@ -44,6 +44,10 @@ type Config struct {
 	// Classes counts the connected proxies of each class; nil: there are none.
 	Classes func() map[world.ClassKey]int
 
+	// Ejected is what the connected proxies of each class say that they have ejected, hosts by cluster as ejections.StatName has it, one entry
+	// for each proxy: nil where it does not say. Nil: none says anything.
+	Ejected func() map[world.ClassKey][]map[string]int
+
 	// Hosts are the names, beside localhost and IP addresses, under which the API may be asked. Any other Host header is refused:
 	// a web page can point a name of its own at this address (DNS rebinding).
 	Hosts []string
@@ -67,6 +71,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Classes == nil {
 		c.Classes = func() map[world.ClassKey]int { return nil }
+	}
+	if c.Ejected == nil {
+		c.Ejected = func() map[world.ClassKey][]map[string]int { return nil }
 	}
 	c.ReadWait = or(c.ReadWait, 10*time.Second)
 	c.CatchUp = or(c.CatchUp, time.Second)

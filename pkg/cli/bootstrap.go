@@ -25,6 +25,7 @@ func (a *app) bootstrapEnvoyCommand() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error { return a.printBootstrap(bootstrap.Envoy, o) },
 	}
 	whose(cmd, &o, "Envoy's", bootstrap.DefaultAdmin)
+	cmd.Flags().BoolVar(&o.Ejections, "report-ejections", false, "tell the control plane how many hosts are ejected, for dry runs; needs Envoy 1.37")
 	cmd.Flags().StringVar(&o.Profile, "profile", "sidecar", "sidecar, or clusters-only where the listeners and routes are the owner's")
 	return cmd
 }

@@ -43,7 +43,7 @@ func (a *app) printImpact(i *api.Impact) error {
 		return err
 	}
 	for _, r := range i.Rebuilt {
-		a.printf("rebuilds cluster %s on %s: ejections (%s), counters and connections start from nothing\n", r.Cluster, proxies(r.Proxies), known(r.LiveEjections))
+		a.printRebuilt(r)
 	}
 	if i.Drained > 0 {
 		a.printf("changes a listener of %s: the applications' connections to it drain, and limits of adaptiveConcurrency start anew on new ones\n", proxies(i.Drained))
@@ -57,12 +57,25 @@ func (a *app) printImpact(i *api.Impact) error {
 	return nil
 }
 
-// known is a number that the control plane may not know.
-func known(n *int) string {
-	if n == nil {
-		return "unknown how many"
+// printRebuilt says what is lost with a cluster, and where it is not.
+func (a *app) printRebuilt(r api.RebuiltImpact) {
+	if r.Proxies > r.Agents {
+		a.printf("rebuilds cluster %s on %s: ejections (%s), counters and connections start from nothing\n", r.Cluster, proxies(r.Proxies-r.Agents), ejectedNow(r))
 	}
-	return fmt.Sprintf("%d right now", *n)
+	if r.Agents > 0 {
+		a.printf("changes cluster %s on %s in place: agents keep ejections (%d right now), counters and connections\n", r.Cluster, proxies(r.Agents), r.KeptEjections)
+	}
+}
+
+// ejectedNow is how many ejections are lost, as far as the control plane knows.
+func ejectedNow(r api.RebuiltImpact) string {
+	switch {
+	case r.LiveEjections == nil:
+		return "unknown how many: see bootstrap envoy --report-ejections"
+	case r.UnknownProxies > 0:
+		return fmt.Sprintf("%d right now, and of %s unknown how many", *r.LiveEjections, proxies(r.UnknownProxies))
+	}
+	return fmt.Sprintf("%d right now", *r.LiveEjections)
 }
 
 // printWrittenFidelity says how exactly the written policies would be enforced, and what of that no warning says.

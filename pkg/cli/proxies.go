@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -73,6 +75,12 @@ func (a *app) showProxy(cmd *cobra.Command, id string) error {
 	}
 	if err := a.table([]string{"TYPE", "SUBSCRIBED", "ACKED", "PENDING", "REJECTED"}, rows); err != nil {
 		return err
+	}
+	for _, cluster := range slices.Sorted(maps.Keys(p.Ejected)) {
+		a.printf("\n%s: %s ejected\n", cluster, plural(p.Ejected[cluster], "host"))
+	}
+	if p.Ejected == nil {
+		a.printf("\nit does not say which hosts it has ejected\n")
 	}
 	for _, t := range p.Types {
 		for _, r := range t.Rejected {

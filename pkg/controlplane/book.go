@@ -25,7 +25,7 @@ func (b book) Proxies() []api.Proxy {
 	for _, p := range b.xds.Proxies() {
 		out := api.Proxy{
 			ID: p.ID, Namespace: p.Namespace, Service: p.Service, Dialect: p.Dialect, Version: p.Version, Profile: p.Profile,
-			Connected: p.Connected.UTC(), Address: p.Address, Types: []api.ProxyType{},
+			Connected: p.Connected.UTC(), Address: p.Address, Types: []api.ProxyType{}, Ejected: p.Ejected,
 		}
 		for _, t := range p.Types {
 			out.Types = append(out.Types, proxyType(t))

@@ -16,6 +16,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/breakwater-mesh/breakwater/pkg/apiserver"
+	"github.com/breakwater-mesh/breakwater/pkg/ejections"
 	"github.com/breakwater-mesh/breakwater/pkg/reconcile"
 	"github.com/breakwater-mesh/breakwater/pkg/telemetry"
 	"github.com/breakwater-mesh/breakwater/pkg/xds"
@@ -70,9 +71,10 @@ func assemble(c Config, log hclog.Logger, opened openedStore) *parts {
 	p.xds = xds.New(xds.Config{Classes: p.loop, Logger: log.Named("xds"), Metrics: p.metrics})
 	p.grpc = grpc.NewServer(xds.ServerOptions()...)
 	p.xds.Register(p.grpc)
+	ejections.NewReceiver(p.xds, log.Named("ejections")).Register(p.grpc)
 	healthpb.RegisterHealthServer(p.grpc, p.health)
 	writes := apiserver.Config{
-		KV: opened.kv, Worlds: p.loop, Book: book{p.loop, p.xds}, Classes: p.xds.Classes, Log: log.Named("api"), Version: telemetry.Version, Hosts: c.AllowedHosts,
+		KV: opened.kv, Worlds: p.loop, Book: book{p.loop, p.xds}, Classes: p.xds.Classes, Ejected: p.xds.Ejected, Log: log.Named("api"), Version: telemetry.Version, Hosts: c.AllowedHosts,
 	}
 	p.api, p.expiry = httpServer(apiserver.New(writes)), apiserver.NewExpiry(writes)
 	p.admin = httpServer(byAddress(adminPort(p.metrics.Handler(), p.loop.Ready), c.AllowedHosts))

@@ -37,6 +37,19 @@ func (e *Engine) Stats(yield func(name string, value int64)) {
 	})
 }
 
+// Ejected is how many hosts are ejected, by cluster, where any are.
+func (e *Engine) Ejected() map[string]int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ejected := make(map[string]int)
+	for name, live := range e.clusters {
+		if n := live.stats.get(ejectionsActive); n > 0 {
+			ejected[name] = int(n)
+		}
+	}
+	return ejected
+}
+
 // Timings yields the histograms of all clusters by Envoy's names, by cluster in no order.
 func (e *Engine) Timings(yield func(name string, t *resilience.Timings)) {
 	e.mu.Lock()

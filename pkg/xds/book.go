@@ -22,6 +22,8 @@ type Proxy struct {
 	Address   string
 	Connected time.Time
 	Types     []TypeState // those that the proxy asked for
+
+	Ejected map[string]int // hosts that it says it has ejected, by cluster; nil: it does not say. Not to be changed
 }
 
 // TypeState is what a proxy holds of one type.
@@ -65,11 +67,12 @@ type Delivery struct {
 // Proxies is the book, by namespace, service and id. It is a copy: a stream is held up for a moment at most.
 func (s *Server) Proxies() []Proxy {
 	all := s.list()
+	said := s.said(all)
 	book := make([]Proxy, 0, len(all))
-	for _, st := range all {
+	for i, st := range all {
 		p := Proxy{
 			ID: st.id.node, Namespace: st.id.key.Namespace, Service: st.id.key.Service, Dialect: st.id.key.Dialect,
-			Version: st.id.version, Profile: st.id.key.Profile, Address: st.address, Connected: st.connected,
+			Version: st.id.version, Profile: st.id.key.Profile, Address: st.address, Connected: st.connected, Ejected: said[i],
 		}
 		snap := st.snapshot()
 		for t := range view.NumTypes {

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -69,7 +70,7 @@ type Server struct {
 	mu      sync.Mutex
 	closed  bool
 	streams map[*stream]struct{} // that have said who they are
-	ids     map[string]int       // streams by node id
+	ids     map[string][]*stream // by node id
 }
 
 // New is a server that is registered nowhere yet.
@@ -91,7 +92,7 @@ func New(cfg Config) *Server {
 		limits:   l,
 		draining: make(chan struct{}),
 		streams:  make(map[*stream]struct{}),
-		ids:      make(map[string]int),
+		ids:      make(map[string][]*stream),
 	}
 }
 
@@ -158,8 +159,8 @@ func (s *Server) begin() bool {
 func (s *Server) enter(st *stream) {
 	s.mu.Lock()
 	s.streams[st] = struct{}{}
-	s.ids[st.id.node]++
-	n := s.ids[st.id.node]
+	s.ids[st.id.node] = append(s.ids[st.id.node], st)
+	n := len(s.ids[st.id.node])
 	s.mu.Unlock()
 	if n > 1 {
 		s.cfg.Logger.Warn("several streams have one node id", "node", st.id.node, "streams", n, "address", st.address)
@@ -173,7 +174,8 @@ func (s *Server) leave(st *stream) {
 	_, in := s.streams[st]
 	delete(s.streams, st)
 	if in {
-		if s.ids[st.id.node]--; s.ids[st.id.node] == 0 {
+		others := slices.DeleteFunc(s.ids[st.id.node], func(other *stream) bool { return other == st })
+		if s.ids[st.id.node] = others; len(others) == 0 {
 			delete(s.ids, st.id.node)
 		}
 	}

@@ -29,6 +29,8 @@ type stream struct {
 	class     *world.Class
 	connected time.Time
 
+	ejected map[string]int // hosts that the proxy says it has ejected, by cluster; nil: it has said nothing; guarded by server.mu
+
 	mu    sync.Mutex // held for a moment, never while sending
 	state *state     // guarded by mu
 }

@@ -14,6 +14,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/breakwater-mesh/breakwater/pkg/dataplane"
@@ -37,6 +38,9 @@ type Apply func(dataplane.Resources) []dataplane.Fault
 // Check is the faults that Apply would return, and changes nothing. It is called by the same goroutine.
 type Check func(dataplane.Resources) []dataplane.Fault
 
+// Beside runs beside each conversation with a server, over the same connection, from its first answer on. It returns soon after ctx ends.
+type Beside func(ctx context.Context, conn grpc.ClientConnInterface)
+
 // Node is who the agent is.
 type Node struct {
 	ID       string
@@ -54,6 +58,7 @@ type Config struct {
 	TLS      func() (*tls.Config, error) // of a new connection; nil: plaintext
 	StateDir string                      // where the last known good configuration is kept; "": nowhere
 	Apply    Apply
+	Beside   Beside       // nil: nothing
 	Check    Check        // nil: the faults of what waits for other resources are found once it need not wait, when its response was accepted
 	Logger   hclog.Logger // nil: silent
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -53,16 +54,25 @@ func (c *Client) follow(ctx context.Context, server string) (answered bool, err 
 	go func() { ended <- Pump(ctx, g, responses) }()
 	st := &stream{client: c, grpc: g, node: c.node()}
 	c.state.connected(time.Now())
-	answered, over, err := st.talk(server, responses, ended)
+	var beside sync.WaitGroup
+	greet := func() {
+		c.note(func(s *Status) { s.Connected, s.Since = true, time.Now() })
+		c.log.Info("connected to the control plane", "server", server)
+		if c.cfg.Beside != nil {
+			beside.Go(func() { c.cfg.Beside(ctx, conn) })
+		}
+	}
+	answered, over, err := st.talk(greet, responses, ended)
 	if !over {
 		err = why(err, responses, ended, cancel)
 	}
 	cancel()
+	beside.Wait()
 	return answered, err
 }
 
-// talk goes on until the stream ends, or something fails. Over tells whether the reader has ended.
-func (st *stream) talk(server string, responses <-chan *discoveryv3.DeltaDiscoveryResponse, ended <-chan error) (answered, over bool, err error) {
+// talk goes on until the stream ends, or something fails; greet is called at the first answer. Over tells whether the reader has ended.
+func (st *stream) talk(greet func(), responses <-chan *discoveryv3.DeltaDiscoveryResponse, ended <-chan error) (answered, over bool, err error) {
 	if err := st.subscribe(); err != nil {
 		return false, false, err
 	}
@@ -76,8 +86,7 @@ func (st *stream) talk(server string, responses <-chan *discoveryv3.DeltaDiscove
 			if !answered {
 				answered = true
 				first.Stop()
-				c.note(func(s *Status) { s.Connected, s.Since = true, time.Now() })
-				c.log.Info("connected to the control plane", "server", server)
+				greet()
 			}
 			err = st.take(m)
 		case <-alarm.C:

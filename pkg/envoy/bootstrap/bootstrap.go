@@ -28,6 +28,7 @@ type Options struct {
 	Admin     string   // ip:port of the admin interface; default 127.0.0.1:9901, of an agent 127.0.0.1:9902
 	Outbound  string   // ip:port that the application calls; default 127.0.0.1:15001
 	Edge      bool     // who calls through it is outside: what it says of its deadline is dropped
+	Ejections bool     // of an Envoy, 1.37 or later: it tells the control plane how many hosts it has ejected
 	StateDir  string   // of an agent; "" for its own default
 	NoState   bool     // of an agent: it keeps none
 	Advertise string   // ip:port at which an agent registers its application; "": it does not
