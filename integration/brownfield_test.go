@@ -31,7 +31,7 @@ const ownersListener = `  listeners:
 func (m *mesh) brownfield(service string) *sidecar { return m.brownfieldTo(service, "shop/payments") }
 
 // brownfieldTo is brownfield with a route to any cluster.
-func (m *mesh) brownfieldTo(service, cluster string) *sidecar {
+func (m *mesh) brownfieldTo(service, cluster string, more ...func(*launch)) *sidecar {
 	m.t.Helper()
 	needEnvoy(m.t)
 	ports, err := harness.FreePorts(2)
@@ -39,13 +39,17 @@ func (m *mesh) brownfieldTo(service, cluster string) *sidecar {
 		m.t.Fatal(err)
 	}
 	admin, outbound := harness.Loopback(ports[0]), harness.Loopback(ports[1])
-	text, err := bootstrap.Envoy(bootstrap.Options{
+	l := launch{Options: bootstrap.Options{
 		XDS: []string{m.cp.XDS}, Namespace: "shop", Service: service, NodeID: service + "-1", Admin: admin, Profile: "clusters-only",
-	})
+	}}
+	for _, change := range more {
+		change(&l)
+	}
+	text, err := bootstrap.Envoy(l.Options)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	e, err := harness.StartEnvoy(within(m.t, patience), m.t.TempDir(), append(text, fmt.Sprintf(ownersListener, ports[1], cluster)...), admin)
+	e, err := harness.StartEnvoy(within(m.t, patience), m.t.TempDir(), append(text, fmt.Sprintf(ownersListener, ports[1], cluster)...), admin, l.arguments...)
 	if err != nil {
 		m.t.Fatal(err)
 	}

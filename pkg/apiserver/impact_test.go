@@ -42,7 +42,7 @@ func TestDryRunSaysWhatWouldHappenAndWritesNothing(t *testing.T) {
 	if got := i.Classes; len(got) != 2 || got[0].Service != "edge" || got[0].Proxies != 4 || got[1].Service != "orders" || got[1].Resources <= got[0].Resources {
 		t.Errorf("classes %+v, want edge, and orders with more resources", got)
 	}
-	if want := []api.RebuiltImpact{{Cluster: "shop/billing", Proxies: 3}, {Cluster: "shop/payments", Proxies: 7}}; !slices.Equal(i.Rebuilt, want) {
+	if want := []api.RebuiltImpact{{Cluster: "shop/billing", Proxies: 3, UnknownProxies: 3}, {Cluster: "shop/payments", Proxies: 7, UnknownProxies: 7}}; !slices.Equal(i.Rebuilt, want) {
 		t.Errorf("rebuilt %+v, want %+v", i.Rebuilt, want)
 	}
 	// The same difference is told once, with both clusters.
@@ -106,6 +106,53 @@ func TestDryRunTellsFindingsAndFidelity(t *testing.T) {
 		if again.Impact == nil || again.Impact.Fidelity == nil || len(again.Impact.Fidelity) > 0 {
 			t.Errorf("%s: impact %+v, want an empty list of reports", query, again.Impact)
 		}
+	}
+}
+
+// What is ejected is summed over the proxies that say it; those that do not are counted, and agents, which lose nothing, stand apart.
+func TestDryRunSumsLiveEjections(t *testing.T) {
+	envoys := world.ClassKey{Namespace: "shop", Service: "orders", Dialect: "envoy", Profile: "sidecar", Tier: "1.40", Outbound: "127.0.0.1:15001", Runtime: true}
+	owners, agents := envoys, envoys
+	owners.Profile = "clusters-only"
+	agents.Dialect, agents.Profile = "agent", "agent"
+	said := map[world.ClassKey][]map[string]int{
+		envoys: {{"shop/payments": 2, "shop/other": 9}, nil, {}},
+		owners: {{"by_name_8080": 1}},
+		agents: {{"shop/payments": 3}, nil},
+	}
+	f := newFixture(t, func(c *apiserver.Config) {
+		c.Classes = func() map[world.ClassKey]int {
+			return map[world.ClassKey]int{envoys: 3, owners: 1, agents: 2}
+		}
+		c.Ejected = func() map[world.ClassKey][]map[string]int { return said }
+	})
+	f.apply(depends("orders", "payments, billing") + service("payments", ", clusterName: by_name:8080") + service("billing", ""))
+	rebuilt := func(to string) map[string]api.RebuiltImpact {
+		t.Helper()
+		result := parse[api.ApplyResult](t, f.want(http.StatusOK, "POST", api.ApplyPath+"?dryRun=true", doc("shop", "p", "to: {service: "+to+"}, "+breaker)))
+		all := make(map[string]api.RebuiltImpact)
+		for _, r := range result.Impact.Rebuilt {
+			all[r.Cluster] = r
+		}
+		return all
+	}
+	check := func(r api.RebuiltImpact, live, unknown, agents, kept int) {
+		t.Helper()
+		if r.LiveEjections == nil || *r.LiveEjections != live || r.UnknownProxies != unknown || r.Agents != agents || r.KeptEjections != kept {
+			t.Errorf("%+v, want %d live ejections, %d unknown proxies, and %d agents with %d", r, live, unknown, agents, kept)
+		}
+	}
+	all := rebuilt("payments")
+	check(all["shop/payments"], 2, 1, 2, 3)
+	check(all["by_name:8080"], 1, 0, 0, 0)
+	check(rebuilt("billing")["shop/billing"], 0, 1, 2, 0)
+
+	// Where agents alone have the cluster, nothing is lost, and that is known; a proxy that has come since they were counted is in no sum.
+	said[envoys] = []map[string]int{{"shop/payments": 1}, {"shop/payments": 1}, {"shop/payments": 1}, {"shop/payments": 1}}
+	check(rebuilt("payments")["shop/payments"], 3, 0, 2, 3)
+	said[envoys] = nil
+	if r := rebuilt("payments")["shop/payments"]; r.LiveEjections != nil || r.UnknownProxies != 3 {
+		t.Errorf("%+v of proxies that do not say, want unknown", r)
 	}
 }
 

@@ -71,7 +71,7 @@ func (a *app) printRebuilt(r api.RebuiltImpact) {
 func ejectedNow(r api.RebuiltImpact) string {
 	switch {
 	case r.LiveEjections == nil:
-		return "unknown how many: see bootstrap envoy --report-ejections"
+		return "unknown how many"
 	case r.UnknownProxies > 0:
 		return fmt.Sprintf("%d right now, and of %s unknown how many", *r.LiveEjections, proxies(r.UnknownProxies))
 	}

@@ -471,3 +471,36 @@ func TestRejectsAndRecovers(t *testing.T) {
 		}
 	})
 }
+
+// What runs beside a conversation begins with the server's first answer and ends with it; another begins beside the next.
+func TestBesideRunsWithTheConversation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kv, n := store.NewMemory(store.Limits{}), &network{}
+		putService(t, kv, "payments", "10.0.0.1")
+		one, two := startPlane(t, n, "one:1", kv), startPlane(t, n, "two:1", kv)
+		begun, ended := 0, 0
+		var a *agent
+		a = startAgent(t, n, func(c *Config) {
+			c.Servers = []string{"one:1", "two:1"}
+			c.Beside = func(ctx context.Context, conn grpc.ClientConnInterface) {
+				if begun++; conn == nil || begun != ended+1 {
+					t.Errorf("the %d. begins over %v after %d have ended", begun, conn, ended)
+				}
+				<-ctx.Done()
+				ended++
+			}
+		})
+		for i, stop := range []func(){one.stop, two.stop} {
+			settleDown()
+			if st := a.Status(); begun != i+1 || ended != i || !st.Connected {
+				t.Errorf("%d begun and %d ended beside conversation %d: %+v", begun, ended, i+1, st)
+			}
+			stop()
+		}
+		settleDown()
+		if begun != 2 || ended != 2 {
+			t.Errorf("%d begun and %d ended though no server answers", begun, ended)
+		}
+		a.stop()
+	})
+}
