@@ -479,8 +479,7 @@ func TestBesideRunsWithTheConversation(t *testing.T) {
 		putService(t, kv, "payments", "10.0.0.1")
 		one, two := startPlane(t, n, "one:1", kv), startPlane(t, n, "two:1", kv)
 		begun, ended := 0, 0
-		var a *agent
-		a = startAgent(t, n, func(c *Config) {
+		a := startAgent(t, n, func(c *Config) {
 			c.Servers = []string{"one:1", "two:1"}
 			c.Beside = func(ctx context.Context, conn grpc.ClientConnInterface) {
 				if begun++; conn == nil || begun != ended+1 {

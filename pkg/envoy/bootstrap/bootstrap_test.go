@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"bytes"
+	"maps"
 	"strings"
 	"testing"
 
@@ -65,6 +66,35 @@ func TestBootstrapAtTheEdge(t *testing.T) {
 	}
 	if text, err := Agent(o); err != nil || !strings.Contains(string(text), "\nedge: true\n") {
 		t.Errorf("an agent at the edge does not say so: %v\n%s", err, text)
+	}
+}
+
+func TestBootstrapThatReportsEjections(t *testing.T) {
+	o := options()
+	without, err := Envoy(o)
+	if err != nil || bytes.Contains(without, []byte("stats_sinks")) {
+		t.Errorf("a report that nobody asked for: %v\n%s", err, without)
+	}
+	o.Ejections = true
+	text, err := Envoy(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Sinks []struct {
+			Config struct {
+				Detectors []struct {
+					Config struct{ Attributes map[string]string } `yaml:"typed_config"`
+				} `yaml:"resource_detectors"`
+			} `yaml:"typed_config"`
+		} `yaml:"stats_sinks"`
+	}
+	if err := yaml.Unmarshal(text, &doc); err != nil || len(doc.Sinks) != 1 || len(doc.Sinks[0].Config.Detectors) != 1 {
+		t.Fatalf("%v: %+v, want one sink that says who the proxy is, in\n%s", err, doc, text)
+	}
+	want := map[string]string{"service.instance.id": "orders-1", "service.namespace": "shop", "service.name": "orders"}
+	if got := doc.Sinks[0].Config.Detectors[0].Config.Attributes; !maps.Equal(got, want) {
+		t.Errorf("the proxy is %v, want %v", got, want)
 	}
 }
 
