@@ -77,9 +77,13 @@ func (c carried) row(t *testing.T) envoycarriers.Carrier {
 // level is how well a profile enforces the field, of a classic knob the worst of what it expands to.
 func (c carried) level(t *testing.T, profile string, minor int) envoy.Level {
 	t.Helper()
+	value := c.First
+	if value == "false" { // which asks for nothing
+		value = c.Second
+	}
 	svc := &catalog.Service{Metadata: manifest.Meta{Namespace: "shop", Name: "payments"}}
 	eff, _ := policy.Merge(policy.Service{Key: svc.Key(), Protocol: string(catalog.HTTP)}, []*policy.Compiled{
-		policyOf(t, "probe", c.spec(t, c.First)),
+		policyOf(t, "probe", c.spec(t, value)),
 	})
 	worst := envoy.Level("")
 	for _, f := range envoy.Report(envoy.Target{Profile: profile, Version: fmt.Sprintf("1.%d", minor), Runtime: true}, svc, eff) {

@@ -36,7 +36,7 @@ var generatedPart = regexp.MustCompile(`(?s)<!-- generated: ([a-zA-Z ]+) -->\n(.
 
 // TestGeneratedDocs compares the parts of docs/ that come from the code with the committed text.
 func TestGeneratedDocs(t *testing.T) {
-	parts := map[string]string{"later": laterTable(), "gates": gatesTable(), "settings": settingsTable(controlPlaneFlags()), "agent settings": settingsTable(agentFlags()), "agent pages": pagesTable(), "operations": operationsTable(t), "problems": problemsTable(t)}
+	parts := map[string]string{"later": laterTable(), "gates": gatesTable(), "inherent": inherentTable(), "settings": settingsTable(controlPlaneFlags()), "agent settings": settingsTable(agentFlags()), "agent pages": pagesTable(), "operations": operationsTable(t), "problems": problemsTable(t)}
 	section := reflect.TypeFor[policy.Sections]()
 	described := manifest.Describe[policy.Sections]("")
 	for f := range section.Fields() {
@@ -88,6 +88,15 @@ func gatesTable() string {
 		rows = append(rows, []string{"`" + f.Field + "`", f.Since, "`" + strings.Join(short[len(short)-2:], ".") + "`", f.Without})
 	}
 	return table([]string{"field", "since Envoy", "its field", "an older Envoy"}, rows)
+}
+
+// inherentTable is what no policy can bring nearer.
+func inherentTable() string {
+	var rows [][]string
+	for _, i := range envoy.InherentDifferences() {
+		rows = append(rows, []string{"`" + i.Field + "`", strings.Join(i.Profiles, ", "), i.Reason})
+	}
+	return table([]string{"field", "at", "whatever is written"}, rows)
 }
 
 func docs(t *testing.T) []string {

@@ -36,7 +36,7 @@ type FieldFidelity struct {
 	Reason   string `json:"reason,omitempty"`
 	Instead  string `json:"instead,omitempty"`  // what to write to get nearer
 	Default  bool   `json:"default,omitempty"`  // the policy does not say it: its section brings it along
-	Inherent bool   `json:"inherent,omitempty"` // it holds of the section whatever is written in it, so that no write is warned of it
+	Inherent bool   `json:"inherent,omitempty"` // it holds whatever is written, so that no write is warned of it that does not ask for exactness
 }
 
 // String is all but the field as one line.

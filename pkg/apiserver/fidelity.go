@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -134,27 +133,43 @@ func untaken(f api.FieldFidelity, p *policy.Compiled, t envoy.Target) api.FieldF
 	return f
 }
 
+// rank orders by how much there is to mend.
 func rank(f api.FieldFidelity) int {
-	return map[string]int{api.Exact: 1, api.Approximate: 2, api.Unsupported: 3}[f.Level]
+	n := map[string]int{api.Exact: 2, api.Approximate: 4, api.Unsupported: 6}[f.Level]
+	if f.Inherent {
+		n--
+	}
+	return n
 }
 
 type fidelityInput struct {
 	GetInput
 	Dialect []string `query:"dialect,explode" enum:"sidecar,clusters-only,grpc,agent" doc:"Ask for this dialect, whether or not it is in use. May be repeated. Absent: those of the connected proxies that the policy concerns, or else sidecar."`
-	Version string   `query:"version" doc:"Of the Envoys of the dialects asked for, such as 1.36. Absent: the newest."`
+	Version string   `query:"version" doc:"Of the Envoys of the dialects asked for, 1.32 to 1.40. Absent: the newest."`
 }
 
-var versionForm = regexp.MustCompile(`^[0-9]+\.[0-9]+(\.[0-9]+)?$`)
-
 func (in *fidelityInput) check() error {
-	if in.Version != "" && !versionForm.MatchString(in.Version) {
-		return invalid(manifest.FieldError{Field: "query.version", Message: `must be a version of Envoy, such as "1.36"`})
-	}
-	if in.Version != "" && len(in.Dialect) == 0 {
-		return invalid(manifest.FieldError{Field: "query.version", Message: "belongs to a dialect: write dialect=sidecar beside it"})
+	if err := in.checkVersion(); err != nil {
+		return err
 	}
 	return in.GetInput.check()
 }
+
+func (in *fidelityInput) checkVersion() error {
+	if in.Version == "" {
+		return nil
+	}
+	if !envoy.Serves(in.Version) {
+		oldest, newest := envoy.ServedVersions()
+		return invalidField("query.version", fmt.Sprintf("%.32q is no Envoy that is served: must be %s to %s", in.Version, oldest, newest))
+	}
+	if !slices.ContainsFunc(in.Dialect, ofEnvoys) {
+		return invalidField("query.version", "is Envoy's: ask for the dialect sidecar or clusters-only beside it")
+	}
+	return nil
+}
+
+func ofEnvoys(dialect string) bool { return dialect == envoy.Sidecar || dialect == envoy.ClustersOnly }
 
 func (s *server) fidelity(ctx context.Context, in *fidelityInput) (*answer[api.FidelityResponse], error) {
 	if err := in.check(); err != nil {
@@ -197,9 +212,12 @@ func (in *fidelityInput) dialects(inUse []dialect) []dialect {
 	}
 	var list []dialect
 	for _, profile := range in.Dialect {
-		asked := dialect{target: envoy.Target{Profile: profile, Version: envoy.Tier(in.Version)}}
+		asked := dialect{target: envoy.Target{Profile: profile}}
+		if ofEnvoys(profile) {
+			asked.target.Version = envoy.Tier(in.Version)
+		}
 		for _, d := range inUse {
-			if d.target.Profile == profile && (in.Version == "" || d.target.Version == asked.target.Version) {
+			if d.target.Profile == profile && (asked.target.Version == "" || d.target.Version == asked.target.Version) {
 				asked.proxies += d.proxies
 			}
 		}
@@ -218,8 +236,8 @@ func orSidecar(inUse []dialect) []dialect {
 	return inUse
 }
 
-// inexact warns of what the dialects in use can't do exactly of the written policies. It leaves to the report what holds of a section
-// whatever is written in it. With exact it refuses instead, whatever it is.
+// inexact warns of what the dialects in use can't do exactly of the written policies, and leaves to the report what is inherent. With
+// exact each goes one grade up: what is warned of otherwise is refused, what is in the report alone is warned of.
 func (w *writer) inexact(p *plan, exact bool) error {
 	problem := &api.Problem{Type: api.NotExact, Title: "Not enforced exactly", Status: http.StatusUnprocessableEntity, Detail: "and the request asks for it"}
 	for _, s := range p.steps {
@@ -234,9 +252,11 @@ func (w *writer) inexact(p *plan, exact bool) error {
 					continue
 				}
 				field, message := "spec."+f.Field, fmt.Sprintf("%s: %s", name, f)
-				if exact {
+				bearable := f.Inherent && f.Level == api.Approximate
+				switch {
+				case exact && !bearable:
 					problem.Errors = append(problem.Errors, s.place.fault(field, message))
-				} else if !f.Inherent {
+				case exact, !f.Inherent:
 					p.warnings = append(p.warnings, api.Warning{Kind: s.kind, Namespace: s.key.Namespace, Name: s.key.Name, Field: field, Message: message})
 				}
 			}

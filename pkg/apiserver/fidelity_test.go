@@ -101,7 +101,9 @@ func TestFidelityAskedFor(t *testing.T) {
 	if text := lines(got[1]); !strings.Contains(text, "circuitBreaker.failureThreshold exact") || !strings.Contains(text, "timeout.request unsupported") {
 		t.Errorf("clusters-only: %s", text)
 	}
-	for query, field := range map[string]string{"?dialect=nginx": "query.dialect", "?version=1.36": "query.version", "?dialect=sidecar&version=new": "query.version"} {
+	for query, field := range map[string]string{"?dialect=nginx": "query.dialect", "?version=1.36": "query.version", "?dialect=sidecar&version=new": "query.version",
+		"?dialect=grpc&version=1.36": "query.version", "?dialect=sidecar&version=1.31": "query.version", "?dialect=sidecar&version=1.41": "query.version",
+		"?dialect=sidecar&version=2.36": "query.version", "?dialect=sidecar&version=1.036": "query.version", "?dialect=sidecar&version=1.36.": "query.version"} {
 		p := parse[api.Problem](t, f.want(http.StatusUnprocessableEntity, "GET", api.FidelityPath("shop", "p", "")+query, ""))
 		if len(p.Errors) != 1 || !strings.HasPrefix(p.Errors[0].Field, field) {
 			t.Errorf("%s: %+v, want a fault of %s", query, p.Errors, field)
@@ -139,6 +141,62 @@ func TestRequireExact(t *testing.T) {
 		}
 	}
 	f.want(http.StatusOK, "POST", api.ApplyPath+"?requireExact=true", shopPolicy("{to: {service: payments}, timeout: {request: 1s}}"))
+}
+
+// What no policy can bring nearer is told to who asks for exactness, and passes; all else is refused, with what to write instead.
+func TestRequireExactPassesWhatIsInherent(t *testing.T) {
+	for _, tt := range []struct{ spec, refused, warned string }{
+		{"circuitBreaker: {failureThreshold: 3, recoveryTimeout: 5s}", "", "spec.circuitBreaker.recoveryTimeout"},
+		{"circuitBreaker: {scope: host}", "", "spec.circuitBreaker"},
+		{"circuitBreaker: {scope: service}", "spec.circuitBreaker.scope", ""},
+		{"circuitBreaker: {halfOpen: {maxProbes: 2}}", "spec.circuitBreaker.halfOpen.maxProbes", ""},
+		{"outlierDetection: {consecutive5xx: 3, baseEjectionTime: 5s}", "", "spec.outlierDetection.baseEjectionTime"},
+		{"hedge: {onPerTryTimeout: false}", "", ""},
+		{"hedge: {onPerTryTimeout: true}", "spec.hedge.onPerTryTimeout", ""},
+		{"fallback: {service: queue}", "", ""},
+		{"fallback: {service: queue}, bulkhead: {maxConcurrent: 9}", "spec.fallback.service", ""},
+		{"fallback: {response: {status: 200}}, bulkhead: {maxConcurrent: 9}", "", ""},
+	} {
+		t.Run(tt.spec, func(t *testing.T) {
+			f := newFixture(t, withFleet(proxy("orders", "sidecar", "1.40.0")))
+			f.apply(twoProtocols + service("queue", ""))
+			r := f.do("POST", api.ApplyPath+"?requireExact=true", shopPolicy("{to: {service: payments}, "+tt.spec+"}"))
+			var refused, warned []string
+			if r.status == http.StatusOK {
+				for _, w := range parse[api.ApplyResult](t, r).Warnings {
+					warned = append(warned, w.Field)
+				}
+			} else {
+				for _, e := range parse[api.Problem](t, r).Errors {
+					refused = append(refused, e.Field)
+					if !strings.Contains(e.Message, "; instead: ") {
+						t.Errorf("%s: nothing to do about it", e.Message)
+					}
+				}
+			}
+			if strings.Join(refused, " ") != tt.refused || strings.Join(warned, " ") != tt.warned {
+				t.Errorf("refused %q, warned of %q, want %q and %q", refused, warned, tt.refused, tt.warned)
+			}
+		})
+	}
+}
+
+// What says no asks for nothing, so that an Envoy too old for it does just that.
+func TestSayingNoIsExactEverywhere(t *testing.T) {
+	f := newFixture(t)
+	f.apply(twoProtocols + shopPolicy(`{to: {service: payments}, errorMapping: {gateway: false}, retry: {avoidPreviousHosts: false},
+  outlierDetection: {consecutive5xx: 3, detectDegradedHosts: false, useFailureCriteria: false}}`))
+	for _, asked := range [][2]string{{"sidecar", "1.32"}, {"clusters-only", "1.35"}, {"grpc", ""}, {"agent", ""}} {
+		text := lines(fidelityOf(f, asked[1], asked[0])[0])
+		for _, field := range []string{"errorMapping.gateway", "retry.avoidPreviousHosts", "outlierDetection.detectDegradedHosts", "outlierDetection.useFailureCriteria"} {
+			if asked[0] == "clusters-only" && strings.HasPrefix(field, "retry.") {
+				continue // too old for any retry there
+			}
+			if !strings.Contains(text, field+" exact") {
+				t.Errorf("%s %s: %s, want %s exact", asked[0], asked[1], text, field)
+			}
+		}
+	}
 }
 
 // Retries that would take the place of those of the owner's route must be meant for the service.

@@ -101,7 +101,7 @@ type PutInput struct {
 
 // Exactness is asked for by writes of policies.
 type Exactness struct {
-	RequireExact bool `query:"requireExact" doc:"Refuse policies of which a connected proxy that they concern, or a sidecar where there is none, does not enforce every field exactly."`
+	RequireExact bool `query:"requireExact" doc:"Refuse policies of which a connected proxy that they concern, or a sidecar where there is none, does not enforce every field exactly, unless nothing that could be written gets nearer: of that, warn."`
 }
 
 type putPolicyInput struct {

@@ -106,7 +106,7 @@ func (a *app) manifestFlags(cmd *cobra.Command, files *[]string, o *client.Apply
 	cmd.Flags().StringArrayVar(&o.Delete, "delete", nil, "delete Kind/namespace/name in the same transaction; may be repeated")
 	cmd.Flags().BoolVar(&o.Force, "force", false, "delete services though others name them")
 	cmd.Flags().BoolVar(&o.Strict, "strict", false, "refuse what lint finds errors in")
-	cmd.Flags().BoolVar(&o.Exact, "require-exact", false, "refuse policies of which a connected proxy does not enforce every field exactly")
+	cmd.Flags().BoolVar(&o.Exact, "require-exact", false, "refuse policies of which a connected proxy enforces a field less exactly than it could")
 }
 
 // manifests is the text of all files; nil where there are only deletions.

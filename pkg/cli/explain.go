@@ -49,10 +49,28 @@ func (a *app) explainFault(f manifest.FieldError) {
 	if a.sources != nil {
 		line, ok = a.sources.locate(&f)
 	}
+	f.Field = typed(f.Field)
 	a.notef("%s\n", f.Error())
 	if ok && len(line) <= 200 {
 		a.notef("    %s\n    %s^\n", line, indent(line, f.Column))
 	}
+}
+
+// typed is the name of what stood on the command line where the server speaks of a part of the request.
+func typed(field string) string {
+	switch name, _, _ := strings.Cut(field, "["); name {
+	case "path.namespace":
+		return "--namespace"
+	case "path.name":
+		return "NAME"
+	case "query.version":
+		return "--envoy"
+	default:
+		if flag, ok := strings.CutPrefix(name, "query."); ok {
+			return "--" + flag
+		}
+	}
+	return field
 }
 
 // indent is blank up to a column, as wide as the line is there.

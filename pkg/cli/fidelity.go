@@ -36,7 +36,7 @@ func (a *app) fidelityCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringArrayVar(&dialects, "dialect", nil, "sidecar, clusters-only, grpc or agent, in use or not; may be repeated")
-	cmd.Flags().StringVar(&version, "envoy", "", "the version of Envoy that --dialect means, such as 1.36")
+	cmd.Flags().StringVar(&version, "envoy", "", "the version of Envoy that --dialect sidecar or clusters-only means, 1.32 to 1.40")
 	cmd.Flags().BoolVar(&all, "all", false, "show the fields that are exact too")
 	a.outputFlag(cmd, "text", "yaml", "json")
 	return cmd

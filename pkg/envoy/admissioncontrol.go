@@ -76,5 +76,5 @@ func (in input) successes() *admissionv3.AdmissionControl_SuccessCriteria {
 }
 
 var admissionLines = []line{
-	{field: "admissionControl.rpsThreshold", on: envoys, level: Approximate, reason: "each worker of the proxy counts its own calls"},
+	{field: "admissionControl.rpsThreshold", on: envoys, inherent: true, level: Approximate, reason: "each worker of the proxy counts its own calls"},
 }

@@ -49,9 +49,9 @@ var ridingLines = []line{
 	{field: "retry.bufferBytes", on: clustersOnly, level: Unsupported, reason: ownersRoutes, instead: "the same in the owner's route"},
 	{field: "retry", on: clustersOnly, when: ownRetries, level: Unsupported, reason: "the proxy's node says that its routes' own retries stay", instead: "breakwater.retry left out of the node's metadata"},
 	{field: "retry", on: clustersOnly, when: tooOldToRide, level: Unsupported, reason: "an Envoy as old as this takes no retries on a cluster", instead: "Envoy 1.37 or newer"},
-	{field: "retry.methods", on: clustersOnly, when: guards, always: true, level: Approximate, reason: "other methods are not retried at all, even where no host can have begun"},
+	{field: "retry.methods", on: clustersOnly, when: guards, always: true, inherent: true, level: Approximate, reason: "other methods are not retried at all, even where no host can have begun"},
 	{field: "retry", on: clustersOnly, level: Exact},
-	{field: "timeout.perTry", on: clustersOnly, level: Approximate, reason: "it bounds the whole response of a try, and starts with its stream"},
+	{field: "timeout.perTry", on: clustersOnly, inherent: true, level: Approximate, reason: "it bounds the whole response of a try, and starts with its stream"},
 }
 
 const ownersRoutes = "the proxy's routes are its owner's"

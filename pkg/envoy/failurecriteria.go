@@ -123,9 +123,9 @@ func (in input) errorMatcher() *httpv3.HttpProtocolOptions_OutlierDetection {
 
 var criteriaLines = []line{
 	{field: "failureCriteria.http.headers", on: proxies, when: admits, level: Approximate, reason: "admission control looks at statuses alone"},
-	{field: "failureCriteria.grpc", on: proxies, level: Approximate,
+	{field: "failureCriteria.grpc", on: proxies, inherent: true, level: Approximate,
 		reason: "retries and ejection see a gRPC status where the response is nothing but trailers; admission control sees all"},
-	{field: "failureCriteria", on: proxies, when: not(admits), always: true, level: Approximate,
+	{field: "failureCriteria", on: proxies, when: not(admits), always: true, inherent: true, level: Approximate,
 		reason: "the proxy's statistics go by the status: by the criteria it counts what admission control sees", instead: "admissionControl: {maxRejectionPercent: 0}, which counts and sheds nothing"},
 }
 

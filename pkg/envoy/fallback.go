@@ -16,6 +16,7 @@ import (
 	xdsv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/policy"
 )
 
@@ -80,6 +81,17 @@ func statusMatch(input proto.Message, value string) *xdsv3.Matcher_MatcherList_P
 	}}
 }
 
+// cutsOff reports a limit at which calls fail before any try. Lint speaks of the limits that come from other policies.
+func cutsOff(in input, _ policy.Field) bool {
+	l := orElse(in.sections.Limits, policy.Limits{})
+	for _, n := range []*manifest.Count{l.MaxRequests, l.MaxPendingRequests, l.MaxConnectionPools} {
+		if n != nil && *n != manifest.Unlimited {
+			return true
+		}
+	}
+	return false
+}
+
 func hasSpare(in input, _ policy.Field) bool { return in.spare() != "" }
 
 // byStatusAlone reports that a fixed response has to tell failures apart that have one status.
@@ -90,7 +102,8 @@ func byStatusAlone(in input, _ policy.Field) bool {
 
 var fallbackLines = []line{
 	{field: "fallback", on: clustersOnly, level: Unsupported, reason: "the proxy's routes are its owner's"},
-	{field: "fallback.service", on: proxies, level: Approximate, reason: "a call that a limit of the service cuts off does not fall back", instead: "fallback.response"},
+	{field: "fallback.service", on: proxies, when: cutsOff, level: Approximate,
+		reason: "a call that the policy's own limits cut off does not fall back", instead: "fallback.response, which answers those too"},
 	{field: "retry.budget", on: proxies, when: hasSpare, level: Approximate,
 		reason: "on a route with a fallback service no share of calls is counted: as many retries may run as the service takes calls at once", instead: "limits.maxRequests"},
 	{field: "fallback.response", when: grpcService, level: Unsupported, reason: "a fixed response has a form that gRPC does not know"},

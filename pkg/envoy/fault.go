@@ -212,6 +212,6 @@ var faultLines = []line{
 	{field: "fault", on: clustersOnly, level: Unsupported, reason: ownersRoutes, instead: "a fault filter in the owner's listener, which neither retries nor ejection see"},
 	{field: "fault", on: grpcClients, level: Approximate,
 		reason: "it hits calls, not tries: nothing is retried or ejected because of it, and a delay is over before timeout.request begins"},
-	{field: "fault", on: sidecars | agents, always: true, level: Approximate,
+	{field: "fault", on: sidecars | agents, always: true, inherent: true, level: Approximate,
 		reason: "while it is on, ejection sees the service as one host, and a host that can't be reached as one that answers 503"},
 }

@@ -26,24 +26,55 @@ type Fidelity struct {
 	Reason  string `json:"reason,omitempty"`  // empty where exact
 	Instead string `json:"instead,omitempty"` // what to write to get nearer, if anything
 
-	Inherent bool `json:"inherent,omitempty"` // it holds of the section whatever is written in it
+	Inherent bool `json:"inherent,omitempty"` // it holds of the field at these proxies whatever is written: nothing gets nearer
 }
 
 // line says how well some targets enforce a field and all below it. A section's lines stand in its own file; the first that fits
 // counts.
 type line struct {
-	field   string
-	on      audience                       // 0: every one
-	when    func(input, policy.Field) bool // nil: always
-	always  bool                           // it speaks of a default as well; other lines only of what an author wrote
-	level   Level
-	reason  string // why it is not exact
-	instead string
+	field    string
+	on       audience                       // 0: every one
+	when     func(input, policy.Field) bool // nil: always
+	always   bool                           // it speaks of a default as well; other lines only of what an author wrote
+	inherent bool                           // as in Fidelity
+	level    Level
+	reason   string // why it is not exact
+	instead  string
+}
+
+func (l line) fidelity(field string) Fidelity {
+	return Fidelity{Field: field, Level: l.level, Reason: l.reason, Instead: l.instead, Inherent: l.inherent}
 }
 
 // lines are those of every section. A field without one is exact where it has a carrier at all: see unsaid.
 var lines = slices.Concat(dnsLines, faultLines, grpcLines, ridingLines, timeoutLines, retryLines, limitsLines, outlierLines, breakerLines, balancingLines, healthLines,
 	deadlineLines, hedgeLines, criteriaLines, admissionLines, adaptiveLines, rateLimitLines, fallbackLines, errorMappingLines)
+
+// Inherent is one of the differences that no policy can bring nearer.
+type Inherent struct {
+	Field    string   // and all below it
+	Profiles []string // of the proxies where it holds
+	Reason   string
+}
+
+// InherentDifferences are all there are where a section is enforced, by field.
+func InherentDifferences() []Inherent {
+	var list []Inherent
+	for _, l := range lines {
+		if !l.inherent {
+			continue
+		}
+		i := Inherent{Field: l.field, Reason: l.reason}
+		for _, profile := range Profiles() {
+			if l.on == 0 || l.on&(Target{Profile: profile}).audience() != 0 {
+				i.Profiles = append(i.Profiles, profile)
+			}
+		}
+		list = append(list, i)
+	}
+	slices.SortStableFunc(list, func(a, b Inherent) int { return strings.Compare(a.Field, b.Field) })
+	return list
+}
 
 // Report is how well t enforces each field of eff that an author wrote, and each default that t can't keep exactly, by field. Of a
 // field that parts of the service have, too, it says the worst. Of "to", the target, it speaks where t can't call the service at all.
@@ -122,18 +153,29 @@ func reportOf(t Target, svc *catalog.Service, eff *policy.Effective) []Fidelity 
 
 // fidelity speaks of one field; of a default only where a line does.
 func (in input) fidelity(f policy.Field) (Fidelity, bool) {
-	if feat, lacks := in.target.tooOld(f); lacks && !f.Origin.Default {
+	if feat, lacks := in.target.tooOld(f); lacks && !f.Origin.Default && !asksNothing(f) {
 		return feat.fidelity(f.Path, in.target.minor()), true
 	}
 	if in.tcp() && in.target.audience()&grpcClients == 0 {
 		return tcpFidelity(f)
 	}
 	for _, l := range lines {
-		if l.fits(in, f) {
-			return Fidelity{f.Path, l.level, l.reason, l.instead, l.always}, true
+		if l.fits(in, f) && !(l.level == Unsupported && asksNothing(f)) {
+			return l.fidelity(f.Path), true
 		}
 	}
-	return in.unsaid(f.Path), !f.Origin.Default
+	return in.unsaid(f), !f.Origin.Default
+}
+
+// asksNothing reports that f says no to something: who can't do it at all does just that.
+func asksNothing(f policy.Field) bool {
+	switch v := f.Value.(type) {
+	case bool:
+		return !v
+	case *bool:
+		return v != nil && !*v
+	}
+	return false
 }
 
 // below reports whether path is field or in it.
@@ -153,8 +195,10 @@ func (l line) fits(in input, f policy.Field) bool {
 
 // unsaid is what holds of a field that no line speaks of: who gets all our resources has a carrier for every field, who gets clusters
 // alone has none for a field of routes, and a gRPC client reads little, so that what it does read has a line.
-func (in input) unsaid(field string) Fidelity {
+func (in input) unsaid(f policy.Field) Fidelity {
+	field := f.Path
 	switch on := in.target.audience(); {
+	case asksNothing(f):
 	case on == grpcClients:
 		return Fidelity{Field: field, Level: Unsupported, Reason: "a gRPC client does not read it"}
 	case on == clustersOnly && scopes[field] == "route":

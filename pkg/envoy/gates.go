@@ -14,7 +14,33 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/view"
 )
 
-// feature is a field of Envoy's API that is younger than Envoy 1.32, the oldest that is served. An older Envoy takes a resource with
+// The minor versions of Envoy 1 that are served.
+const (
+	oldestServed = 32
+	newestServed = 40
+)
+
+// ServedVersions are the oldest and the newest Envoy that is served, such as 1.32.
+func ServedVersions() (oldest, youngest string) {
+	return fmt.Sprintf("1.%d", oldestServed), fmt.Sprintf("1.%d", newestServed)
+}
+
+// Serves reports whether version, with or without a patch number, is that of an Envoy that is served.
+func Serves(version string) bool {
+	parts := strings.Split(version, ".")
+	if len(parts) < 2 || len(parts) > 3 || parts[0] != "1" {
+		return false
+	}
+	for _, part := range parts[1:] {
+		if n, err := strconv.ParseUint(part, 10, 16); err != nil || strconv.FormatUint(n, 10) != part {
+			return false
+		}
+	}
+	minor, _ := strconv.Atoi(parts[1])
+	return minor >= oldestServed && minor <= newestServed
+}
+
+// feature is a field of Envoy's API that is younger than oldestServed. An older Envoy takes a resource with
 // it and does nothing about it, or refuses the resource; so it is left out there, and reported.
 type feature struct {
 	api     protoreflect.FullName

@@ -139,7 +139,7 @@ func grpcStatuses(retryOn []string) []string {
 
 // grpcLines are what of each section a gRPC client reads. Of what is not here it reads nothing: see unsaid.
 var grpcLines = []line{
-	{field: "timeout.request", on: grpcClients, level: Approximate, reason: "it starts with the call, and bounds a stream as a whole"},
+	{field: "timeout.request", on: grpcClients, inherent: true, level: Approximate, reason: "it starts with the call, and bounds a stream as a whole"},
 	{field: "timeout.maxStream", on: grpcClients, level: Exact},
 
 	{field: "retry.numRetries", on: grpcClients, when: retriesNothing, level: Unsupported, reason: notRetried, instead: retryUnavailable},
@@ -149,20 +149,22 @@ var grpcLines = []line{
 		reason: "the client retries on statuses of gRPC alone; a connection that fails is unavailable, and what a server never saw is sent again in any case", instead: retryUnavailable},
 	{field: "retry.retryOn", on: grpcClients, level: Exact},
 	{field: "retry.methods", on: grpcClients, level: Exact},
-	{field: "retry.backOff", on: grpcClients, level: Approximate, reason: "each pause is 0.8 to 1.2 of base, doubled each time up to max, not anything up to that"},
+	{field: "retry.backOff", on: grpcClients, inherent: true, level: Approximate, reason: "each pause is 0.8 to 1.2 of base, doubled each time up to max, not anything up to that"},
 
 	{field: "limits.maxRequests", on: grpcClients, level: Exact},
 	{field: "limits", on: grpcClients, level: Unsupported, reason: "a gRPC client counts calls under way alone", instead: "limits.maxRequests"},
 
-	{field: "outlierDetection.successRate", on: grpcClients, level: Approximate, reason: anyStatus},
-	{field: "outlierDetection.failurePercentage", on: grpcClients, level: Approximate, reason: anyStatus},
+	{field: "outlierDetection.successRate", on: grpcClients, inherent: true, level: Approximate, reason: anyStatus},
+	{field: "outlierDetection.failurePercentage", on: grpcClients, inherent: true, level: Approximate, reason: anyStatus},
 	{field: "outlierDetection.enforcingPercent.successRate", on: grpcClients, level: Exact},
 	{field: "outlierDetection.enforcingPercent.failurePercentage", on: grpcClients, level: Exact},
 	{field: "outlierDetection.interval", on: grpcClients, when: judgesStatistics, level: Exact},
-	{field: "outlierDetection.baseEjectionTime", on: grpcClients, when: judgesStatistics, always: true, level: Approximate,
+	{field: "outlierDetection.baseEjectionTime", on: grpcClients, when: judgesStatistics, always: true, inherent: true, level: Approximate,
 		reason: "a host comes back at the first check after it, up to one interval later", instead: "outlierDetection.interval"},
 	{field: "outlierDetection.maxEjectionTime", on: grpcClients, when: judgesStatistics, level: Exact},
-	{field: "outlierDetection.maxEjectionPercent", on: grpcClients, when: judgesStatistics, level: Approximate, reason: "one host may go whatever it says"},
+	{field: "outlierDetection.maxEjectionPercent", on: grpcClients, when: judgesStatistics, inherent: true, level: Approximate, reason: "one host may go whatever it says"},
+	{field: "outlierDetection.alwaysEjectOneHost", on: grpcClients, when: both(judgesStatistics, asks), level: Exact},
+	{field: "outlierDetection.alwaysEjectOneHost", on: grpcClients, when: judgesStatistics, inherent: true, level: Approximate, reason: "one host may go whatever it says"},
 	{field: "outlierDetection", on: grpcClients, level: Unsupported, reason: "a gRPC client counts no failures in a row; it ejects by success rate and failure percentage", instead: "outlierDetection.failurePercentage"},
 
 	{field: "loadBalancing.algorithm", on: grpcClients, when: takesTurns, level: Exact},

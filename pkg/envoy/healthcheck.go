@@ -81,7 +81,7 @@ func tcpCheck(t *policy.TCPCheck) *corev3.HealthCheck_TcpHealthCheck {
 var healthLines = []line{
 	{field: "healthCheck.grpc", when: func(in input, _ policy.Field) bool { return !in.http2() }, level: Unsupported,
 		reason: "the service does not speak HTTP/2: its hosts are not checked", instead: "healthCheck.http or healthCheck.tcp"},
-	{field: "healthCheck.unhealthyThreshold", on: proxies, when: checkedByGRPC, always: true, level: Approximate,
+	{field: "healthCheck.unhealthyThreshold", on: proxies, when: checkedByGRPC, always: true, inherent: true, level: Approximate,
 		reason: "a host that answers that it does not serve is out at once; the threshold counts checks without an answer"},
 }
 

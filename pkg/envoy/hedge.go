@@ -15,6 +15,9 @@ func (in input) hedgePolicy(guarded bool) *routev3.HedgePolicy {
 	return &routev3.HedgePolicy{HedgeOnPerTryTimeout: true}
 }
 
+// asks holds of a field that says yes to something.
+func asks(_ input, f policy.Field) bool { return !asksNothing(f) }
+
 // noHedge reports that there is nothing to hedge with: no time after which a try is slow, or no further try.
 func noHedge(in input, _ policy.Field) bool {
 	t := in.sections.Timeout

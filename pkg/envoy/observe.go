@@ -58,7 +58,7 @@ var observedLines = []line{
 	{field: "outlierDetection", on: grpcClients, level: Unsupported, reason: "a gRPC client counts nothing that it does not do"},
 	{field: "outlierDetection", on: proxies, when: ejects, level: Unsupported, reason: "a proxy detects once, and that is enforced"},
 	{field: "outlierDetection.detectDegradedHosts", on: proxies, level: Unsupported, reason: "a host that calls itself degraded would get less"},
-	{field: "outlierDetection.baseEjectionTime", on: proxies, always: true, level: Approximate,
+	{field: "outlierDetection.baseEjectionTime", on: proxies, always: true, inherent: true, level: Approximate,
 		reason: "no host is ever out: one that would be gets its calls, and is detected again after as many failures"},
 	{field: "circuitBreaker", level: Unsupported, reason: "nothing opens"},
 	{field: "rateLimit", on: proxies, when: limitsRate, level: Unsupported, reason: "a route has one rate limit, and that is enforced"},
@@ -87,7 +87,7 @@ func (in input) observedFidelity(f policy.Field) (Fidelity, bool) {
 	}
 	for _, l := range observedLines {
 		if !in.tcp() && l.fits(in, f) {
-			return Fidelity{f.Path, l.level, l.reason, l.instead, l.always}, true
+			return l.fidelity(f.Path), true
 		}
 	}
 	if section != "outlierDetection" && section != "rateLimit" {

@@ -103,7 +103,9 @@ var outlierLines = slices.Concat([]line{
 		reason: "a host that answers unknown, unimplemented, internal or data-loss is charged, whatever failureCriteria say"},
 	{field: "outlierDetection.consecutiveGatewayFailure", on: proxies, when: usesCriteria, level: Approximate,
 		reason: "of the failures by failureCriteria it counts 502, 503 and 504 and missing answers alone", instead: "outlierDetection.consecutive5xx"},
-	{field: "outlierDetection.baseEjectionTime", on: proxies, always: true, level: Approximate,
+	{field: "outlierDetection.baseEjectionTime", on: proxies, when: ofBreaker, inherent: true, level: Approximate,
+		reason: "a circuit breaker closes at the first check after it, up to a second later"},
+	{field: "outlierDetection.baseEjectionTime", on: proxies, always: true, inherent: true, level: Approximate,
 		reason: "a host comes back at the first check after it, up to one interval later", instead: "outlierDetection.interval"},
 }, statusLines("consecutive5xx", "consecutiveGatewayFailure", "successRate", "failurePercentage"))
 
@@ -111,7 +113,7 @@ var outlierLines = slices.Concat([]line{
 func statusLines(detectors ...string) []line {
 	var list []line
 	for _, name := range detectors {
-		list = append(list, line{field: "outlierDetection." + name, on: proxies, when: grpcService, level: Approximate,
+		list = append(list, line{field: "outlierDetection." + name, on: proxies, when: grpcService, inherent: true, level: Approximate,
 			reason: "a gRPC status is seen where the response is nothing but trailers; a call that fails later counts as a success"})
 	}
 	return list

@@ -174,7 +174,7 @@ func (in input) retriedMethods() []string {
 var grpcConditions = [...]string{"cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"}
 
 var retryLines = []line{
-	{field: "retry.retryOn", on: proxies, when: retriesOnStatus, always: true, level: Approximate,
+	{field: "retry.retryOn", on: proxies, when: retriesOnStatus, always: true, inherent: true, level: Approximate,
 		reason: "a gRPC status is seen where the response is nothing but trailers; behind a message or headers of its own it is not"},
 }
 

@@ -114,7 +114,7 @@ var table = []Carrier{
 	{"rateLimit.requests", "Route", "token_bucket.tokens_per_fill", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "unsupported"}, {"grpc", "unsupported"}, {"agent", "exact"}}, ""},
 	{"rateLimit.interval", "Route", "token_bucket.fill_interval", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "unsupported"}, {"grpc", "unsupported"}, {"agent", "exact"}}, ""},
 	{"rateLimit.burst", "Route", "token_bucket.max_tokens", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "unsupported"}, {"grpc", "unsupported"}, {"agent", "exact"}}, ""},
-	{"fallback.service", "Route", "route.cluster", []Fidelity{{"sidecar", "approximate"}, {"clusters-only", "unsupported"}, {"grpc", "unsupported"}, {"agent", "approximate"}}, "1.37"},
+	{"fallback.service", "Route", "route.cluster", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "unsupported"}, {"grpc", "unsupported"}, {"agent", "exact"}}, "1.37"},
 	{"fallback.response.status", "Route", "status_code", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "unsupported"}, {"grpc", "unsupported"}, {"agent", "exact"}}, ""},
 	{"fallback.response.body", "Route", "body.inline_string", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "unsupported"}, {"grpc", "unsupported"}, {"agent", "exact"}}, ""},
 	{"fallback.response.contentType", "Route", "header.value", []Fidelity{{"sidecar", "exact"}, {"clusters-only", "unsupported"}, {"grpc", "unsupported"}, {"agent", "exact"}}, ""},
