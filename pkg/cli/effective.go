@@ -3,7 +3,12 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -143,9 +148,9 @@ func effectiveRows(f api.EffectiveField) [][]string {
 }
 
 // cells are the rows that a field takes.
-func cells(field, value string, source []string) [][]string {
+func cells(field string, value, source []string) [][]string {
 	var rows [][]string
-	for i, line := range folded(value) {
+	for i, line := range value {
 		rows = append(rows, []string{"", line, ""})
 		if i < len(source) {
 			rows[i][2] = source[i]
@@ -171,14 +176,70 @@ func folded(text string) []string {
 	return lines
 }
 
-// value is JSON as a cell: text without quotes, and off for what a policy switched off.
-func value(raw []byte) string {
+// value is JSON as the lines of a cell: text without quotes where it can be read so, and off for what a policy switched off.
+func value(raw []byte) []string {
+	var v any
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	if err := decoder.Decode(&v); err != nil {
+		return []string{string(raw)}
+	}
+	switch v := v.(type) {
+	case nil:
+		return []string{"off"}
+	case string:
+		return []string{abridged(v)}
+	}
+	return folded(compact(v))
+}
+
+// textWidth is the most that a table shows of a text; -o yaml has all of it.
+const textWidth = 60
+
+// abridged is a text in one line.
+func abridged(text string) string {
+	if text == "" || strings.ContainsFunc(text, unicode.IsControl) {
+		text = quoted(text)
+	}
+	if runes := []rune(text); len(runes) > textWidth {
+		return string(runes[:textWidth]) + "..."
+	}
+	return text
+}
+
+var word = regexp.MustCompile(`^[^\s"'{}\[\],:\\]+$`)
+
+// compact is a list or an object as JSON, with words without quotes.
+func compact(v any) string {
+	switch v := v.(type) {
+	case []any:
+		items := make([]string, len(v))
+		for i, item := range v {
+			items[i] = compact(item)
+		}
+		return "[" + strings.Join(items, ",") + "]"
+	case map[string]any:
+		var items []string
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			items = append(items, name+":"+compact(v[name]))
+		}
+		return "{" + strings.Join(items, ",") + "}"
+	case string:
+		if word.MatchString(v) {
+			return v
+		}
+		return quoted(v)
+	}
+	return fmt.Sprint(v)
+}
+
+// quoted is a text as JSON writes it.
+func quoted(text string) string {
 	var b bytes.Buffer
-	if err := json.Compact(&b, raw); err != nil {
-		return string(raw)
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(text); err != nil {
+		return text
 	}
-	if b.String() == "null" {
-		return "off"
-	}
-	return strings.ReplaceAll(b.String(), `"`, "")
+	return strings.TrimSuffix(b.String(), "\n")
 }

@@ -3,7 +3,6 @@ package envoy
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -16,37 +15,60 @@ import (
 
 // Line is one place at which two versions of a resource differ.
 type Line struct {
-	Path     string // such as outlier_detection.interval; items of a list as routes[0]
+	Path     string // such as outlier_detection.interval; items of a list as http_filters[NAME], or routes[0] where they have no names
 	Old, Now string // as JSON; empty where there is nothing
 }
 
 // Difference lists the places at which two versions of a resource differ, by path. Either may be nil: then there is one line without a
-// path.
+// path. Items that have names are compared by them: that they change places is a line of its own, with the path of their list.
 func Difference(old, now *view.Resource) ([]Line, error) {
 	if old == nil || now == nil {
 		return []Line{{Old: presence(old), Now: presence(now)}}, nil
 	}
-	a, err := leavesOf(old)
+	a, err := contentOf(old)
 	if err != nil {
 		return nil, err
 	}
-	b, err := leavesOf(now)
+	b, err := contentOf(now)
 	if err != nil {
 		return nil, err
 	}
-	var lines []Line
-	for _, path := range slices.Sorted(maps.Keys(a)) {
-		if a[path] != b[path] {
-			lines = append(lines, Line{path, a[path], b[path]})
+	lines := moved(a.names, b.names)
+	for path, old := range a.leaves {
+		if old != b.leaves[path] {
+			lines = append(lines, Line{path, old, b.leaves[path]})
 		}
 	}
-	for path, text := range b {
-		if _, there := a[path]; !there {
-			lines = append(lines, Line{Path: path, Now: text})
+	for path, now := range b.leaves {
+		if _, there := a.leaves[path]; !there {
+			lines = append(lines, Line{Path: path, Now: now})
 		}
 	}
 	slices.SortFunc(lines, func(x, y Line) int { return strings.Compare(x.Path, y.Path) })
 	return lines, nil
+}
+
+// moved has a line for each list of which items have changed places: the names of those that are in both versions.
+func moved(old, now map[string][]string) []Line {
+	var lines []Line
+	for path, before := range old {
+		after := now[path]
+		x, y := shared(before, after), shared(after, before)
+		if !slices.Equal(x, y) {
+			lines = append(lines, Line{path, text(x), text(y)})
+		}
+	}
+	return lines
+}
+
+func shared(list, other []string) []string {
+	var both []string
+	for _, name := range list {
+		if slices.Contains(other, name) {
+			both = append(both, name)
+		}
+	}
+	return both
 }
 
 func presence(r *view.Resource) string {
@@ -56,27 +78,32 @@ func presence(r *view.Resource) string {
 	return "the whole resource"
 }
 
-// leavesOf are the scalars of a resource by path.
-func leavesOf(r *view.Resource) (map[string]string, error) {
+// content is what stands in a resource.
+type content struct {
+	leaves map[string]string   // the scalars as JSON, by path
+	names  map[string][]string // of the items of each list that has names, in their order, by path
+}
+
+func contentOf(r *view.Resource) (*content, error) {
 	a := new(anypb.Any)
 	if err := proto.Unmarshal(r.Any(), a); err != nil {
 		return nil, fmt.Errorf("read %s: %w", r.ID(), err)
 	}
-	text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(a)
+	asJSON, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(a)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", r.ID(), err)
 	}
 	var v any
-	if err := json.Unmarshal(text, &v); err != nil {
+	if err := json.Unmarshal(asJSON, &v); err != nil {
 		return nil, fmt.Errorf("read %s: %w", r.ID(), err)
 	}
-	leaves := make(map[string]string)
-	collect(leaves, "", v)
-	delete(leaves, "@type")
-	return leaves, nil
+	c := &content{make(map[string]string), make(map[string][]string)}
+	c.collect("", v)
+	delete(c.leaves, "@type")
+	return c, nil
 }
 
-func collect(into map[string]string, path string, v any) {
+func (c *content) collect(path string, v any) {
 	switch v := v.(type) {
 	case map[string]any:
 		for name, inner := range v {
@@ -84,14 +111,45 @@ func collect(into map[string]string, path string, v any) {
 			if path != "" {
 				at = path + "." + name
 			}
-			collect(into, at, inner)
+			c.collect(at, inner)
 		}
 	case []any:
+		names := namesOf(v)
+		if names != nil {
+			c.names[path] = names
+		}
 		for i, inner := range v {
-			collect(into, fmt.Sprintf("%s[%d]", path, i), inner)
+			if names != nil {
+				c.collect(path+"["+names[i]+"]", inner)
+			} else {
+				c.collect(fmt.Sprintf("%s[%d]", path, i), inner)
+			}
 		}
 	default:
-		text, _ := json.Marshal(v) // a scalar always can
-		into[path] = string(text)
+		c.leaves[path] = text(v)
 	}
+}
+
+// namesOf are the names of the items of a list, where each has one; one that is there already is counted on. Else nil.
+func namesOf(list []any) []string {
+	var names []string
+	count := make(map[string]int)
+	for _, item := range list {
+		object, _ := item.(map[string]any)
+		name, _ := object["name"].(string)
+		if name == "" {
+			return nil
+		}
+		if count[name]++; count[name] > 1 {
+			name = fmt.Sprintf("%s#%d", name, count[name])
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// text is a scalar, or a list of names, as JSON: these can always be written.
+func text(v any) string {
+	written, _ := json.Marshal(v)
+	return string(written)
 }
