@@ -17,6 +17,8 @@ import (
 // Builder keeps every class's head equal to what the world asks for. It builds a resource once for each service, tier and set of
 // applying policies, and touches only what a change touches. It belongs to one goroutine.
 type Builder struct {
+	Past Past // of policies; nil: none has any. To be set before the first use
+
 	world    *World
 	services map[manifest.Key]*serviceState
 	classes  map[ClassKey]*classState
@@ -25,6 +27,10 @@ type Builder struct {
 	clashes  map[manifest.Key]error // tcp services whose local port another one has, for some caller
 
 	namesakes map[manifest.Key]error // services whose clusterName another one has
+
+	quarantined map[manifest.Key][]Quarantined          // by service
+	pasts       map[*policy.Compiled][]*policy.Compiled // of quarantined policies
+	unknown     map[*policy.Compiled]bool               // quarantined policies whose past could not be read
 }
 
 // serviceState is what the builder knows of one service in the present world.
@@ -65,6 +71,10 @@ func NewBuilder() *Builder {
 		clashes:  map[manifest.Key]error{},
 
 		namesakes: map[manifest.Key]error{},
+
+		quarantined: map[manifest.Key][]Quarantined{},
+		pasts:       map[*policy.Compiled][]*policy.Compiled{},
+		unknown:     map[*policy.Compiled]bool{},
 	}
 }
 
@@ -89,6 +99,7 @@ func (b *Builder) Update(next *World, c Changes) {
 		b.clashes = map[manifest.Key]error{} // each class says anew what it meets
 	}
 	b.world = next
+	b.forget(c)
 	b.refreshServices(t)
 	for _, cs := range b.classes {
 		b.updateClass(cs, t)
@@ -132,6 +143,7 @@ func (cs *classState) callerKey() manifest.Key {
 // refreshServices brings the states of touched services up to the present world and forgets what was built for them.
 func (b *Builder) refreshServices(t touched) {
 	for key := range t.services {
+		delete(b.quarantined, key)
 		if s, ok := b.world.Service(key); ok {
 			called := calledService(s)
 			routed, fault := b.world.called(b.world.routed(s))
@@ -163,7 +175,8 @@ func (b *Builder) assign(state *serviceState) {
 	key := state.service.Key()
 	endpoints := b.world.Serving(key)
 	delete(b.strays, key)
-	fresh, err := named(state.service, endpoints)
+	var fresh assignments
+	err := safely(func() (err error) { fresh, err = named(state.service, endpoints); return err })
 	broken := err != nil
 	if broken {
 		b.strays[key] = fmt.Errorf("endpoints of %s: %w", key, err)
@@ -246,7 +259,8 @@ func (b *Builder) frame(cs *classState, c *classChanges) {
 			own = append(own, cs.holds[key].Filters...)
 		}
 	}
-	list, err := cs.class.Key.target().Frame(cs.class.Key.Outbound, own...)
+	var list []*view.Resource
+	err := safely(func() (err error) { list, err = cs.class.Key.target().Frame(cs.class.Key.Outbound, own...); return err })
 	if err != nil {
 		// The address was checked when the proxy joined; without a listener the proxy stays dark, which its book shows.
 		b.problems[cs.callerKey()] = fmt.Errorf("listener on %s: %w", cs.class.Key.Outbound, err)
@@ -380,7 +394,8 @@ func (cs *classState) setRoutes(w *World, state *serviceState, now *built, c *cl
 	cs.setScopes(key, nil, c)
 }
 
-// build makes the resources of a service as cs sees it, once for each tier, role and set of policies.
+// build makes the resources of a service as cs sees it, once for each tier, role and set of policies. Those that make that fail are
+// quarantined.
 func (b *Builder) build(state *serviceState, cs *classState) (*built, error) {
 	target := cs.class.Key.target()
 	var applied []*policy.Compiled
@@ -388,29 +403,48 @@ func (b *Builder) build(state *serviceState, cs *classState) (*built, error) {
 	for i, p := range state.policies {
 		mask[i] = '-'
 		if p.Applies(state.called, cs.caller) {
-			applied, mask[i] = append(applied, target.Taken(p)), 'x'
+			applied, mask[i] = append(applied, p), 'x'
 		}
-	}
-	compile := envoy.Service
-	if cs.roles[state.service.Key()].backend {
-		compile = envoy.Backend
 	}
 	id := fmt.Sprintf("%+v %v %s", target, cs.roles[state.service.Key()].backend, mask)
 	if found, ok := state.built[id]; ok {
 		return found, nil
 	}
-	effective, _ := policy.Merge(state.called, applied)
-	b.world.dropMissing(effective)
-	compiled, err := compile(target, state.service, effective)
+	shared := true
+	now, err := b.compile(state, cs, applied)
+	if err != nil {
+		now, shared, err = b.contain(state, cs, applied, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("compile %s for %s: %w", state.service.Key(), cs.caller.Key, err)
 	}
-	now := &built{Compiled: compiled, policies: effective.AllPolicies(), guardrails: effective.AllGuardrails()}
-	if p := state.service.Spec.LocalPort; p != nil {
+	if shared {
+		state.built[id] = now
+	}
+	return now, nil
+}
+
+// compile makes the resources of a service as cs sees it under these policies.
+func (b *Builder) compile(state *serviceState, cs *classState, applied []*policy.Compiled) (now *built, err error) {
+	target, compile := cs.class.Key.target(), envoy.Service
+	if cs.roles[state.service.Key()].backend {
+		compile = envoy.Backend
+	}
+	err = safely(func() error {
+		taken := make([]*policy.Compiled, len(applied))
+		for i, p := range applied {
+			taken[i] = target.Taken(p)
+		}
+		effective, _ := policy.Merge(state.called, taken)
+		b.world.dropMissing(effective)
+		compiled, err := compile(target, state.service, effective)
+		now = &built{Compiled: compiled, policies: effective.AllPolicies(), guardrails: effective.AllGuardrails()}
+		return err
+	})
+	if p := state.service.Spec.LocalPort; p != nil && now != nil {
 		now.port = *p
 	}
-	state.built[id] = now
-	return now, nil
+	return now, err
 }
 
 func (cs *classState) dropService(key manifest.Key, c *classChanges) {
@@ -467,7 +501,9 @@ func allLayers() map[int]bool {
 // publish applies c to the head of cs and wakes its streams, if anything differs.
 func (b *Builder) publish(cs *classState, c classChanges) {
 	for layer := range c.layers {
-		if r, err := envoy.Layer(layer, cs.limitsOf(layer)); err != nil {
+		var r *view.Resource
+		err := safely(func() (err error) { r, err = envoy.Layer(layer, cs.limitsOf(layer)); return err })
+		if err != nil {
 			b.problems[cs.callerKey()] = fmt.Errorf("runtime layer %d: %w", layer, err)
 		} else {
 			c.put(r)
