@@ -500,6 +500,7 @@ func TestDocsMetrics(t *testing.T) {
 func servedMetrics() string {
 	m := telemetry.NewMetrics()
 	m.StaleSince(func() (time.Time, bool) { return time.Time{}, false })
+	m.Quarantined(func() int { return 0 })
 	m.Leased([]string{"live"}, func(string) int { return 0 })
 	m.Stream("envoy", 1)
 	m.Sent(view.CDS, 1)

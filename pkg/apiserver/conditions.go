@@ -31,6 +31,7 @@ func (s *server) policyResponse(w *world.World, p *policy.Compiled, fares *fares
 		effective(fares.policies[o.Key()]),
 		s.programmed(policy.Kind, o.Key()),
 	}
+	s.overrule(conditions, policy.Kind, o.Metadata)
 	return api.PolicyResponse{
 		APIVersion: o.APIVersion, Kind: o.Kind, Metadata: o.Metadata, Spec: o.Spec,
 		Status: observed(conditions, o.Metadata.Generation),
@@ -49,9 +50,28 @@ func (s *server) guardrailResponse(w *world.World, g *policy.Compiled, fares *fa
 		bounding(fares.guardrails[o.Key()]),
 		s.programmed(policy.GuardrailKind, o.Key()),
 	}
+	s.overrule(conditions, policy.GuardrailKind, o.Metadata)
 	return api.GuardrailResponse{
 		APIVersion: o.APIVersion, Kind: o.Kind, Metadata: o.Metadata, Spec: o.Spec,
 		Status: observed(conditions, o.Metadata.Generation),
+	}
+}
+
+// overrule says of an object in quarantine that it does not hold: what others take for it is an earlier generation.
+func (s *server) overrule(conditions []api.Condition, kind string, m manifest.Meta) {
+	var texts []string
+	for _, q := range s.Quarantined() {
+		if q.Kind == kind && q.Key == (manifest.Key{Namespace: m.Namespace, Name: m.Name}) && q.Generation == m.Generation {
+			texts = append(texts, q.String())
+		}
+	}
+	if len(texts) == 0 {
+		return
+	}
+	for i, c := range conditions {
+		if c.Type == api.Effective || c.Type == api.Programmed {
+			conditions[i] = api.Condition{Type: c.Type, Status: api.False, Reason: "Quarantined", Message: someOf(texts)}
+		}
 	}
 }
 

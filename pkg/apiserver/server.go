@@ -48,6 +48,9 @@ type Config struct {
 	// for each proxy: nil where it does not say. Nil: none says anything.
 	Ejected func() map[world.ClassKey][]map[string]int
 
+	// Quarantined are the policies and guardrails that this replica can't build some service with; nil: there are none.
+	Quarantined func() []world.Quarantined
+
 	// Hosts are the names, beside localhost and IP addresses, under which the API may be asked. Any other Host header is refused:
 	// a web page can point a name of its own at this address (DNS rebinding).
 	Hosts []string
@@ -74,6 +77,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Ejected == nil {
 		c.Ejected = func() map[world.ClassKey][]map[string]int { return nil }
+	}
+	if c.Quarantined == nil {
+		c.Quarantined = func() []world.Quarantined { return nil }
 	}
 	c.ReadWait = or(c.ReadWait, 10*time.Second)
 	c.CatchUp = or(c.CatchUp, time.Second)

@@ -2,7 +2,6 @@ package apiserver
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -56,15 +55,7 @@ type options struct {
 }
 
 // historyRecord is one generation of an object, for ever.
-type historyRecord struct {
-	Schema     int             `json:"schema"`
-	Generation int64           `json:"generation"`
-	Deleted    bool            `json:"deleted,omitempty"` // a tombstone: the next object of the name counts on from here
-	At         time.Time       `json:"at"`
-	By         string          `json:"by"`
-	Why        string          `json:"why,omitempty"`
-	Object     json.RawMessage `json:"object,omitempty"` // as it was after the edit
-}
+type historyRecord = world.Generation
 
 // outcome is a write that was made, or would have been.
 type outcome struct {

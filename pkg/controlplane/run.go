@@ -17,8 +17,10 @@ import (
 
 	"github.com/breakwater-mesh/breakwater/pkg/apiserver"
 	"github.com/breakwater-mesh/breakwater/pkg/ejections"
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/reconcile"
 	"github.com/breakwater-mesh/breakwater/pkg/telemetry"
+	"github.com/breakwater-mesh/breakwater/pkg/world"
 	"github.com/breakwater-mesh/breakwater/pkg/xds"
 )
 
@@ -67,6 +69,7 @@ func assemble(c Config, log hclog.Logger, opened openedStore) *parts {
 		}
 		return s.Since, true
 	})
+	p.metrics.Quarantined(func() int { return objects(p.loop.Quarantined()) })
 	p.metrics.Leased(leaseStates(), func(state string) int { return leased(p.loop.World(), state) })
 	p.xds = xds.New(xds.Config{Classes: p.loop, Logger: log.Named("xds"), Metrics: p.metrics})
 	p.grpc = grpc.NewServer(xds.ServerOptions()...)
@@ -74,11 +77,24 @@ func assemble(c Config, log hclog.Logger, opened openedStore) *parts {
 	ejections.NewReceiver(p.xds, log.Named("ejections")).Register(p.grpc)
 	healthpb.RegisterHealthServer(p.grpc, p.health)
 	writes := apiserver.Config{
-		KV: opened.kv, Worlds: p.loop, Book: book{p.loop, p.xds}, Classes: p.xds.Classes, Ejected: p.xds.Ejected, Log: log.Named("api"), Version: telemetry.Version, Hosts: c.AllowedHosts,
+		KV: opened.kv, Worlds: p.loop, Book: book{p.loop, p.xds}, Classes: p.xds.Classes, Ejected: p.xds.Ejected, Quarantined: p.loop.Quarantined, Log: log.Named("api"), Version: telemetry.Version, Hosts: c.AllowedHosts,
 	}
 	p.api, p.expiry = httpServer(apiserver.New(writes)), apiserver.NewExpiry(writes)
 	p.admin = httpServer(byAddress(adminPort(p.metrics.Handler(), p.loop.Ready), c.AllowedHosts))
 	return p
+}
+
+// objects is how many policies and guardrails are in quarantine, each perhaps for many services.
+func objects(list []world.Quarantined) int {
+	type object struct {
+		kind string
+		key  manifest.Key
+	}
+	all := make(map[object]bool)
+	for _, q := range list {
+		all[object{q.Kind, q.Key}] = true
+	}
+	return len(all)
 }
 
 // httpServer bounds what a slow or hostile client can hold. Answers are not bounded here: a read may wait for a revision, a profile takes as

@@ -32,8 +32,8 @@ func (l *Loop) decode(events []store.Event) world.Changes {
 			l.log.Debug("key of a kind this version does not know", "key", e.Key)
 			continue
 		}
-		if err := decodeInto(&c, key, e); err != nil {
-			l.log.Error("stored value can't be read; what it replaces stays in force", "key", e.Key, "revision", e.Revision, "error", err)
+		if err := world.Safely(func() error { return decodeInto(&c, key, e) }); err != nil {
+			l.log.Error("stored value can't be read; what it replaces stays in force", "key", e.Key, "revision", e.Revision, "error", err, "stack", string(world.StackOf(err)))
 		}
 	}
 	return c

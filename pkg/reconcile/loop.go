@@ -13,6 +13,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/policy"
 	"github.com/breakwater-mesh/breakwater/pkg/store"
 	"github.com/breakwater-mesh/breakwater/pkg/world"
 )
@@ -31,6 +33,7 @@ type Loop struct {
 
 	config, live *feed
 	world        atomic.Pointer[world.World] // nil until the first list of both feeds
+	quarantined  atomic.Pointer[[]world.Quarantined]
 
 	mu       sync.Mutex
 	advanced chan struct{} // guarded by mu; closed and replaced whenever world moves
@@ -60,7 +63,7 @@ type Built struct {
 	Revision int64
 	Events   int
 	Elapsed  time.Duration
-	Problems int // services of which something can't be built
+	Problems int // services of which something can't be built, though no policy is in the way
 }
 
 // New is a loop over kv. Observe, which may be nil, is called after each step.
@@ -116,8 +119,12 @@ func (s sink) Stale(since time.Time, err error) {
 
 func (l *Loop) loop(ctx context.Context) error {
 	b, m := world.NewBuilder(), &members{refs: map[*world.Class]int{}, left: map[*world.Class]time.Time{}}
-	idle := time.NewTicker(classIdle / 10)
+	b.Past = func(kind string, key manifest.Key, generation int64) ([]*policy.Compiled, error) {
+		return l.past(ctx, kind, key, generation)
+	}
+	idle, again := time.NewTicker(classIdle/10), time.NewTicker(pastAgain)
 	defer idle.Stop()
+	defer again.Stop()
 	var read reading
 	for {
 		// Before the first list there is no world: joining waits.
@@ -134,7 +141,10 @@ func (l *Loop) loop(ctx context.Context) error {
 			call(b, m)
 		case now := <-idle.C:
 			m.drop(b, now)
+		case <-again.C:
+			b.Again()
 		}
+		l.contained(b)
 	}
 }
 
@@ -187,6 +197,7 @@ func (l *Loop) step(b *world.Builder, d gathered, read *reading) {
 	}
 	before := b.Problems()
 	b.Update(next, changes)
+	l.contained(b) // before anybody is told that the world has come so far
 	after := b.Problems()
 	for key, err := range after {
 		if before[key] == nil {

@@ -70,7 +70,12 @@ func (r *running) settled(rev int64) *world.World {
 
 func encoded[S any](t *testing.T, kind, name string, spec S) []byte {
 	t.Helper()
-	value, err := manifest.Encode(&manifest.Object[S]{APIVersion: manifest.APIVersion, Kind: kind, Metadata: manifest.Meta{Namespace: "shop", Name: name, Generation: 1}, Spec: spec})
+	return generation(t, 1, kind, name, spec)
+}
+
+func generation[S any](t *testing.T, number int64, kind, name string, spec S) []byte {
+	t.Helper()
+	value, err := manifest.Encode(&manifest.Object[S]{APIVersion: manifest.APIVersion, Kind: kind, Metadata: manifest.Meta{Namespace: "shop", Name: name, Generation: number}, Spec: spec})
 	if err != nil {
 		t.Fatal(err)
 	}

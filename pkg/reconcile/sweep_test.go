@@ -98,7 +98,7 @@ func TestASilentAgentLosesItsEndpoint(t *testing.T) {
 		leases := r.payments(4)
 		r.want("llll", "all are heard")
 		rev := r.World().Rev
-		r.renew(heardOf(leases[1:]...), lease-lease/3)
+		r.renew(heardOf(leases[1:]...), lease/3)
 		r.want("llll", "the lease has not run out")
 		r.renew(heardOf(leases[1:]...), lease)
 		r.want("slll", "its lease ran out")

@@ -64,6 +64,13 @@ func (m *Metrics) StaleSince(since func() (time.Time, bool)) {
 	}))
 }
 
+// Quarantined registers a gauge of the policies in quarantine, which count tells.
+func (m *Metrics) Quarantined(count func() int) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "breakwater_world_quarantined_policies", Help: "Policies and guardrails with which something can't be built; an earlier generation, or none, holds in their place.",
+	}, func() float64 { return float64(count()) }))
+}
+
 // Leased registers a gauge of the leased endpoints in each of some states, which count tells.
 func (m *Metrics) Leased(states []string, count func(state string) int) {
 	for _, state := range states {

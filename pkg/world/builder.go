@@ -176,7 +176,7 @@ func (b *Builder) assign(state *serviceState) {
 	endpoints := b.world.Serving(key)
 	delete(b.strays, key)
 	var fresh assignments
-	err := safely(func() (err error) { fresh, err = named(state.service, endpoints); return err })
+	err := Safely(func() (err error) { fresh, err = named(state.service, endpoints); return err })
 	broken := err != nil
 	if broken {
 		b.strays[key] = fmt.Errorf("endpoints of %s: %w", key, err)
@@ -260,7 +260,7 @@ func (b *Builder) frame(cs *classState, c *classChanges) {
 		}
 	}
 	var list []*view.Resource
-	err := safely(func() (err error) { list, err = cs.class.Key.target().Frame(cs.class.Key.Outbound, own...); return err })
+	err := Safely(func() (err error) { list, err = cs.class.Key.target().Frame(cs.class.Key.Outbound, own...); return err })
 	if err != nil {
 		// The address was checked when the proxy joined; without a listener the proxy stays dark, which its book shows.
 		b.problems[cs.callerKey()] = fmt.Errorf("listener on %s: %w", cs.class.Key.Outbound, err)
@@ -430,7 +430,7 @@ func (b *Builder) compile(state *serviceState, cs *classState, applied []*policy
 	if cs.roles[state.service.Key()].backend {
 		compile = envoy.Backend
 	}
-	err = safely(func() error {
+	err = Safely(func() error {
 		taken := make([]*policy.Compiled, len(applied))
 		for i, p := range applied {
 			taken[i] = target.Taken(p)
@@ -502,7 +502,7 @@ func allLayers() map[int]bool {
 func (b *Builder) publish(cs *classState, c classChanges) {
 	for layer := range c.layers {
 		var r *view.Resource
-		err := safely(func() (err error) { r, err = envoy.Layer(layer, cs.limitsOf(layer)); return err })
+		err := Safely(func() (err error) { r, err = envoy.Layer(layer, cs.limitsOf(layer)); return err })
 		if err != nil {
 			b.problems[cs.callerKey()] = fmt.Errorf("runtime layer %d: %w", layer, err)
 		} else {

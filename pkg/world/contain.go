@@ -47,8 +47,8 @@ type Panic struct {
 // Error implements error.
 func (p *Panic) Error() string { return fmt.Sprintf("panic: %v", p.Value) }
 
-// safely is the error of f, or its panic as one.
-func safely(f func() error) (err error) {
+// Safely is the error of f, or its panic as one.
+func Safely(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &Panic{Value: v, Stack: debug.Stack()}

@@ -32,6 +32,17 @@ type storedLife struct {
 	Fleet  int       `json:"fleet,omitempty"`
 }
 
+// Generation is one generation of an object, as its history keeps it.
+type Generation struct {
+	Schema     int             `json:"schema"`
+	Generation int64           `json:"generation"`
+	Deleted    bool            `json:"deleted,omitempty"` // a tombstone: the next object of the name counts on from here
+	At         time.Time       `json:"at"`
+	By         string          `json:"by"`
+	Why        string          `json:"why,omitempty"`
+	Object     json.RawMessage `json:"object,omitempty"` // as it was after the edit
+}
+
 // EncodeHost is the stored claim of a host by its owner.
 func EncodeHost(owner manifest.Key) ([]byte, error) {
 	return json.Marshal(storedHost{manifest.Schema, owner.String()})

@@ -111,15 +111,7 @@ func (st *stream) write(ctx context.Context, g grpc.ServerStream, ended <-chan e
 func (st *stream) flush(ctx context.Context, g grpc.ServerStream, ended <-chan error, timer *time.Timer) error {
 	for {
 		now := time.Now()
-		st.mu.Lock()
-		err := st.state.overdue(now)
-		busy := st.state.unanswered()
-		var r *response
-		if err == nil {
-			r = st.state.next(st.class.Head(), now)
-		}
-		alarm := st.state.alarm(now)
-		st.mu.Unlock()
+		r, busy, alarm, err := st.next(now)
 		if err != nil {
 			return err
 		}
@@ -135,6 +127,17 @@ func (st *stream) flush(ctx context.Context, g grpc.ServerStream, ended <-chan e
 			return err
 		}
 	}
+}
+
+// next is the next response, if there is any, how many are unanswered without it, and when time itself will change that.
+func (st *stream) next(now time.Time) (r *response, busy int, alarm time.Time, err error) {
+	st.mu.Lock()
+	defer st.mu.Unlock() // a panic here closes this stream, and must not hold up those who read the book
+	busy = st.state.unanswered()
+	if err = st.state.overdue(now); err == nil {
+		r = st.state.next(st.class.Head(), now)
+	}
+	return r, busy, st.state.alarm(now), err
 }
 
 // send sends f. Where everything before it was answered, the transport has room and takes it at once. Otherwise a proxy that does
@@ -214,10 +217,7 @@ func (st *stream) take(ctx context.Context, node *corev3.Node, q request) error 
 		return err
 	}
 	now := time.Now()
-	st.mu.Lock()
-	sent, answers := st.state.sentAt(q)
-	err := st.state.request(q, st.class.Head(), now)
-	st.mu.Unlock()
+	sent, answers, err := st.request(q, now)
 	if err != nil {
 		return err
 	}
@@ -229,6 +229,14 @@ func (st *stream) take(ctx context.Context, node *corev3.Node, q request) error 
 		st.note(q, now.Sub(sent))
 	}
 	return nil
+}
+
+// request books q, and says when the response was sent that it answers, if it answers any.
+func (st *stream) request(q request, now time.Time) (sent time.Time, answers bool, err error) {
+	st.mu.Lock()
+	defer st.mu.Unlock() // as above
+	sent, answers = st.state.sentAt(q)
+	return sent, answers, st.state.request(q, st.class.Head(), now)
 }
 
 // join finds the class of the proxy that node is.
