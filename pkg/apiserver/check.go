@@ -167,11 +167,8 @@ func (p *plan) locate(v policy.Violation) manifest.FieldError {
 		if s.policy == nil {
 			continue
 		}
-		if v.Winner != nil && v.Winner.Policy == s.policy {
-			return s.place.fault("spec."+v.WinnerPath, v.Message)
-		}
-		if v.Loser.Policy == s.policy {
-			return s.place.fault("spec."+v.LoserPath, v.Message)
+		if path, ok := v.PathOf(s.policy); ok {
+			return s.place.fault("spec."+path, v.Message)
 		}
 	}
 	return manifest.FieldError{Field: v.Field, Message: v.Message}

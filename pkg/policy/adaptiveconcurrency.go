@@ -48,7 +48,7 @@ func (a *AdaptiveConcurrency) complete(string, *Sections) {
 // check is what the fields must obey among each other.
 func (a *AdaptiveConcurrency) check() []clash {
 	if m := a.MinLatency; a.MaxConcurrency != nil && m != nil && m.Concurrency != nil && *m.Concurrency > *a.MaxConcurrency {
-		return []clash{{"adaptiveConcurrency.minLatency", "has a concurrency that must be at most", "adaptiveConcurrency.maxConcurrency"}}
+		return []clash{{a: "adaptiveConcurrency.minLatency", rule: "has a concurrency that must be at most", b: "adaptiveConcurrency.maxConcurrency"}}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
@@ -36,6 +37,52 @@ func TestCheckBlamesTheWriter(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("writing %s: %s, want %s", written, got, want)
+		}
+	}
+}
+
+// TestCheckNamesWhoTakesAway has policies of which one takes away what another one needs of a third: all of them are named, and the writer is
+// told where it has a part in it. Where who takes it away is of another namespace, nothing is refused.
+func TestCheckNamesWhoTakesAway(t *testing.T) {
+	of := func(namespace, name, rest string) *Compiled {
+		p, faults := read(t, namespace, "{to: {namespace: shop, service: payments}, "+rest+"}")
+		if faults != "" {
+			t.Fatal(faults)
+		}
+		p.Metadata.Name = name
+		return Compile(&p)
+	}
+	for _, tt := range []struct {
+		taker, written string
+		path           string
+		refused        bool
+	}{
+		{"shop", "taker", "rateLimit.disabled", true},
+		{"shop", "needing", "rateLimit", true},
+		{manifest.SystemNamespace, "needing", "rateLimit", true},
+		{"bank", "needing", "rateLimit", false},
+	} {
+		from := "from: {namespace: bank, selector: {tier: web}}, "
+		if tt.taker == "bank" {
+			from = "from: {selector: {tier: web}}, "
+		}
+		all := []*Compiled{
+			of("shop", "giving", "rateLimit: {requests: 5}"),
+			of(tt.taker, "taker", from+"rateLimit: {disabled: true}"),
+			of("shop", "needing", "from: {namespace: bank, service: web}, rateLimit: {burst: 9}"),
+		}
+		key := manifest.Key{Namespace: "shop", Name: tt.written}
+		written := all[slices.IndexFunc(all, func(c *Compiled) bool { return c.Policy.Key() == key })]
+		web := Caller{Key: manifest.Key{Namespace: "bank", Name: "web"}, Labels: map[string]string{"tier": "web"}}
+		found := Check(nil, []Caller{web}, all, map[manifest.Key]bool{key: true})
+		want := "rateLimit (rateLimit.burst of policy shop/needing) needs rateLimit.requests; rateLimit.disabled of policy " + tt.taker + "/taker takes away rateLimit.requests of policy shop/giving"
+		i := slices.IndexFunc(found, func(v Violation) bool { return v.Caller == web.Key })
+		if i < 0 || found[i].Message != want || found[i].Refused != tt.refused {
+			t.Errorf("%s takes away, %s is written: %+v, want refused: %v, %s", tt.taker, tt.written, found, tt.refused, want)
+			continue
+		}
+		if path, _ := found[i].PathOf(written.Policy); path != tt.path {
+			t.Errorf("%s takes away, %s is written: told at %s, want %s", tt.taker, tt.written, path, tt.path)
 		}
 	}
 }

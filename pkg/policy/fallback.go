@@ -57,7 +57,7 @@ func (b *Fallback) complete(protocol string, _ *Sections) {
 
 func (b *Fallback) check() []clash {
 	if b.Response == nil && b.Service == nil {
-		return []clash{{a: "fallback", rule: "needs fallback.service or fallback.response"}}
+		return []clash{{a: "fallback", rule: "needs fallback.service or fallback.response", oneOf: []string{"fallback.service", "fallback.response"}}}
 	}
 	return nil
 }

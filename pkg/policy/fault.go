@@ -38,7 +38,7 @@ func (x *Fault) complete(string, *Sections) {
 
 func (x *Fault) check() []clash {
 	if x.Abort == nil && x.Delay == nil {
-		return []clash{{a: "fault", rule: "needs fault.abort or fault.delay"}}
+		return []clash{{a: "fault", rule: "needs fault.abort or fault.delay", oneOf: []string{"fault.abort", "fault.delay"}}}
 	}
 	return nil
 }

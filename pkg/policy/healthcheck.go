@@ -76,7 +76,9 @@ func (h *HealthCheck) complete(string, *Sections) {
 // check is what the fields must obey among each other once everything is merged.
 func (h *HealthCheck) check() []clash {
 	if h.HTTP == nil && h.GRPC == nil && h.TCP == nil {
-		return []clash{{"healthCheck", "does not say how: set http, grpc or tcp, or write disabled: true", ""}}
+		return []clash{{
+			a: "healthCheck", rule: "does not say how: set http, grpc or tcp, or write disabled: true", oneOf: []string{"healthCheck.http", "healthCheck.grpc", "healthCheck.tcp"},
+		}}
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func (l *LoadBalancing) complete(string, *Sections) {
 func (l *LoadBalancing) check() []clash {
 	found := l.checkOneOf()
 	if l.Hashes() && len(l.HashOn) == 0 {
-		found = append(found, clash{"loadBalancing.algorithm", "hashes requests, which needs", "loadBalancing.hashOn"})
+		found = append(found, clash{a: "loadBalancing.algorithm", rule: "hashes requests, which needs", b: "loadBalancing.hashOn"})
 	}
 	return found
 }
@@ -91,13 +91,13 @@ func (l *LoadBalancing) checkAlone() []clash {
 		return found
 	}
 	if len(l.HashOn) > 0 && !l.Hashes() {
-		found = append(found, clash{"loadBalancing.hashOn", "needs ring-hash or maglev for", "loadBalancing.algorithm"})
+		found = append(found, clash{a: "loadBalancing.hashOn", rule: "needs ring-hash or maglev for", b: "loadBalancing.algorithm"})
 	}
 	if l.SlowStart != nil && *l.Algorithm != RoundRobin && *l.Algorithm != LeastRequest {
-		found = append(found, clash{"loadBalancing.slowStart", "needs round-robin or least-request for", "loadBalancing.algorithm"})
+		found = append(found, clash{a: "loadBalancing.slowStart", rule: "needs round-robin or least-request for", b: "loadBalancing.algorithm"})
 	}
 	if isTrue(l.FailTrafficOnPanic) && l.Hashes() {
-		found = append(found, clash{"loadBalancing.failTrafficOnPanic", "needs round-robin, least-request or random for", "loadBalancing.algorithm"})
+		found = append(found, clash{a: "loadBalancing.failTrafficOnPanic", rule: "needs round-robin, least-request or random for", b: "loadBalancing.algorithm"})
 	}
 	return found
 }
@@ -105,7 +105,7 @@ func (l *LoadBalancing) checkAlone() []clash {
 // checkOneOf: Envoy holds one of the two.
 func (l *LoadBalancing) checkOneOf() []clash {
 	if isTrue(l.FailTrafficOnPanic) && isTrue(l.LocalityWeighted) {
-		return []clash{{"loadBalancing.failTrafficOnPanic", "can't hold beside", "loadBalancing.localityWeighted"}}
+		return []clash{{a: "loadBalancing.failTrafficOnPanic", rule: "can't hold beside", b: "loadBalancing.localityWeighted"}}
 	}
 	return nil
 }

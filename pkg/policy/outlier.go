@@ -127,7 +127,11 @@ func (o *OutlierDetection) detects() bool {
 func (o *OutlierDetection) check() []clash {
 	var found []clash
 	if !o.detects() {
-		found = append(found, clash{"outlierDetection", "has no detector: set consecutive5xx, consecutiveGatewayFailure, successRate or failurePercentage, or write disabled: true", ""})
+		found = append(found, clash{
+			a: "outlierDetection", rule: "has no detector: set consecutive5xx, consecutiveGatewayFailure, successRate or failurePercentage, or write disabled: true",
+			oneOf: []string{"outlierDetection.consecutive5xx", "outlierDetection.consecutiveGatewayFailure", "outlierDetection.consecutiveLocalOriginFailure",
+				"outlierDetection.successRate", "outlierDetection.failurePercentage"},
+		})
 	}
 	return append(found, o.checkAlone()...)
 }
@@ -136,10 +140,10 @@ func (o *OutlierDetection) check() []clash {
 func (o *OutlierDetection) checkAlone() []clash {
 	var found []clash
 	if o.BaseEjectionTime != nil && o.MaxEjectionTime != nil && o.BaseEjectionTime.D() > o.MaxEjectionTime.D() {
-		found = append(found, clash{"outlierDetection.baseEjectionTime", "must be at most", "outlierDetection.maxEjectionTime"})
+		found = append(found, clash{a: "outlierDetection.baseEjectionTime", rule: "must be at most", b: "outlierDetection.maxEjectionTime"})
 	}
 	if o.ConsecutiveLocalOriginError != nil && !isTrue(o.SplitLocalOriginErrors) {
-		found = append(found, clash{"outlierDetection.consecutiveLocalOriginFailure", "needs true for", "outlierDetection.splitLocalOriginErrors"})
+		found = append(found, clash{a: "outlierDetection.consecutiveLocalOriginFailure", rule: "needs true for", b: "outlierDetection.splitLocalOriginErrors"})
 	}
 	return found
 }

@@ -25,7 +25,7 @@ func (l *RateLimit) complete(string, *Sections) {
 
 func (l *RateLimit) check() []clash {
 	if l.Requests == nil {
-		return []clash{{a: "rateLimit", rule: "needs rateLimit.requests"}}
+		return []clash{{a: "rateLimit", rule: "needs rateLimit.requests", oneOf: []string{"rateLimit.requests"}}}
 	}
 	return nil
 }

@@ -187,10 +187,10 @@ func (r *Retry) completeBudget(limits *Limits) {
 func (r *Retry) check() []clash {
 	var found []clash
 	if slices.Contains(r.RetryOn, retriableStatusCodes) && len(r.RetriableStatusCodes) == 0 {
-		found = append(found, clash{"retry.retryOn", "has " + retriableStatusCodes + ", which needs", "retry.retriableStatusCodes"})
+		found = append(found, clash{a: "retry.retryOn", rule: "has " + retriableStatusCodes + ", which needs", b: "retry.retriableStatusCodes"})
 	}
 	if slices.Contains(r.RetryOn, retriableHeaders) && len(r.RetriableHeaders) == 0 {
-		found = append(found, clash{"retry.retryOn", "has " + retriableHeaders + ", which needs", "retry.retriableHeaders"})
+		found = append(found, clash{a: "retry.retryOn", rule: "has " + retriableHeaders + ", which needs", b: "retry.retriableHeaders"})
 	}
 	return found
 }

@@ -24,12 +24,30 @@ type Problem struct {
 	// WinnerPath and LoserPath are the fields as written in the two policies, such as circuitBreaker.recoveryTimeout.
 	WinnerPath, LoserPath string
 
-	parties []*Compiled // whose values clash
+	parties []*Compiled // whose values clash, or took away what one of them needs
+	takers  []held      // who took that away, and where that is written
 }
 
-// clash is a rule between two fields that does not hold: "a rule b". b may be empty.
+// PathOf is the field by which a policy has a part in the problem, as it is written there; false: it has none.
+func (p *Problem) PathOf(by *Policy) (string, bool) {
+	switch {
+	case p.Winner != nil && p.Winner.Policy == by:
+		return p.WinnerPath, true
+	case p.Loser.Policy == by:
+		return p.LoserPath, true
+	}
+	for _, h := range p.takers {
+		if h.by.Policy == by {
+			return h.path, true
+		}
+	}
+	return "", false
+}
+
+// clash is a rule between two fields that does not hold: "a rule b". Without b it is one of a section, which lacks each of oneOf.
 type clash struct {
 	a, rule, b string
+	oneOf      []string
 }
 
 func (c clash) section() string {
@@ -128,7 +146,10 @@ func (m *merging) report(c clash, winner *Compiled, live []*Compiled) {
 		}
 	}
 	if c.b == "" {
-		p.parties = live
+		p.parties = slices.Clone(live)
+	}
+	for _, t := range m.taken(c) {
+		p.parties, p.takers = append(p.parties, t.by), append(p.takers, t.held)
 	}
 	p.WinnerPath = m.pathOf(winner, c)
 	for _, loser := range live {
@@ -149,8 +170,30 @@ func (m *merging) pathOf(by *Compiled, c clash) string {
 	return c.section()
 }
 
-// text names both fields, their values and their policies.
+// taking is a value that one policy set and a more specific one took away.
+type taking struct {
+	held      // who took it
+	from held // whose it was
+}
+
+// taken is what a clash lacks since somebody took it away.
+func (m *merging) taken(c clash) []taking {
+	var list []taking
+	for _, path := range append([]string{c.a, c.b}, c.oneOf...) {
+		u, ok := unitByPath[path]
+		if !ok {
+			continue
+		}
+		if s := &m.slots[u]; !s.value.IsValid() && s.by != nil && len(s.losers) > 0 {
+			list = append(list, taking{s.held, s.losers[len(s.losers)-1]})
+		}
+	}
+	return list
+}
+
+// text names both fields, their values and their policies, and who has taken away what is lacking.
 func (m *merging) text(c clash) string {
+	var text string
 	if c.b == "" {
 		var by []string
 		for u, s := range m.slots {
@@ -158,9 +201,14 @@ func (m *merging) text(c clash) string {
 				by = append(by, fmt.Sprintf("%s of policy %s", s.path, s.key()))
 			}
 		}
-		return fmt.Sprintf("%s (%s) %s", c.a, strings.Join(by, ", "), c.rule)
+		text = fmt.Sprintf("%s (%s) %s", c.a, strings.Join(slices.Compact(by), ", "), c.rule)
+	} else {
+		text = m.side(c.a) + " " + c.rule + " " + m.side(c.b)
 	}
-	return m.side(c.a) + " " + c.rule + " " + m.side(c.b)
+	for _, t := range m.taken(c) {
+		text += fmt.Sprintf("; %s of policy %s takes away %s of policy %s", t.path, t.key(), t.from.path, t.from.key())
+	}
+	return text
 }
 
 func (m *merging) side(path string) string {

@@ -46,20 +46,20 @@ func (t *Timeout) check() []clash {
 	var found []clash
 	if finite(t.Request) {
 		if finite(t.PerTry) && t.PerTry.D() >= t.Request.D() {
-			found = append(found, clash{"timeout.perTry", "must be less than", "timeout.request"})
+			found = append(found, clash{a: "timeout.perTry", rule: "must be less than", b: "timeout.request"})
 		}
 		if finite(t.PerTryIdle) && t.PerTryIdle.D() >= t.Request.D() {
-			found = append(found, clash{"timeout.perTryIdle", "must be less than", "timeout.request"})
+			found = append(found, clash{a: "timeout.perTryIdle", rule: "must be less than", b: "timeout.request"})
 		}
 		if finite(t.MaxStream) {
-			found = append(found, clash{"timeout.maxStream", "can't hold beside", "timeout.request"})
+			found = append(found, clash{a: "timeout.maxStream", rule: "can't hold beside", b: "timeout.request"})
 		}
 	}
 	if t.Deadline != nil && t.Deadline.Minimum != nil && finite(t.Request) && t.Deadline.Minimum.D() >= t.Request.D() {
-		found = append(found, clash{"timeout.deadline", "has a minimum that must be less than", "timeout.request"})
+		found = append(found, clash{a: "timeout.deadline", rule: "has a minimum that must be less than", b: "timeout.request"})
 	}
 	if finite(t.PerTry) && finite(t.PerTryIdle) && t.PerTryIdle.D() >= t.PerTry.D() {
-		found = append(found, clash{"timeout.perTryIdle", "must be less than", "timeout.perTry"})
+		found = append(found, clash{a: "timeout.perTryIdle", rule: "must be less than", b: "timeout.perTry"})
 	}
 	return found
 }

@@ -43,7 +43,7 @@ type Corpus struct {
 // Write is a policy, valid alone, and what must become of it.
 type Write struct {
 	Policy  *policy.Policy
-	Refused []string // why, each message naming the policies that clash; none where it is admitted
+	Refused []string // why, each message naming the policies that have a part in it, and no other; none where it is admitted
 }
 
 // Admitted are the policies that hold in the end.
@@ -57,8 +57,28 @@ func (c *Corpus) Admitted() []*policy.Policy {
 	return list
 }
 
-// New makes a corpus. An error says what the language has of which nothing is known.
-func New(o Options) (c *Corpus, err error) {
+// New makes a corpus. An error says what the language has of which nothing is known, or what a refusal names that has no part in it, or does
+// not name that has.
+func New(o Options) (*Corpus, error) {
+	m := &maker{Options: o, chance: rand.New(rand.NewPCG(o.Seed, 1))}
+	if m.Admit == nil {
+		m.Admit = m.admit
+	}
+	err := attempt(func() {
+		m.services()
+		if m.Begin != nil {
+			m.Begin(m.Services)
+		}
+		m.policies()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &m.Corpus, nil
+}
+
+// attempt is why the making of a corpus has stopped, nil where it has not.
+func attempt(make func()) (err error) {
 	defer func() {
 		switch why := recover().(type) {
 		case nil:
@@ -68,16 +88,8 @@ func New(o Options) (c *Corpus, err error) {
 			panic(why)
 		}
 	}()
-	m := &maker{Options: o, chance: rand.New(rand.NewPCG(o.Seed, 1))}
-	if m.Admit == nil {
-		m.Admit = m.admit
-	}
-	m.services()
-	if m.Begin != nil {
-		m.Begin(m.Services)
-	}
-	m.policies()
-	return &m.Corpus, nil
+	make()
+	return nil
 }
 
 // maker makes one corpus.
@@ -154,6 +166,8 @@ func (m *maker) write(some []*policy.Policy) {
 	}
 	if len(refused) == 0 {
 		m.admitted += len(some)
+	} else {
+		m.exact(some[0], refused)
 	}
 	for _, p := range some {
 		m.Written = append(m.Written, Write{p, refused})
