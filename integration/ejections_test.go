@@ -64,14 +64,14 @@ func TestDryRunTellsLiveEjections(t *testing.T) {
 
 	const edit = "outlierDetection: {consecutiveGatewayFailure: 4, interval: 1s, baseEjectionTime: 60s, maxEjectionTime: 60s, maxEjectionPercent: 100}"
 	edited := policyFor("ejects", "payments", edit)
-	m.loses(edited, map[string]string{"shop/payments": "0/1 of 3, 0/1", name: "0/0 of 1, 0/0"})
+	m.loses(edited, map[string]string{"shop/payments": "0/1 of 2, 0/1", name: "0/0 of 1, 0/0"})
 	bad.Set(harness.Behaviour{Status: http.StatusServiceUnavailable})
 	eventually(t, func() error { // until both hosts have had their turns everywhere
 		for _, caller := range []*harness.Client{orders.Client, web.Client, quiet.Client, desk.Client} {
 			caller.Get("payments", "/")
 		}
 		got, err := m.lost(edited)
-		want := map[string]string{"shop/payments": "1/1 of 3, 1/1", name: "1/0 of 1, 0/0"}
+		want := map[string]string{"shop/payments": "1/1 of 2, 1/1", name: "1/0 of 1, 0/0"}
 		if err == nil && fmt.Sprint(got) != fmt.Sprint(want) {
 			err = fmt.Errorf("the dry run says %v, want %v", got, want)
 		}
@@ -84,13 +84,26 @@ func TestDryRunTellsLiveEjections(t *testing.T) {
 	m.apply(edited)
 	m.programmed("ejects")
 	again := policyFor("ejects", "payments", outlier)
-	m.loses(again, map[string]string{"shop/payments": "0/1 of 3, 1/1", name: "0/0 of 1, 0/0"})
+	m.loses(again, map[string]string{"shop/payments": "0/1 of 2, 1/1", name: "0/0 of 1, 0/0"})
 	orders.Kill()
 	desk.Kill()
 	m.loses(again, map[string]string{"shop/payments": "?/1 of 1, 0/0", name: "0/0 of 1, 0/0"})
 	if log := m.cp.Log(); strings.Contains(log, "can't be read") {
 		t.Errorf("the control plane can't read a report:\n%s", lastLines(log, 20))
 	}
+}
+
+// What an Envoy behind a relay says goes the way of its xDS stream.
+func TestRelayPassesLiveEjectionsOn(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t)
+	bad := m.service("payments", 2)[0]
+	m.service("orders", 0)
+	m.apply(policyFor("ejects", "payments", outlier))
+	orders := m.relayed("orders", reporting)
+	orders.reaches("payments", http.StatusOK)
+	m.eject(orders.sidecar, bad)
+	m.loses(policyFor("ejects", "payments", "outlierDetection: {consecutive5xx: 4, maxEjectionPercent: 100}"), map[string]string{"shop/payments": "1/0 of 1, 0/0"})
 }
 
 // sees checks what the list of proxies says that each has ejected.

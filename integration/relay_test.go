@@ -18,6 +18,8 @@ type relayed struct {
 	agent *harness.Agent
 	relay string // host:port
 	text  []byte // the Envoy's bootstrap
+
+	arguments []string // of Envoy, further ones
 }
 
 // relayOptions run the agent as a relay alone.
@@ -29,7 +31,7 @@ func (m *mesh) relayOptions(binary, service, relay string) harness.AgentOptions 
 }
 
 // relayed starts an agent that only relays, and the Envoy of shop/service behind it.
-func (m *mesh) relayed(service string) *relayed {
+func (m *mesh) relayed(service string, more ...func(*launch)) *relayed {
 	m.t.Helper()
 	needEnvoy(m.t)
 	path, err := agentBinary()
@@ -45,9 +47,14 @@ func (m *mesh) relayed(service string) *relayed {
 	if r.agent, err = harness.StartAgent(within(m.t, patience), m.relayOptions(path, service, r.relay)); err != nil {
 		m.t.Fatal(err)
 	}
-	r.text, err = bootstrap.Envoy(bootstrap.Options{
+	l := launch{Options: bootstrap.Options{
 		XDS: []string{r.relay}, Namespace: "shop", Service: service, NodeID: service + "-envoy", Admin: admin, Outbound: outbound,
-	})
+	}}
+	for _, change := range more {
+		change(&l)
+	}
+	r.arguments = l.arguments
+	r.text, err = bootstrap.Envoy(l.Options)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -66,7 +73,7 @@ func (m *mesh) relayed(service string) *relayed {
 // startEnvoy starts the Envoy (again) and waits until it serves.
 func (r *relayed) startEnvoy() {
 	r.t.Helper()
-	e, err := harness.StartEnvoy(within(r.t, patience), r.t.TempDir(), r.text, r.Admin)
+	e, err := harness.StartEnvoy(within(r.t, patience), r.t.TempDir(), r.text, r.Admin, r.arguments...)
 	if err != nil {
 		r.t.Fatal(err)
 	}

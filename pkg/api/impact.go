@@ -28,10 +28,10 @@ type ClassImpact struct {
 // RebuiltImpact is one cluster that is built anew: what proxies have ejected of it is lost. Agents take the same change in place.
 type RebuiltImpact struct {
 	Cluster        string `json:"cluster"`
-	Proxies        int    `json:"proxies"`        // agents among them
-	LiveEjections  *int   `json:"liveEjections"`  // hosts that the proxies other than agents have ejected right now, together, as far as they say; null: none of them says
+	Proxies        int    `json:"proxies"`        // that build it anew
+	LiveEjections  *int   `json:"liveEjections"`  // hosts that those have ejected right now, together, as far as they say; null: none of them says
 	UnknownProxies int    `json:"unknownProxies"` // of those, that do not say what they have ejected
-	Agents         int    `json:"agents"`         // of the proxies, that keep their ejections, counters and connections
+	Agents         int    `json:"agents"`         // that take the change in place, and keep ejections, counters and connections
 	KeptEjections  int    `json:"keptEjections"`  // hosts that the agents have ejected right now, together, as far as they say
 }
 

@@ -49,20 +49,23 @@ type reach struct {
 	connected int
 	proxies   map[world.ClassKey]int
 	foreseen  []world.Foreseen
-	rebuilt   map[string]int // proxies by cluster
-	rebuilds  int            // proxies that rebuild any
+	rebuilt   map[string]bool // clusters that any proxy rebuilds; agents rebuild none
+	rebuilds  int             // proxies that rebuild any
 }
 
 func newReach(count map[world.ClassKey]int, foreseen []world.Foreseen) *reach {
-	r := &reach{proxies: count, foreseen: foreseen, rebuilt: make(map[string]int)}
+	r := &reach{proxies: count, foreseen: foreseen, rebuilt: make(map[string]bool)}
 	for _, n := range count {
 		r.connected += n
 	}
 	for _, f := range foreseen {
+		if f.Class.Profile == envoy.Agent {
+			continue
+		}
 		any := false
 		for _, c := range f.Changed {
 			if c.Rebuilds() {
-				r.rebuilt[c.Now.Name] += count[f.Class]
+				r.rebuilt[c.Now.Name] = true
 				any = true
 			}
 		}
@@ -146,7 +149,7 @@ func (r *reach) losses(said map[world.ClassKey][]map[string]int) []api.RebuiltIm
 			}
 			l := of[c.Now.Name]
 			if l == nil {
-				l = &loss{RebuiltImpact: api.RebuiltImpact{Cluster: c.Now.Name, Proxies: r.rebuilt[c.Now.Name]}}
+				l = &loss{RebuiltImpact: api.RebuiltImpact{Cluster: c.Now.Name}}
 				of[c.Now.Name] = l
 			}
 			l.add(f.Class, r.proxies[f.Class], said[f.Class])
@@ -179,12 +182,13 @@ func (l *loss) add(class world.ClassKey, proxies int, said []map[string]int) {
 		l.KeptEjections += ejected
 		return
 	}
+	l.Proxies += proxies
 	l.UnknownProxies += proxies - known
 	l.lost += ejected
 }
 
 func (l *loss) impact() api.RebuiltImpact {
-	if losing := l.Proxies - l.Agents; losing == 0 || losing > l.UnknownProxies {
+	if l.Proxies == 0 || l.Proxies > l.UnknownProxies {
 		l.LiveEjections = &l.lost
 	}
 	return l.RebuiltImpact

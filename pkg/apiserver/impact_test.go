@@ -147,13 +147,33 @@ func TestDryRunSumsLiveEjections(t *testing.T) {
 	check(all["by_name:8080"], 1, 0, 0, 0)
 	check(rebuilt("billing")["shop/billing"], 0, 1, 2, 0)
 
-	// Where agents alone have the cluster, nothing is lost, and that is known; a proxy that has come since they were counted is in no sum.
+	// A proxy that has come since they were counted is in no sum.
 	said[envoys] = []map[string]int{{"shop/payments": 1}, {"shop/payments": 1}, {"shop/payments": 1}, {"shop/payments": 1}}
 	check(rebuilt("payments")["shop/payments"], 3, 0, 2, 3)
 	said[envoys] = nil
 	if r := rebuilt("payments")["shop/payments"]; r.LiveEjections != nil || r.UnknownProxies != 3 {
 		t.Errorf("%+v of proxies that do not say, want unknown", r)
 	}
+}
+
+// Agents alone lose nothing, and that is known: no write of theirs is wide.
+func TestAgentsRebuildNothing(t *testing.T) {
+	agents := world.ClassKey{Namespace: "shop", Service: "orders", Dialect: "agent", Profile: "agent", Outbound: "127.0.0.1:15001"}
+	f := newFixture(t, func(c *apiserver.Config) {
+		c.Classes = func() map[world.ClassKey]int { return map[world.ClassKey]int{agents: 2} }
+	})
+	f.apply(depends("orders", "payments, billing") + service("payments", "") + service("billing", ""))
+	every := doc("shop", "p", `to: {service: "*"}, `+breaker)
+	result := parse[api.ApplyResult](t, f.want(http.StatusOK, "POST", api.ApplyPath+"?dryRun=true", every))
+	for _, r := range result.Impact.Rebuilt {
+		if r.Proxies != 0 || r.Agents != 2 || r.LiveEjections == nil || *r.LiveEjections != 0 {
+			t.Errorf("%+v, want no proxy that rebuilds, and two agents", r)
+		}
+	}
+	if len(result.Impact.Rebuilt) != 2 || result.Impact.Wide {
+		t.Errorf("%+v, want two clusters, and not wide", result.Impact)
+	}
+	f.want(http.StatusCreated, "PUT", policies+"/p", every)
 }
 
 func TestWriteThatRebuildsTooMuchNeedsWide(t *testing.T) {

@@ -58,7 +58,7 @@ func startServer(env *testscript.Env) string {
 	}()
 	clock := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	server := httptest.NewServer(apiserver.New(apiserver.Config{
-		KV: kv, Worlds: loop, Book: book{}, Classes: classes, Version: "v0.0.0-server", Now: func() time.Time { return clock },
+		KV: kv, Worlds: loop, Book: book{}, Classes: classes, Ejected: ejected, Version: "v0.0.0-server", Now: func() time.Time { return clock },
 	}))
 	env.Defer(func() {
 		server.Close()
@@ -68,9 +68,20 @@ func startServer(env *testscript.Env) string {
 	return server.URL
 }
 
-// classes has two sidecars of orders.
+var (
+	sidecars = world.ClassKey{Namespace: "shop", Service: "orders", Dialect: "envoy", Profile: "sidecar", Tier: "1.40", Outbound: "127.0.0.1:15001", Runtime: true}
+	silent   = world.ClassKey{Namespace: "shop", Service: "web", Dialect: "envoy", Profile: "sidecar", Tier: "1.40", Outbound: "127.0.0.1:15001", Runtime: true}
+	agents   = world.ClassKey{Namespace: "shop", Service: "orders", Dialect: "agent", Profile: "agent", Outbound: "127.0.0.1:15001"}
+)
+
+// classes has two sidecars and an agent of orders, and a sidecar of web.
 func classes() map[world.ClassKey]int {
-	return map[world.ClassKey]int{{Namespace: "shop", Service: "orders", Dialect: "envoy", Profile: "sidecar", Tier: "1.40", Outbound: "127.0.0.1:15001", Runtime: true}: 2}
+	return map[world.ClassKey]int{sidecars: 2, silent: 1, agents: 1}
+}
+
+// ejected is what one of the two says, and the agent; web's says nothing.
+func ejected() map[world.ClassKey][]map[string]int {
+	return map[world.ClassKey][]map[string]int{sidecars: {{"shop/billing": 1}, nil}, agents: {{"shop/billing": 2}}}
 }
 
 // book has one proxy that rejected something.
@@ -84,6 +95,7 @@ func (book) Proxies() []api.Proxy {
 			{Type: "CDS", Subscribed: 3, Acked: 2, Pending: 1, Rejected: []api.Rejection{{Name: "shop/payments", Version: "ab", Message: "no such thing"}}},
 			{Type: "RDS", Subscribed: 3, Acked: 3},
 		},
+		Ejected: map[string]int{"shop/payments": 1, "shop/billing": 2},
 	}}
 }
 

@@ -59,8 +59,8 @@ func (a *app) printImpact(i *api.Impact) error {
 
 // printRebuilt says what is lost with a cluster, and where it is not.
 func (a *app) printRebuilt(r api.RebuiltImpact) {
-	if r.Proxies > r.Agents {
-		a.printf("rebuilds cluster %s on %s: ejections (%s), counters and connections start from nothing\n", r.Cluster, proxies(r.Proxies-r.Agents), ejectedNow(r))
+	if r.Proxies > 0 {
+		a.printf("rebuilds cluster %s on %s: ejections (%s), counters and connections start from nothing\n", r.Cluster, proxies(r.Proxies), ejectedNow(r))
 	}
 	if r.Agents > 0 {
 		a.printf("changes cluster %s on %s in place: agents keep ejections (%d right now), counters and connections\n", r.Cluster, proxies(r.Agents), r.KeptEjections)

@@ -239,6 +239,43 @@ func TestReporterAndReceiverUnderstandEachOther(t *testing.T) {
 	<-done
 }
 
+// A relay passes on what its clients say, and the answer.
+func TestRelayPassesOn(t *testing.T) {
+	proxies := &connected{proxy: orders}
+	there := serve(t, proxies, nil)
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := grpc.NewServer()
+	t.Cleanup(g.Stop)
+	Forward(g, func(id string) grpc.ClientConnInterface {
+		if id == "lost" {
+			return nil
+		}
+		return there
+	})
+	go func() { _ = g.Serve(lis) }()
+	conn, err := grpc.NewClient(lis.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := export1(conn, say(orders, map[string]int{"shop/payments": 2})); err != nil || proxies.ejected["shop/payments"] != 2 {
+		t.Errorf("%v, and %v arrives", err, proxies.ejected)
+	}
+	for code, m := range map[codes.Code]*metricsv1.MetricsData{
+		codes.FailedPrecondition: say(Proxy{"lost", "shop", "orders"}, nil), codes.InvalidArgument: {},
+	} {
+		if err := export1(conn, m); status.Code(err) != code {
+			t.Errorf("%v of %v, want %v", err, m, code)
+		}
+	}
+	if err := export1(conn, say(Proxy{"orders-1", "shop", "other"}, nil)); status.Code(err) != codes.FailedPrecondition || proxies.reports != 1 {
+		t.Errorf("%v, want what the control plane answers", err)
+	}
+}
+
 // BenchmarkReceive is what a report costs the control plane, without the transport.
 func BenchmarkReceive(b *testing.B) {
 	r := NewReceiver(&connected{proxy: orders}, nil)

@@ -42,10 +42,17 @@ func NewReceiver(proxies Proxies, log hclog.Logger) *Receiver {
 }
 
 // Register serves r on g.
-func (r *Receiver) Register(g grpc.ServiceRegistrar) {
+func (r *Receiver) Register(g grpc.ServiceRegistrar) { register(g, r) }
+
+// taker is the service.
+type taker interface {
+	take(ctx context.Context, m *metricsv1.MetricsData) error
+}
+
+func register(g grpc.ServiceRegistrar, t taker) {
 	g.RegisterService(&grpc.ServiceDesc{
-		ServiceName: serviceName, HandlerType: (*any)(nil), Methods: []grpc.MethodDesc{{MethodName: methodName, Handler: export}},
-	}, r)
+		ServiceName: serviceName, HandlerType: (*taker)(nil), Methods: []grpc.MethodDesc{{MethodName: methodName, Handler: export}},
+	}, t)
 }
 
 func export(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
@@ -53,8 +60,10 @@ func export(srv any, ctx context.Context, decode func(any) error, _ grpc.UnarySe
 	if err := decode(m); err != nil {
 		return nil, err
 	}
-	return &emptypb.Empty{}, srv.(*Receiver).take(ctx, m)
+	return &emptypb.Empty{}, srv.(taker).take(ctx, m)
 }
+
+var errNoStream = status.Error(codes.FailedPrecondition, "no proxy of that id and service has an xDS stream here, or several have")
 
 // take hands what m says to the proxies. A proxy spreads what it says over the replicas that it knows, so that one which is connected
 // elsewhere is no fault of anybody's.
@@ -65,7 +74,7 @@ func (r *Receiver) take(ctx context.Context, m *metricsv1.MetricsData) error {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
 	if !r.proxies.Report(who.ID, who.Namespace, who.Service, ejected) {
-		return status.Error(codes.FailedPrecondition, "no proxy of that id and service has an xDS stream here, or several have")
+		return errNoStream
 	}
 	return nil
 }

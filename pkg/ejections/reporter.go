@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	metricsv1 "go.opentelemetry.io/proto/otlp/metrics/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -54,7 +55,30 @@ func (r Reporter) Run(ctx context.Context, conn grpc.ClientConnInterface) {
 }
 
 func (r Reporter) say(ctx context.Context, conn grpc.ClientConnInterface, ejected map[string]int) error {
+	return send(ctx, conn, say(r.Proxy, ejected))
+}
+
+func send(ctx context.Context, conn grpc.ClientConnInterface, m *metricsv1.MetricsData) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return conn.Invoke(ctx, "/"+serviceName+"/"+methodName, say(r.Proxy, ejected), &emptypb.Empty{})
+	return conn.Invoke(ctx, "/"+serviceName+"/"+methodName, m, &emptypb.Empty{})
+}
+
+// Forward serves a relay's clients on g: what a proxy says goes the way of its xDS stream, which is nil where that leads nowhere.
+func Forward(g grpc.ServiceRegistrar, way func(id string) grpc.ClientConnInterface) {
+	register(g, forwarder(way))
+}
+
+type forwarder func(id string) grpc.ClientConnInterface
+
+func (way forwarder) take(ctx context.Context, m *metricsv1.MetricsData) error {
+	who, _, err := read(m)
+	if err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	conn := way(who.ID)
+	if conn == nil {
+		return errNoStream
+	}
+	return send(ctx, conn, m)
 }

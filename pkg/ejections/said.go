@@ -1,5 +1,5 @@
 // Package ejections is how proxies tell a control plane which hosts they have ejected: the metrics service of OpenTelemetry, which an Envoy
-// speaks by its stats sink of that name and our agent by a Reporter, with one gauge, outlier_detection.ejections_active of each cluster. A
+// speaks by its stats sink of that name and our agent by a Reporter, over a relay or not, with one gauge, outlier_detection.ejections_active of each cluster. A
 // Receiver hands what they say to the book of who is connected, which forgets it with the proxy's xDS stream (ADR 23).
 package ejections
 

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
+	"github.com/breakwater-mesh/breakwater/pkg/ejections"
 	"github.com/breakwater-mesh/breakwater/pkg/xdsclient"
 )
 
@@ -45,6 +46,8 @@ type Stream struct {
 	Memory    bool      `json:"memory,omitempty"` // without a server: it is served what it accepted before
 	Saved     time.Time `json:"saved,omitzero"`   // likewise: when that was written to disk; zero: never
 	LastError string    `json:"last_error,omitempty"`
+
+	way grpc.ClientConnInterface // to Server; nil: none
 }
 
 // Relay is the aggregated discovery service for the clients of one host. Its methods may be called by any goroutine.
@@ -84,6 +87,7 @@ func (r *Relay) Run(ctx context.Context, lis net.Listener) error {
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(maxHeaderBytes), grpc.MaxConcurrentStreams(maxStreams),
 	)
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(g, r)
+	ejections.Forward(g, r.way)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var running sync.WaitGroup
@@ -210,6 +214,23 @@ func (r *Relay) Streams() []Stream {
 		return a.Since.Compare(b.Since)
 	})
 	return list
+}
+
+// way is the connection over which the only stream of a node goes on; nil where it does not, or where there are more.
+func (r *Relay) way(node string) (way grpc.ClientConnInterface) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	streams := 0
+	for e := range r.streams {
+		if e.Node == node {
+			streams++
+			way = e.way
+		}
+	}
+	if streams != 1 {
+		return nil
+	}
+	return way
 }
 
 // Stats calls add with each statistic.

@@ -96,7 +96,7 @@ func (s *stream[Q, R]) begin(ctx context.Context, first *Q) error {
 		}
 		return s.lose(ctx, err)
 	}
-	s.relay.note(s.entry, func(e *Stream) { e.Server = server })
+	s.relay.note(s.entry, func(e *Stream) { e.Server, e.way = server, conn })
 	s.log.Info("a client is connected to the control plane", "server", server, "dialect", s.talk.name())
 	return s.ask(first)
 }
@@ -235,7 +235,7 @@ func (s *stream[Q, R]) report(err error) {
 	var empty bool
 	var saved time.Time
 	s.locked(func() { empty, saved = s.memory.empty(), s.memory.saved })
-	s.relay.note(s.entry, func(e *Stream) { e.Server, e.Memory, e.Saved, e.LastError = "", !empty, saved, err.Error() })
+	s.relay.note(s.entry, func(e *Stream) { e.Server, e.way, e.Memory, e.Saved, e.LastError = "", nil, !empty, saved, err.Error() })
 	if empty {
 		s.log.Error("no control plane, and nothing is remembered of the client: it waits", "error", err)
 		return
