@@ -486,6 +486,7 @@ func TestBesideRunsWithTheConversation(t *testing.T) {
 					t.Errorf("the %d. begins over %v after %d have ended", begun, conn, ended)
 				}
 				<-ctx.Done()
+				time.Sleep(100 * time.Millisecond) // the next does not begin meanwhile
 				ended++
 			}
 		})
