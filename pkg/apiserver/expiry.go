@@ -142,7 +142,7 @@ type expired struct {
 
 // recall reads from the history of an object that is not there where its generations ended, 0 if there never was one, and how.
 func (w *writer) recall(ctx context.Context, s *step) error {
-	snap, err := w.kv.List(ctx, store.HistoryPrefix(s.historyKind(), s.key.Namespace, s.key.Name))
+	snap, err := w.kv.List(ctx, store.HistoryPrefix(historyKind(s.kind), s.key.Namespace, s.key.Name))
 	if err != nil || len(snap.Entries) == 0 {
 		return err
 	}

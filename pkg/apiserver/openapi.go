@@ -38,6 +38,12 @@ func schemaName(t reflect.Type, hint string) string {
 		return "PolicyResponse"
 	case typeOf[api.ServiceResponse]():
 		return "ServiceResponse"
+	case typeOf[api.Past[policy.Spec]]():
+		return "PastPolicy"
+	case typeOf[api.Past[policy.GuardrailSpec]]():
+		return "PastGuardrail"
+	case typeOf[api.Past[catalog.ServiceSpec]]():
+		return "PastService"
 	case typeOf[policy.Spec]():
 		return "PolicySpec"
 	}

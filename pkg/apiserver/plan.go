@@ -31,6 +31,7 @@ type change struct {
 	lease     time.Duration // of the endpoint; 0: it has none
 	granted   store.LeaseID // by the store, for this change
 	place     place         // where the document stands
+	image     []byte        // the stored form that is written anew by a rollback, for what this version does not know of it
 }
 
 // renew puts a copy of the object in its place, to be changed: an attempt before this one may have put the object into a world, and lint
@@ -69,8 +70,9 @@ func (c *change) storeKey() string {
 	return store.EndpointKey(c.key.Namespace, c.key.Name, c.id)
 }
 
-func (c *change) historyKind() store.Kind {
-	switch c.kind {
+// historyKind is the word by which the keys of the history name a kind.
+func historyKind(kind string) store.Kind {
+	switch kind {
 	case policy.Kind:
 		return store.Policies
 	case policy.GuardrailKind:
@@ -210,7 +212,7 @@ func (p *plan) write(s *step, record historyRecord) error {
 	if err != nil {
 		return fmt.Errorf("write the history of %s %s: %w", s.kind, s.key, err)
 	}
-	key := store.HistoryKey(s.historyKind(), s.key.Namespace, s.key.Name, s.generation)
+	key := store.HistoryKey(historyKind(s.kind), s.key.Namespace, s.key.Name, s.generation)
 	p.txn.Conds = append(p.txn.Conds, store.Cond{Key: key})
 	p.txn.Ops = append(p.txn.Ops, store.Op{Key: key, Value: value})
 	return nil

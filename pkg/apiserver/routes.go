@@ -27,6 +27,9 @@ func (s *server) routes(h huma.API) {
 	put(h, "putPolicy", onePolicy, "Create or replace a policy", s.putPolicy, typeOf[policy.Policy]())
 	del(h, "deletePolicy", onePolicy, "Delete a policy", s.deletePolicy)
 	get(h, "policyStatus", onePolicy+"/status", "How a policy stands", s.policyStatus)
+	get(h, "policyHistory", onePolicy+"/history", "The edits of a policy, the newest first", s.history(policy.Kind))
+	get(h, "pastPolicy", onePolicy+"/history/{generation}", "A policy as it was", pastObject[policy.Spec](s, policy.Kind))
+	act(h, "rollbackPolicy", onePolicy+"/rollback", "Write a policy anew as it was", s.rollbackPolicy)
 	get(h, "fidelity", onePolicy+"/fidelity", "How exactly the proxies enforce a policy, field by field", s.fidelity)
 
 	get(h, "listAllGuardrails", api.Base+"/guardrails", "List the guardrails of all namespaces", everywhere(s.listGuardrails))
@@ -35,12 +38,18 @@ func (s *server) routes(h huma.API) {
 	put(h, "putGuardrail", oneGuard, "Create or replace a guardrail", s.putGuardrail, typeOf[policy.Guardrail]())
 	del(h, "deleteGuardrail", oneGuard, "Delete a guardrail", s.deleteGuardrail)
 	get(h, "guardrailStatus", oneGuard+"/status", "How a guardrail stands", s.guardrailStatus)
+	get(h, "guardrailHistory", oneGuard+"/history", "The edits of a guardrail, the newest first", s.history(policy.GuardrailKind))
+	get(h, "pastGuardrail", oneGuard+"/history/{generation}", "A guardrail as it was", pastObject[policy.GuardrailSpec](s, policy.GuardrailKind))
+	act(h, "rollbackGuardrail", oneGuard+"/rollback", "Write a guardrail anew as it was", s.rollback(policy.GuardrailKind))
 
 	get(h, "listAllServices", api.Base+"/services", "List the services of all namespaces", everywhere(s.listServices))
 	get(h, "listServices", inNS+"/services", "List the services of a namespace", s.listServices)
 	get(h, "getService", oneService, "Read a service", s.getService)
 	put(h, "putService", oneService, "Create or replace a service", s.putService, typeOf[catalog.Service]())
 	del(h, "deleteService", oneService, "Delete a service and its registered endpoints", s.deleteService)
+	get(h, "serviceHistory", oneService+"/history", "The edits of a service, the newest first", s.history(catalog.Kind))
+	get(h, "pastService", oneService+"/history/{generation}", "A service as it was", pastObject[catalog.ServiceSpec](s, catalog.Kind))
+	act(h, "rollbackService", oneService+"/rollback", "Write a service anew as it was", s.rollback(catalog.Kind))
 	get(h, "effective", oneService+"/effective", "What holds for calls to a service, each field with its origin", s.effective)
 
 	get(h, "listEndpoints", endpoints, "List the endpoints of a service", s.listEndpoints)
@@ -74,6 +83,11 @@ func put[I, O any](h huma.API, id, path, summary string, handler func(context.Co
 
 func del[I, O any](h huma.API, id, path, summary string, handler func(context.Context, *I) (*O, error)) {
 	huma.Register(h, huma.Operation{OperationID: id, Method: http.MethodDelete, Path: path, Summary: summary}, handler)
+}
+
+// act is a POST without a body.
+func act[I, O any](h huma.API, id, path, summary string, handler func(context.Context, *I) (*O, error)) {
+	huma.Register(h, huma.Operation{OperationID: id, Method: http.MethodPost, Path: path, Summary: summary}, handler)
 }
 
 func post[I, O any](h huma.API, id, path, summary string, handler func(context.Context, *I) (*O, error)) {

@@ -116,15 +116,19 @@ func (s *step) stamp(from manifest.Meta) {
 	m.CreatedAt, m.UpdatedAt, m.UpdatedBy = from.CreatedAt, from.UpdatedAt, from.UpdatedBy
 }
 
-// encode fills in the stored form. Fields of a newer version that the stored object has survive.
+// encode fills in the stored form. Fields of a newer version survive that the stored object has, or the one to which it goes back.
 func (s *step) encode() (err error) {
+	beneath := s.old.Value
+	if s.image != nil {
+		beneath = s.image
+	}
 	switch {
 	case s.policy != nil:
-		s.value, err = encodeOver(s.policy, s.old.Value)
+		s.value, err = encodeOver(s.policy, beneath)
 	case s.guardrail != nil:
-		s.value, err = encodeOver(s.guardrail, s.old.Value)
+		s.value, err = encodeOver(s.guardrail, beneath)
 	default:
-		s.value, err = encodeOver(s.service, s.old.Value)
+		s.value, err = encodeOver(s.service, beneath)
 	}
 	return err
 }

@@ -54,9 +54,6 @@ type options struct {
 	who, why    string
 }
 
-// historyRecord is one generation of an object, for ever.
-type historyRecord = world.Generation
-
 // outcome is a write that was made, or would have been.
 type outcome struct {
 	*plan
@@ -288,11 +285,11 @@ func (w *writer) committed(ctx context.Context, p *plan, revision int64) {
 }
 
 func (w *writer) trim(ctx context.Context, s *step) error {
-	snap, err := w.kv.List(ctx, store.HistoryPrefix(s.historyKind(), s.key.Namespace, s.key.Name))
+	snap, err := w.kv.List(ctx, store.HistoryPrefix(historyKind(s.kind), s.key.Namespace, s.key.Name))
 	if err != nil {
 		return err
 	}
-	oldest := store.HistoryKey(s.historyKind(), s.key.Namespace, s.key.Name, s.generation-w.kept+1)
+	oldest := store.HistoryKey(historyKind(s.kind), s.key.Namespace, s.key.Name, s.generation-w.kept+1)
 	var cut store.Txn
 	for _, e := range snap.Entries {
 		if e.Key < oldest {

@@ -33,19 +33,7 @@ func (a *app) applyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			switch {
-			case a.output == "json":
-				return a.printJSON(result)
-			case o.DryRun:
-				return a.printDryRun(result)
-			}
-			for _, r := range result.Results {
-				a.printf("%s %s/%s %s\n", strings.ToLower(r.Kind), r.Namespace, r.Name, r.Action)
-			}
-			a.warn(result.Warnings)
-			a.warnOf(result.Findings, api.SeverityWarning)
-			a.notef("at revision %d\n", result.Revision)
-			return nil
+			return a.printApplied(result, o.DryRun)
 		},
 	}
 	a.manifestFlags(cmd, &files, &o)
@@ -55,6 +43,23 @@ func (a *app) applyCommand() *cobra.Command {
 	cmd.Flags().StringVar(&a.reason, "reason", "", "why, for the history")
 	a.outputFlag(cmd, "text", "json")
 	return cmd
+}
+
+// printApplied says what a write did, or a dry run would have.
+func (a *app) printApplied(result *api.ApplyResult, dryRun bool) error {
+	switch {
+	case a.output == "json":
+		return a.printJSON(result)
+	case dryRun:
+		return a.printDryRun(result)
+	}
+	for _, r := range result.Results {
+		a.printf("%s %s/%s %s\n", strings.ToLower(r.Kind), r.Namespace, r.Name, r.Action)
+	}
+	a.warn(result.Warnings)
+	a.warnOf(result.Findings, api.SeverityWarning)
+	a.notef("at revision %d\n", result.Revision)
+	return nil
 }
 
 func (a *app) validateCommand() *cobra.Command {

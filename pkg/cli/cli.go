@@ -126,7 +126,7 @@ func (a *app) root() *cobra.Command {
 	flags.StringVarP(&a.server, "server", "s", a.env("SERVER", client.DefaultServer), "API of the control plane: http://HOST:PORT or unix:PATH [BREAKWATER_SERVER]")
 	flags.StringVarP(&a.namespace, "namespace", "n", a.env("NAMESPACE", manifest.DefaultNamespace), "namespace of what is named [BREAKWATER_NAMESPACE]")
 	root.AddCommand(
-		a.applyCommand(), a.validateCommand(), a.getCommand(), a.deleteCommand(),
+		a.applyCommand(), a.validateCommand(), a.getCommand(), a.deleteCommand(), a.historyCommand(), a.rollbackCommand(),
 		a.effectiveCommand(), a.fidelityCommand(), a.lintCommand(), a.explainCommand(), a.proxiesCommand(), a.bootstrapCommand(), a.versionCommand(),
 	)
 	return root

@@ -66,6 +66,40 @@ func (c *Client) Delete(ctx context.Context, plural, namespace, name string, o D
 	return read[api.ApplyResult](ctx, c, http.MethodDelete, api.ObjectPath(plural, namespace, name)+"?"+q.Encode(), nil, "If-Match", o.IfMatch)
 }
 
+// History reads the edits of an object of a plural (api.Policies, api.Guardrails, api.Services), also of one that was deleted.
+func (c *Client) History(ctx context.Context, plural, namespace, name string) (*api.History, error) {
+	return read[api.History](ctx, c, http.MethodGet, api.HistoryPath(plural, namespace, name), nil)
+}
+
+// Generation reads an object of a plural as it was; its spec is left as JSON.
+func (c *Client) Generation(ctx context.Context, plural, namespace, name string, generation int64) (*api.Past[json.RawMessage], error) {
+	return read[api.Past[json.RawMessage]](ctx, c, http.MethodGet, api.GenerationPath(plural, namespace, name, generation), nil)
+}
+
+// RollbackOptions go beyond the object and its generation.
+type RollbackOptions struct {
+	IfMatch     string // only this version is replaced; "": whichever there is
+	IfNoneMatch string // "*": only if there is none
+	Strict      bool   // refuse what lint finds errors in
+	Wide        bool   // rebuild clusters of many services on many proxies
+	DryRun      bool   // write nothing, and work out the impact
+	Exact       bool   // refuse a policy of which a proxy does not enforce every field exactly; of policies alone
+}
+
+// Rollback writes an object of a plural anew as it was at a generation.
+func (c *Client) Rollback(ctx context.Context, plural, namespace, name string, generation int64, o RollbackOptions) (*api.ApplyResult, error) {
+	path := api.RollbackPath(plural, namespace, name, generation)
+	for _, option := range []struct {
+		name string
+		set  bool
+	}{{"strict", o.Strict}, {"wide", o.Wide}, {"dryRun", o.DryRun}, {"requireExact", o.Exact}} {
+		if option.set {
+			path += "&" + option.name + "=true"
+		}
+	}
+	return read[api.ApplyResult](ctx, c, http.MethodPost, path, nil, "If-Match", o.IfMatch, "If-None-Match", o.IfNoneMatch)
+}
+
 // Endpoints lists the endpoints of a service.
 func (c *Client) Endpoints(ctx context.Context, namespace, service string) (*api.EndpointList, error) {
 	return read[api.EndpointList](ctx, c, http.MethodGet, api.EndpointsPath(namespace, service), nil)
