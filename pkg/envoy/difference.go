@@ -80,6 +80,7 @@ func presence(r *view.Resource) string {
 
 // content is what stands in a resource.
 type content struct {
+	own    string              // the resource's name
 	leaves map[string]string   // the scalars as JSON, by path
 	names  map[string][]string // of the items of each list that has names, in their order, by path
 }
@@ -97,7 +98,7 @@ func contentOf(r *view.Resource) (*content, error) {
 	if err := json.Unmarshal(asJSON, &v); err != nil {
 		return nil, fmt.Errorf("read %s: %w", r.ID(), err)
 	}
-	c := &content{make(map[string]string), make(map[string][]string)}
+	c := &content{r.Name, make(map[string]string), make(map[string][]string)}
 	c.collect("", v)
 	delete(c.leaves, "@type")
 	return c, nil
@@ -119,7 +120,7 @@ func (c *content) collect(path string, v any) {
 			c.names[path] = names
 		}
 		for i, inner := range v {
-			if names != nil {
+			if names != nil && names[i] != c.own { // what is named after its resource must not tell the same change of two apart
 				c.collect(path+"["+names[i]+"]", inner)
 			} else {
 				c.collect(fmt.Sprintf("%s[%d]", path, i), inner)
