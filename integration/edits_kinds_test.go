@@ -25,8 +25,10 @@ func (e *editor) step() {
 		e.addEndpoint()
 	case n < 60:
 		e.dropEndpoint()
-	case n < 78:
+	case n < 72:
 		e.moveAlias()
+	case n < 78:
+		e.moveBackend()
 	case n < 88:
 		e.passService()
 	case n < 97:

@@ -100,15 +100,16 @@ type town struct {
 
 // dweller is a service of the town.
 type dweller struct {
-	static []string          // addresses
-	api    map[string]string // id -> address
-	label  int
+	static  []string          // addresses
+	api     map[string]string // id -> address
+	label   int
+	backend string // the service that gets its calls, while it exists; "": itself
 }
 
 func (c town) clone() town {
 	next := town{services: map[string]dweller{}, owner: maps.Clone(c.owner), depends: slices.Clone(c.depends)}
 	for name, s := range c.services {
-		next.services[name] = dweller{slices.Clone(s.static), maps.Clone(s.api), s.label}
+		next.services[name] = dweller{slices.Clone(s.static), maps.Clone(s.api), s.label, s.backend}
 	}
 	return next
 }
@@ -215,6 +216,9 @@ func (e *editor) serviceManifest(c town, name string) string {
 	if slices.Sort(hosts); len(hosts) > 0 {
 		fmt.Fprintf(&b, "  hosts: [%s]\n", strings.Join(hosts, ", "))
 	}
+	if s.backend != "" {
+		fmt.Fprintf(&b, "  routes: [{name: moved, match: {path: {prefix: /}}, backends: [{service: %s}]}]\n", s.backend)
+	}
 	return b.String()
 }
 
@@ -240,6 +244,11 @@ func (e *editor) change(what string, next town, write func() error, reborn ...st
 	for alias, owner := range next.owner {
 		if before[alias] && after[alias] && e.town.owner[alias] != owner {
 			e.watch(alias, written)
+		}
+	}
+	for name, s := range next.services {
+		if was, ok := e.town.services[name]; ok && before[name] && after[name] && was.backend != s.backend {
+			e.watch(name, written)
 		}
 	}
 	e.note(what)
