@@ -67,7 +67,7 @@ func TestCorpusCompilesToTheSameInAnyOrder(t *testing.T) {
 				one, other := ordered.Join(k).Head(), shuffled.Join(k).Head()
 				for typ := range view.NumTypes {
 					view.Diff(one.Views[typ], other.Views[typ], func(was, now *view.Resource) {
-						t.Errorf("%+v: %v differs by the order: %v, %v", k, typ, was, now)
+						t.Errorf("%+v: %v differs by the order: %s, %s", k, typ, versionOf(was), versionOf(now))
 					})
 				}
 				if k.Profile == envoy.Agent {
@@ -76,6 +76,14 @@ func TestCorpusCompilesToTheSameInAnyOrder(t *testing.T) {
 			}
 		})
 	}
+}
+
+// versionOf is a name and a version for a message; there may be no such resource.
+func versionOf(r *view.Resource) string {
+	if r == nil {
+		return "none"
+	}
+	return r.Name + " " + r.Version
 }
 
 // builtFrom is a builder that has seen all of c: at once, with its classes made afterwards; or by and by in the order of chance, with its
