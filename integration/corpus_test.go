@@ -169,6 +169,11 @@ func (f *followed) judge(c *corpus.Corpus) {
 		return accepted(list, 4)
 	})
 	f.converges(f.sidecar, "sidecar")
+	for line := range strings.Lines(f.cp.Log()) { // such as what can't be built, which no proxy has seen
+		if strings.Contains(line, "[ERROR]") {
+			f.t.Errorf("the control plane says: %s", line)
+		}
+	}
 	for _, typ := range []string{"RTDS", "CDS", "EDS", "LDS", "SRDS", "RDS"} {
 		if n := f.metric(fmt.Sprintf(`breakwater_xds_responses_answered_total{answer="rejected",type=%q}`, typ)); n != 0 {
 			f.t.Errorf("%v responses with %s are rejected: %v", n, typ, f.rejections())
