@@ -6,11 +6,13 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/breakwater-mesh/breakwater/internal/testkit/draw"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 )
 
@@ -23,124 +25,54 @@ func few[T any](t *rapid.T, name string, values ...T) *T {
 	return &values[i]
 }
 
-var (
-	someTimes  = []manifest.Duration{"10ms", "1s", "1000ms", "2s", "40s"}
-	someCounts = []manifest.Count{0, 1, 5, manifest.Unlimited}
-)
+// chance is rapid's, for package draw.
+type chance struct{ *rapid.T }
 
-// drawSection draws one section of a policy: now and then switched off, and not always valid.
-func drawSection(t *rapid.T, i int) Sections {
-	var off *bool
-	if rapid.IntRange(0, 4).Draw(t, "off") == 0 {
-		off = new(true)
-	}
-	var s Sections
-	switch sectionNames[i] {
-	case "timeout":
-		if s.Timeout = (&Timeout{Disabled: off}); off == nil {
-			s.Timeout = &Timeout{Request: few(t, "request", append(someTimes, manifest.None)...), PerTry: few(t, "perTry", someTimes...),
-				PerTryIdle: few(t, "perTryIdle", someTimes...), MaxStream: few(t, "maxStream", "1s", manifest.None), Connect: few(t, "connect", someTimes...)}
-		}
-	case "retry":
-		if s.Retry = (&Retry{Disabled: off}); off == nil {
-			s.Retry = drawRetry(t)
-		}
-	case "limits":
-		if s.Limits = (&Limits{Disabled: off}); off == nil {
-			s.Limits = &Limits{MaxRequests: few(t, "maxRequests", someCounts...), MaxRetries: few(t, "maxRetries", someCounts...), PerHost: few(t, "perHost", PerHostLimits{&someCounts[2]})}
-		}
-	case "bulkhead":
-		if s.Bulkhead = (&Bulkhead{Disabled: off}); off == nil {
-			s.Bulkhead = &Bulkhead{MaxConcurrent: few(t, "maxConcurrent", someCounts...), MaxWaiting: few(t, "maxWaiting", someCounts...)}
-		}
-	case "outlierDetection":
-		if s.OutlierDetection = (&OutlierDetection{Disabled: off}); off == nil {
-			s.OutlierDetection = &OutlierDetection{Consecutive5xx: few(t, "5xx", uint32(3), 5), ConsecutiveLocalOriginError: few(t, "local", uint32(4)),
-				SplitLocalOriginErrors: few(t, "split", true, false), SuccessRate: few(t, "successRate", SuccessRate{StdevFactor: new(uint32(1000))}),
-				BaseEjectionTime: few(t, "base", someTimes...), MaxEjectionTime: few(t, "max", someTimes...), MaxEjectionPercent: few(t, "percent", uint32(0), 50)}
-		}
-	case "circuitBreaker":
-		if s.CircuitBreaker = (&CircuitBreaker{Disabled: off}); off == nil {
-			s.CircuitBreaker = &CircuitBreaker{FailureThreshold: few(t, "threshold", uint32(2), 9), RecoveryTimeout: few(t, "recovery", someTimes...),
-				GatewayErrorsOnly: few(t, "gateway", true), Scope: few(t, "scope", ScopeService), HalfOpen: few(t, "halfOpen", HalfOpen{Probe: new(true)})}
-		}
-	case "loadBalancing":
-		if s.LoadBalancing = (&LoadBalancing{Disabled: off}); off == nil {
-			s.LoadBalancing = &LoadBalancing{Algorithm: few(t, "algorithm", Random, LeastRequest, RingHash), PanicThreshold: few(t, "panic", uint32(0), 30),
-				FailTrafficOnPanic: few(t, "fail", true), LocalityWeighted: few(t, "locality", true, false), SlowStart: few(t, "slow", SlowStart{Window: &someTimes[1]}),
-				HashOn: rapid.SampledFrom([][]HashKey{nil, {{Header: new("x-user")}}}).Draw(t, "hashOn")}
-		}
-	case "failureCriteria":
-		if s.FailureCriteria = (&FailureCriteria{Disabled: off}); off == nil {
-			s.FailureCriteria = &FailureCriteria{HTTP: few(t, "http", HTTPFailure{Statuses: []Status{"429"}}, HTTPFailure{ExceptStatuses: []Status{"501"}}), GRPC: few(t, "grpc", GRPCFailure{Codes: []string{"internal"}})}
-		}
-	case "adaptiveConcurrency":
-		if s.AdaptiveConcurrency = (&AdaptiveConcurrency{Disabled: off}); off == nil {
-			s.AdaptiveConcurrency = &AdaptiveConcurrency{MaxConcurrency: few(t, "most", uint32(2), 50), MinLatency: few(t, "latency", MinLatency{Concurrency: new(uint32(5))})}
-		}
-	case "admissionControl":
-		if s.AdmissionControl = (&AdmissionControl{Disabled: off}); off == nil {
-			s.AdmissionControl = &AdmissionControl{SuccessRatePercent: few(t, "rate", uint32(50), 90), Aggression: few(t, "aggression", 1.5)}
-		}
-	case "healthCheck":
-		if s.HealthCheck = (&HealthCheck{Disabled: off}); off == nil {
-			s.HealthCheck = &HealthCheck{HTTP: few(t, "http", HTTPCheck{Path: new("/a")}, HTTPCheck{Path: new("/b"), ExpectedStatuses: []Status{"2xx"}}), TCP: few(t, "tcp", TCPCheck{}),
-				Interval: few(t, "interval", someTimes...), HealthyThreshold: few(t, "healthy", uint32(1), 4)}
-		}
-	case "hedge":
-		if s.Hedge = (&Hedge{Disabled: off}); off == nil {
-			s.Hedge = &Hedge{OnPerTryTimeout: few(t, "onPerTryTimeout", true, false)}
-		}
-	case "rateLimit":
-		if s.RateLimit = (&RateLimit{Disabled: off}); off == nil {
-			s.RateLimit = &RateLimit{Requests: few(t, "requests", uint32(5), 9), Interval: few(t, "interval", someTimes...), Burst: few(t, "burst", uint32(7))}
-		}
-	case "fallback":
-		if s.Fallback = (&Fallback{Disabled: off}); off == nil {
-			s.Fallback = &Fallback{Response: few(t, "response", FallbackResponse{Status: new(uint32(203))}, FallbackResponse{Body: new("sorry")}),
-				Service: few(t, "service", "shop/queue", "bank/queue"), When: rapid.SampledFrom([][]string{nil, {"reset"}}).Draw(t, "when")}
-		}
-	case "errorMapping":
-		if s.ErrorMapping = (&ErrorMapping{Disabled: off}); off == nil {
-			s.ErrorMapping = &ErrorMapping{Gateway: few(t, "gateway", true, false)}
-		}
-	case "fault":
-		if s.Fault = (&Fault{Disabled: off}); off == nil {
-			s.Fault = &Fault{Abort: few(t, "abort", Abort{Status: new(uint32(503))}, Abort{GRPCStatus: new("internal"), Percent: new(uint32(7))}),
-				Delay: few(t, "delay", Delay{Duration: &someTimes[0]}, Delay{Duration: &someTimes[1], Percent: new(uint32(7))})}
-		}
-	}
-	return s
-}
+func (c chance) IntN(n int) int { return rapid.IntRange(0, n-1).Draw(c.T, "n") }
 
-func drawRetry(t *rapid.T) *Retry {
-	return &Retry{
-		NumRetries: few(t, "numRetries", uint32(1), 2, 3), AvoidPreviousHosts: few(t, "avoid", true, false),
-		RetryOn:              rapid.SampledFrom([][]string{nil, {"5xx"}, {"reset", "retriable-status-codes"}}).Draw(t, "retryOn"),
-		RetriableStatusCodes: rapid.SampledFrom([][]uint32{nil, {429}}).Draw(t, "codes"),
-		Methods:              few(t, "methods", Methods{Class: MethodsAll}, Methods{List: []string{"GET"}}),
-		BackOff:              few(t, "backOff", BackOff{Base: &someTimes[0]}, BackOff{Max: &someTimes[1]}, BackOff{Base: &someTimes[1], Max: &someTimes[3]}),
-		Budget:               few(t, "budget", Budget{Percent: new(uint32(50))}),
-	}
-}
-
-// addSections gives p sections, each as long as p stays valid.
+// addSections gives p some sections, whatever the language has, each as long as p stays valid: what makes it invalid is taken out again.
 func addSections(t *rapid.T, p *Policy) {
-	for i := range sectionNames {
-		if !rapid.Bool().Draw(t, sectionNames[i]) {
+	for _, f := range draw.Fields("", reflect.ValueOf(&p.Spec.Sections).Elem()) {
+		if !rapid.Bool().Draw(t, f.Path) {
 			continue
 		}
-		drawn := drawSection(t, i)
-		into := reflect.ValueOf(&p.Spec.Sections).Elem().Field(i)
-		if section := reflect.ValueOf(drawn).Field(i); !section.Elem().IsZero() { // an empty one can't be written
-			into.Set(section)
-			if observe := into.Elem().FieldByName("Observe"); observe.IsValid() && rapid.IntRange(0, 3).Draw(t, "observe") == 0 {
-				observe.Set(reflect.ValueOf(new(true)))
+		if rapid.IntRange(0, 4).Draw(t, "off") == 0 {
+			f.Value.Set(reflect.New(f.Value.Type().Elem()))
+			f.Value.Elem().FieldByName("Disabled").Set(reflect.ValueOf(new(true)))
+		} else {
+			drawFields(t, f)
+		}
+		for errs := Validate(p); len(errs) > 0 && !f.Value.IsNil(); errs = Validate(p) {
+			if at := strings.TrimPrefix(errs[0].Field, "spec."); !draw.Clear(reflect.ValueOf(&p.Spec.Sections).Elem(), at) {
+				f.Value.SetZero()
 			}
 		}
-		if len(Validate(p)) > 0 {
-			into.SetZero()
+		if len(Validate(p)) > 0 { // without its values the section is nothing
+			f.Value.SetZero()
 		}
+	}
+}
+
+// drawFields gives a section some of its fields.
+func drawFields(t *rapid.T, section draw.Field) {
+	section.Value.Set(reflect.New(section.Value.Type().Elem()))
+	for _, f := range draw.Fields(section.Path, section.Value.Elem()) {
+		percent := 40
+		switch {
+		case strings.HasSuffix(f.Path, ".disabled"):
+			continue
+		case strings.HasSuffix(f.Path, ".observe"):
+			percent = 25
+		}
+		if draw.Percent(chance{t}, percent) {
+			f.Set(chance{t})
+		}
+	}
+	if observe := section.Value.Elem().FieldByName("Observe"); observe.IsValid() && !observe.IsNil() {
+		observe.Elem().SetBool(true)
+	}
+	if section.Value.Elem().IsZero() { // an empty one can't be written
+		section.Value.SetZero()
 	}
 }
 
@@ -346,7 +278,7 @@ func everyFieldIsSomeones(t *rapid.T, policies []*Policy, e *Effective) {
 		if !ok {
 			t.Fatalf("%s is said to be written at %s, where %s has nothing", f.Path, f.Origin.Path, p.Key())
 		}
-		if f.Value != nil && f.Path == f.Origin.Path && !reflect.DeepEqual(f.Value, shown(value)) {
+		if f.Value != nil && f.Path == f.Origin.Path && !says(f.Value, shown(value)) {
 			t.Fatalf("%s = %v, but its origin says %v", f.Path, f.Value, shown(value))
 		}
 		if f.Value != nil {
@@ -361,6 +293,22 @@ func everyFieldIsSomeones(t *rapid.T, policies []*Policy, e *Effective) {
 			t.Fatalf("%s is on, and nobody set anything in it", name)
 		}
 	}
+}
+
+// says reports whether v is what was written; the items of a list may have defaults beside.
+func says(v, written any) bool {
+	switch w := written.(type) {
+	case map[string]any:
+		m, ok := v.(map[string]any)
+		for name := range w {
+			ok = ok && says(m[name], w[name])
+		}
+		return ok
+	case []any:
+		list, ok := v.([]any)
+		return ok && slices.EqualFunc(list, w, says)
+	}
+	return reflect.DeepEqual(v, written)
 }
 
 // at finds what is written at a path.
