@@ -92,7 +92,7 @@ func newMerging(svc *Service, applied []*Compiled) *merging {
 func (m *merging) lay(c *Compiled) {
 	for _, clear := range c.clears {
 		for u := range m.slots {
-			if s := &m.slots[u]; s.value.IsValid() && clear.hits(u, s.path) && within(units[u].scope, c.part.scope()) {
+			if s := &m.slots[u]; s.value.IsValid() && clear.hits(u, s.path) {
 				s.replace(held{by: c, path: clear.path})
 			}
 		}

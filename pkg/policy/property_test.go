@@ -342,6 +342,10 @@ func whatComesOutIsValid(t *rapid.T, svc Service, e *Effective, all []*Compiled,
 		if errs := manifest.CheckBounds(&part.Sections, "spec"); len(errs) > 0 {
 			t.Fatalf("the result has values out of bounds: %v", errs)
 		}
+		var both faults
+		if both.oneOf(&part.Sections); len(both.errs) > 0 {
+			t.Fatalf("the result has what replaces each other: %v", both.errs)
+		}
 	}
 	want := false
 	for _, p := range append(partsOf(all), part{}) {
