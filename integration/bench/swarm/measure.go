@@ -106,6 +106,11 @@ func (c *cell) measure(ctx context.Context, s settings, from *recording) (r *rec
 		return nil, err
 	}
 	defer subject.close()
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%w\n%s", err, subject.log())
+		}
+	}()
 	t := &trial{cell: c, subject: subject, swarm: newSwarm(dialects[c.dialect], subject.address, m), expect: map[string]map[view.Type]int64{}, counts: map[string]int{}}
 	defer func() { _ = t.swarm.close() }()
 	if r, err = t.scout(ctx); err != nil {

@@ -29,6 +29,7 @@ type subject struct {
 	write   func(k kind, n int) error // the n-th edit of a kind; returns once it is acknowledged, which may be before it is pushed
 	used    func() (uint64, error)    // memory in use after a collection
 	admin   string
+	log     func() string // the last of what it wrote, where that is kept
 	close   func()
 }
 
@@ -47,7 +48,7 @@ func open(ctx context.Context, name string, m mesh, r *recording) (*subject, err
 	if err != nil {
 		return nil, err
 	}
-	s := &subject{name: name, pid: c.cmd.Process.Pid, address: address, close: c.close}
+	s := &subject{name: name, pid: c.cmd.Process.Pid, address: address, log: func() string { return "" }, close: c.close}
 	s.used = func() (uint64, error) { return c.tell(order{Settle: true}) }
 	s.write = func(k kind, n int) error {
 		recorded := r.edits[k.name]
@@ -75,7 +76,7 @@ func openBreakwater(ctx context.Context, m mesh) (*subject, error) {
 		_ = os.RemoveAll(dir)
 		return nil, err
 	}
-	s := &subject{name: breakwaterName, pid: cp.Pid(), address: cp.XDS, admin: cp.Admin}
+	s := &subject{name: breakwaterName, pid: cp.Pid(), address: cp.XDS, admin: cp.Admin, log: cp.Log}
 	s.close = func() { cp.Kill(); _ = os.RemoveAll(dir) }
 	s.write = func(k kind, n int) error { return cp.Apply(m.edit(k, 1+n)) }
 	s.used = func() (uint64, error) { return metricsInUse(ctx, cp.Admin) }

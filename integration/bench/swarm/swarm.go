@@ -80,7 +80,11 @@ func (s *swarm) grow(ctx context.Context, n int) (time.Duration, error) {
 					return
 				}
 				s.clients[c.number] = c
-				s.wg.Go(func() { s.fail(c.work()) })
+				s.wg.Go(func() {
+					if err := c.work(); err != nil {
+						s.fail(fmt.Errorf("client %d: %w", c.number, err))
+					}
+				})
 			}
 		})
 	}
