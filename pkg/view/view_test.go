@@ -1,6 +1,7 @@
 package view
 
 import (
+	"maps"
 	"strconv"
 	"testing"
 
@@ -96,6 +97,55 @@ func TestAnEditSharesTheOtherBuckets(t *testing.T) {
 	if x := w.With([]Change{{Name: "7"}, Put(w.Get("7"))}); x.b[hash("7")] != w.b[hash("7")] {
 		t.Errorf("changes that cancel each other out copied the bucket")
 	}
+}
+
+// A view that becomes another in steps shares with it what has become the same, and a Diff that may end does.
+func TestAViewTowardAnotherEndsAsThatOne(t *testing.T) {
+	var all []*Resource
+	for i := range 500 {
+		all = append(all, New(CDS, strconv.Itoa(i), []byte("now"), nil))
+	}
+	head := Of(all...)
+	v := Of(New(CDS, "7", []byte("before"), nil), New(CDS, "gone", nil, nil))
+	for steps := 0; v != head && steps < 20; steps++ {
+		var changes []Change
+		Until(v, head, func(old, now *Resource) bool {
+			if now == nil {
+				changes = append(changes, Change{Name: old.Name})
+			} else {
+				changes = append(changes, Put(now))
+			}
+			return len(changes) < 50
+		})
+		if len(changes) == 0 {
+			break
+		}
+		if len(changes) > 50 {
+			t.Fatalf("Until went on: %d changes", len(changes))
+		}
+		v = v.Toward(head, changes)
+	}
+	if v.b != head.b || v.n != head.n {
+		t.Errorf("%d resources in buckets of its own, want all %d shared", v.Len(), head.Len())
+	}
+}
+
+func TestGoneIsWhatTheOtherHasNot(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		changes := rapid.SliceOfN(rapid.Custom(drawChange), 0, 60)
+		a := (*View)(nil).With(changes.Draw(t, "a"))
+		b := a.With(changes.Draw(t, "b"))
+		want, got := map[string]bool{}, map[string]bool{}
+		Diff(a, b, func(old, now *Resource) {
+			if now == nil {
+				want[old.Name] = true
+			}
+		})
+		Gone(a, b, func(old *Resource) { got[old.Name] = true })
+		if !maps.Equal(want, got) {
+			t.Fatalf("Gone yields %v, want %v", got, want)
+		}
+	})
 }
 
 func TestWithIsTheSameViewWhenNothingDiffers(t *testing.T) {

@@ -18,6 +18,13 @@ type View struct {
 // bucket holds the resources whose names hash to it, by name. nil is empty; it is replaced, never changed.
 type bucket *[]*Resource
 
+func list(b bucket) []*Resource {
+	if b == nil {
+		return nil
+	}
+	return *b
+}
+
 // Change is what With does to one name.
 type Change struct {
 	Name string
@@ -38,7 +45,11 @@ func Of(resources ...*Resource) *View {
 
 // With is v after the changes, in order. It is v itself where nothing differs, judged by version; a resource whose version
 // stays keeps its old pointer.
-func (v *View) With(changes []Change) *View {
+func (v *View) With(changes []Change) *View { return v.Toward(nil, changes) }
+
+// Toward is With for a view that goes, in steps, to become head: what has become the same as there is shared with it, so that a Diff
+// of the two costs what is left to do.
+func (v *View) Toward(head *View, changes []Change) *View {
 	var next *View
 	var fresh [numBuckets]bool // buckets that next does not share with v
 	for _, c := range changes {
@@ -65,6 +76,7 @@ func (v *View) With(changes []Change) *View {
 	case next.n == 0:
 		return nil
 	}
+	next.share(head, &fresh)
 	next.share(v, &fresh)
 	if v != nil && next.b == v.b { // the changes cancelled each other out
 		return v
@@ -74,41 +86,39 @@ func (v *View) With(changes []Change) *View {
 
 // set applies c to bucket h, in place where the bucket is v's own.
 func (v *View) set(h int, c Change, own bool) {
-	var list []*Resource
-	if p := v.b[h]; p != nil {
-		list = *p
-	}
+	all := list(v.b[h])
 	if !own {
-		list = append(make([]*Resource, 0, len(list)+1), list...)
+		all = append(make([]*Resource, 0, len(all)+4), all...) // a step may bring some more
 	}
-	i, found := find(list, c.Name)
+	i, found := find(all, c.Name)
 	switch {
 	case c.Now == nil:
-		list = slices.Delete(list, i, i+1) // With asked already: it is there
+		all = slices.Delete(all, i, i+1) // With asked already: it is there
 		v.n--
 	case found:
-		list[i] = c.Now
+		all[i] = c.Now
 	default:
-		list = slices.Insert(list, i, c.Now)
+		all = slices.Insert(all, i, c.Now)
 		v.n++
 	}
 	v.b[h] = nil
-	if len(list) > 0 {
-		v.b[h] = &list
+	if len(all) > 0 {
+		v.b[h] = &all
 	}
 }
 
-// share takes old's bucket again wherever the changes cancelled each other out.
-func (v *View) share(old *View, fresh *[numBuckets]bool) {
-	if old == nil {
+// share takes the buckets of another view wherever fresh ones came out the same: of the one before, where the changes cancelled each
+// other out.
+func (v *View) share(other *View, fresh *[numBuckets]bool) {
+	if other == nil {
 		return
 	}
 	for h, f := range fresh {
-		if !f || v.b[h] == nil || old.b[h] == nil {
+		if !f || v.b[h] == nil || other.b[h] == nil {
 			continue
 		}
-		if slices.EqualFunc(*v.b[h], *old.b[h], same) {
-			v.b[h] = old.b[h]
+		if slices.EqualFunc(*v.b[h], *other.b[h], same) {
+			v.b[h] = other.b[h]
 		}
 	}
 }
@@ -160,6 +170,11 @@ func (v *View) All() iter.Seq[*Resource] {
 // Diff calls f once for every name whose resource differs in version between a and b: old is nil where b has it anew, now is
 // nil where it is gone. The order is the same whenever the names are.
 func Diff(a, b *View, f func(old, now *Resource)) {
+	Until(a, b, func(old, now *Resource) bool { f(old, now); return true })
+}
+
+// Until is Diff that ends once f returns false.
+func Until(a, b *View, f func(old, now *Resource) bool) {
 	if a == b {
 		return
 	}
@@ -171,35 +186,49 @@ func Diff(a, b *View, f func(old, now *Resource)) {
 		b = &none
 	}
 	for h := range numBuckets {
-		if a.b[h] != b.b[h] {
-			diff(a.b[h], b.b[h], f)
+		if a.b[h] != b.b[h] && !diff(list(a.b[h]), list(b.b[h]), f) {
+			return
 		}
 	}
 }
 
-func diff(a, b bucket, f func(old, now *Resource)) {
-	var x, y []*Resource
-	if a != nil {
-		x = *a
+// Differs reports whether Diff of a and b calls f for name.
+func Differs(a, b *View, name string) bool { return !same(a.Get(name), b.Get(name)) }
+
+// Gone calls f for every resource of a whose name b has not, in an order that is the same whenever the names are.
+func Gone(a, b *View, f func(old *Resource)) {
+	if a == nil || a == b {
+		return
 	}
-	if b != nil {
-		y = *b
-	}
-	for len(x) > 0 || len(y) > 0 {
-		switch {
-		case len(y) == 0 || len(x) > 0 && x[0].Name < y[0].Name:
-			f(x[0], nil)
-			x = x[1:]
-		case len(x) == 0 || y[0].Name < x[0].Name:
-			f(nil, y[0])
-			y = y[1:]
-		default:
-			if !same(x[0], y[0]) {
-				f(x[0], y[0])
+	for h := range numBuckets {
+		if a.b[h] == nil || b != nil && a.b[h] == b.b[h] {
+			continue
+		}
+		for _, r := range list(a.b[h]) {
+			if b.Get(r.Name) == nil {
+				f(r)
 			}
-			x, y = x[1:], y[1:]
 		}
 	}
+}
+
+func diff(x, y []*Resource, f func(old, now *Resource) bool) bool {
+	for len(x) > 0 || len(y) > 0 {
+		var old, now *Resource
+		switch {
+		case len(y) == 0 || len(x) > 0 && x[0].Name < y[0].Name:
+			old, x = x[0], x[1:]
+		case len(x) == 0 || y[0].Name < x[0].Name:
+			now, y = y[0], y[1:]
+		default:
+			old, now = x[0], y[0]
+			x, y = x[1:], y[1:]
+		}
+		if !same(old, now) && !f(old, now) {
+			return false
+		}
+	}
+	return true
 }
 
 // same reports whether two resources of one name are the same to a proxy.

@@ -53,7 +53,7 @@ func (s *sub) accept(items []item) {
 			delete(s.rejected, it.name)
 		}
 	}
-	s.acked = s.acked.With(changes)
+	s.acked = s.acked.Toward(s.sent, changes)
 }
 
 // reject finds out whom a rejection is about and has everything else said again: what a proxy applied of a rejected response is

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -33,13 +34,13 @@ func (s *state) update(t view.Type, head *world.Head, now time.Time) *response {
 		if s.world && whole(t) && sub.limit == 0 {
 			n = len(ready) // what is left out of the whole is gone
 		}
-		return s.fly(t, ready[:n], head.Rev, now)
+		return s.fly(t, ready[:n], head, now)
 	}
 	if !waiting {
 		sub.rest(head.Views[t])
 	}
 	if first := sub.wild && !sub.answered; first && (!waiting || sub.acked.Len() > 0) {
-		return s.fly(t, nil, head.Rev, now) // an empty answer is one: a proxy waits for it before it starts
+		return s.fly(t, nil, head, now) // an empty answer is one: a proxy waits for it before it starts
 	}
 	return nil
 }
@@ -55,18 +56,26 @@ func (s *sub) size(n int) int {
 	return batch
 }
 
-// pending is what could be sent now, and whether anything else is held back or to be removed.
+// pending is what could be sent now, as far as one response needs it, and, where that is nothing, whether anything else is held back
+// or to be removed.
 func (s *state) pending(t view.Type, head *view.View, now time.Time) (ready []item, waiting bool) {
-	sub := &s.subs[t]
-	view.Diff(sub.sent, head, func(old, r *view.Resource) {
+	sub, most := &s.subs[t], batch
+	if s.world {
+		most = math.MaxInt // a response of the state of the world may have to be all there is
+	}
+	view.Until(sub.sent, head, func(old, r *view.Resource) bool {
 		name := nameOf(old, r)
-		if _, forced := sub.force[name]; forced || !sub.has(name) {
-			return
+		if !sub.has(name) {
+			return true
+		}
+		if _, forced := sub.force[name]; forced {
+			ready, waiting = s.urged(t, name, head, now, ready, waiting)
+			return len(ready) < most
 		}
 		if r == nil && t == view.RTDS {
 			r = emptyLayer(name) // a runtime layer is emptied, never removed: a proxy without an answer for it does not start
 			if old.Version == r.Version {
-				return
+				return true
 			}
 		}
 		switch {
@@ -75,31 +84,40 @@ func (s *state) pending(t view.Type, head *view.View, now time.Time) (ready []it
 		default:
 			ready = append(ready, item{name: name, res: r})
 		}
+		return len(ready) < most
 	})
-	if len(sub.force) == 0 {
+	if len(sub.force) == 0 || len(ready) >= most {
 		return ready, waiting
 	}
 	for _, name := range slices.Sorted(maps.Keys(sub.force)) {
-		it, say, hold := s.forced(t, name, head, now)
-		switch {
-		case hold:
-			waiting = true
-		case say:
-			ready = append(ready, it)
-		default:
-			delete(sub.force, name)
-			if sub.has(name) && sub.sent.Get(name) != nil && head.Get(name) == nil {
-				// Its removal comes by itself. Should it come back before, then it is sent whatever its version: what the proxy
-				// has of it is not known.
-				sub.sent = sub.sent.With([]view.Change{view.Put(stranger(t, name, ""))})
-				if t == view.RDS {
-					sub.acked = sub.acked.With([]view.Change{{Name: name}}) // so that nothing is said: that would be the answer
-				}
-				waiting = true
-			}
+		if !view.Differs(sub.sent, head, name) || !sub.has(name) { // the others were looked at above
+			ready, waiting = s.urged(t, name, head, now, ready, waiting)
 		}
 	}
 	return ready, waiting
+}
+
+// urged adds what is to be said of a name that is forced.
+func (s *state) urged(t view.Type, name string, head *view.View, now time.Time, ready []item, waiting bool) ([]item, bool) {
+	sub := &s.subs[t]
+	it, say, hold := s.forced(t, name, head, now)
+	switch {
+	case hold:
+		return ready, true
+	case say:
+		return append(ready, it), waiting
+	}
+	delete(sub.force, name)
+	if !sub.has(name) || sub.sent.Get(name) == nil || head.Get(name) != nil {
+		return ready, waiting
+	}
+	// Its removal comes by itself. Should it come back before, then it is sent whatever its version: what the proxy has of it is not
+	// known.
+	sub.sent = sub.sent.With([]view.Change{view.Put(stranger(t, name, ""))})
+	if t == view.RDS {
+		sub.acked = sub.acked.With([]view.Change{{Name: name}}) // so that nothing is said: that would be the answer
+	}
+	return ready, true
 }
 
 // forced is what to say of a name that must be sent although sent says that the proxy has it; hold asks for patience.
@@ -177,8 +195,8 @@ func (s *state) removal(head *world.Head, now time.Time) *response {
 		}
 		var items []item
 		var silent []view.Change
-		view.Diff(sub.sent, head.Views[t], func(old, r *view.Resource) {
-			if r != nil || !sub.has(old.Name) || len(items) == batch {
+		view.Gone(sub.sent, head.Views[t], func(old *view.Resource) {
+			if !sub.has(old.Name) || len(items) == batch {
 				return
 			}
 			if used == nil {
@@ -197,7 +215,7 @@ func (s *state) removal(head *world.Head, now time.Time) *response {
 		}
 		sub.sent, sub.acked = sub.sent.With(silent), sub.acked.With(silent)
 		if len(items) > 0 {
-			return s.fly(t, items, head.Rev, now)
+			return s.fly(t, items, head, now)
 		}
 	}
 	return nil

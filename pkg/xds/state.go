@@ -80,13 +80,16 @@ func wildcardByDefault(t view.Type) bool { return t == view.LDS || t == view.CDS
 
 // add takes new subscriptions. A name that was subscribed already is asked for again, and is answered even if unchanged.
 func (s *sub) add(q request, first bool, head *view.View) {
+	if first && s.names == nil && covers(head, q.subscribe) {
+		s.names = head // one set of names for all streams that subscribe to everything
+	}
 	var names, drop []view.Change
 	for _, name := range q.subscribe {
 		if name == "*" {
 			s.everything(first)
 			continue
 		}
-		if !s.has(name) {
+		if !first && !s.has(name) {
 			drop = append(drop, view.Change{Name: name})
 			s.forget(name)
 			s.void(name)
@@ -107,6 +110,21 @@ func (s *sub) add(q request, first bool, head *view.View) {
 	if first && len(q.known) > 0 {
 		s.adopt(q.typ, q.known, head)
 	}
+}
+
+// covers reports whether names are exactly those of head.
+func covers(head *view.View, names []string) bool {
+	if len(names) == 0 || len(names) != head.Len() {
+		return false
+	}
+	seen := make(map[string]struct{}, len(names))
+	for _, name := range names {
+		if head.Get(name) == nil {
+			return false
+		}
+		seen[name] = struct{}{}
+	}
+	return len(seen) == len(names)
 }
 
 // everything subscribes to whatever there is. Where that is not the first thing the proxy says, it is all told anew.
@@ -164,9 +182,9 @@ func (s *state) next(head *world.Head, now time.Time) *response {
 }
 
 // fly books a response that is about to be sent.
-func (s *state) fly(t view.Type, items []item, rev int64, now time.Time) *response {
+func (s *state) fly(t view.Type, items []item, head *world.Head, now time.Time) *response {
 	s.last++
-	r := &response{typ: t, nonce: strconv.FormatUint(s.last, 10), rev: rev}
+	r := &response{typ: t, nonce: strconv.FormatUint(s.last, 10), rev: head.Rev}
 	sub := &s.subs[t]
 	f := flight{nonce: r.nonce, at: now, items: items}
 	var changes []view.Change
@@ -189,7 +207,7 @@ func (s *state) fly(t view.Type, items []item, rev int64, now time.Time) *respon
 		delete(sub.held, it.name)
 		s.accompany(t, it)
 	}
-	sub.sent = sub.sent.With(changes)
+	sub.sent = sub.sent.Toward(head.Views[t], changes)
 	sub.flights = append(sub.flights, f)
 	sub.answered = true
 	if s.world && whole(t) {

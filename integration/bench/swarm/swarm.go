@@ -80,11 +80,7 @@ func (s *swarm) grow(ctx context.Context, n int) (time.Duration, error) {
 					return
 				}
 				s.clients[c.number] = c
-				s.wg.Go(func() {
-					if err := c.work(); err != nil {
-						s.fail(fmt.Errorf("client %d: %w", c.number, err))
-					}
-				})
+				s.wg.Go(func() { s.fail(fmt.Errorf("client %d: %w", c.number, c.work())) })
 			}
 		})
 	}
@@ -94,7 +90,7 @@ func (s *swarm) grow(ctx context.Context, n int) (time.Duration, error) {
 
 // fail keeps the first error. The end of a connection that the swarm closes is none.
 func (s *swarm) fail(err error) {
-	if err == nil || s.over.Load() {
+	if s.over.Load() {
 		return
 	}
 	select {
