@@ -16,9 +16,9 @@ type fleet []api.Proxy
 
 func (f fleet) Proxies() []api.Proxy { return f }
 
-func (fleet) Programmed(string, manifest.Key) api.Condition {
-	return api.Condition{Type: api.Programmed}
-}
+func (fleet) Changed() <-chan struct{} { return nil }
+
+func (fleet) Look() apiserver.Fleet { return (&ledger{}).Look() }
 
 func withFleet(list ...api.Proxy) func(*apiserver.Config) {
 	return func(c *apiserver.Config) { c.Book = fleet(list) }

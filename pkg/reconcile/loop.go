@@ -34,7 +34,7 @@ type Loop struct {
 	config, live *feed
 	world        atomic.Pointer[world.World] // nil until the first list of both feeds
 	quarantined  atomic.Pointer[[]world.Quarantined]
-	batches      atomic.Pointer[world.Log]   // of batches, up to the world or beyond
+	batches      atomic.Pointer[world.Log] // of batches, up to the world or beyond
 
 	mu       sync.Mutex
 	advanced chan struct{} // guarded by mu; closed and replaced whenever world moves

@@ -212,6 +212,9 @@ func (s *snapshot) refused(id view.ID, now *view.Resource, depth int) (Rejection
 
 // keeper finds the rejection for which the proxy still has a resource that names id, or may.
 func (s *snapshot) keeper(id view.ID, depth int) (found Rejection, ok bool) {
+	if id.Type == view.EDS {
+		id.Type = view.CDS // an assignment goes after its cluster
+	}
 	for _, t := range [...]view.Type{view.SRDS, view.LDS, view.RDS} {
 		sub := &s.subs[t]
 		sub.each(func(r *view.Resource) {
