@@ -57,12 +57,12 @@ func Run(ctx context.Context, env Env) int {
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return ExitOK
 	}
 	if !a.started {
-		fmt.Fprintf(env.Err, "bwctl: %v\nSee 'bwctl --help'.\n", err)
+		fmt.Fprintf(env.Err, "bwctl: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
 		return ExitUsage
 	}
 	a.explain(err)
