@@ -226,6 +226,10 @@ func TestPolicyForAServiceWithTLS(t *testing.T) {
 	if strings.Contains(answer.body, "tls") {
 		t.Errorf("the write is warned: %s", answer.body)
 	}
+	p := parse[api.Problem](t, f.want(http.StatusUnprocessableEntity, "POST", api.ApplyPath+"?requireExact=true", shopPolicy(`{to: {service: "*"}, timeout: {maxStream: 1s}}`)))
+	if len(p.Errors) != 1 || p.Errors[0].Field != "spec.to" {
+		t.Errorf("asked to be exact: %+v, want a fault of spec.to", p)
+	}
 	if got, want := lines(fidelityOf(f, "")[0]), "timeout.maxStream exact, to/grpc unsupported"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
