@@ -125,8 +125,8 @@ func TestAViewTowardAnotherEndsAsThatOne(t *testing.T) {
 		}
 		v = v.Toward(head, changes)
 	}
-	if v.b != head.b || v.n != head.n {
-		t.Errorf("%d resources in buckets of its own, want all %d shared", v.Len(), head.Len())
+	if v != head {
+		t.Errorf("a view of %d resources, want the very one of %d", v.Len(), head.Len())
 	}
 }
 

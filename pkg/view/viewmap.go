@@ -48,7 +48,7 @@ func Of(resources ...*Resource) *View {
 func (v *View) With(changes []Change) *View { return v.Toward(nil, changes) }
 
 // Toward is With for a view that goes, in steps, to become head: what has become the same as there is shared with it, so that a Diff
-// of the two costs what is left to do.
+// of the two costs what is left to do. It is head itself in the end.
 func (v *View) Toward(head *View, changes []Change) *View {
 	var next *View
 	var fresh [numBuckets]bool // buckets that next does not share with v
@@ -78,8 +78,11 @@ func (v *View) Toward(head *View, changes []Change) *View {
 	}
 	next.share(head, &fresh)
 	next.share(v, &fresh)
-	if v != nil && next.b == v.b { // the changes cancelled each other out
+	switch {
+	case v != nil && next.b == v.b: // the changes cancelled each other out
 		return v
+	case head != nil && next.b == head.b:
+		return head
 	}
 	return next
 }

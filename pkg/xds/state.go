@@ -181,6 +181,17 @@ func (s *state) next(head *world.Head, now time.Time) *response {
 	return s.removal(head, now)
 }
 
+// atRest reports whether there is nothing to say and nothing to settle: the proxy accepted all of head that it asked for. It may be
+// false where next has nothing to say either, never true where it has.
+func (s *state) atRest(head *world.Head) bool {
+	for t := range s.subs {
+		if !s.subs[t].atRest(head.Views[t]) {
+			return false
+		}
+	}
+	return true
+}
+
 // fly books a response that is about to be sent.
 func (s *state) fly(t view.Type, items []item, head *world.Head, now time.Time) *response {
 	s.last++

@@ -95,9 +95,7 @@ func (st *stream) write(ctx context.Context, g grpc.ServerStream, ended <-chan e
 			return err
 		case <-st.server.draining:
 			return errDraining()
-		case <-ctx.Done():
-			return status.FromContextError(ctx.Err()).Err()
-		}
+		} // the end of ctx ends the reader, and so comes by ended
 		if ready != nil {
 			continue
 		}
@@ -200,11 +198,21 @@ func (st *stream) read(ctx context.Context, g grpc.ServerStream) (err error) {
 		if err := st.take(ctx, node, q); err != nil {
 			return err
 		}
+		if st.settled() {
+			continue // most answers are the last there is to say of an edit
+		}
 		select {
 		case st.wake <- struct{}{}:
 		default:
 		}
 	}
+}
+
+// settled reports whether there is no need to wake the writer. Where a new head comes at this moment, that wakes it.
+func (st *stream) settled() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.state.atRest(st.class.Head())
 }
 
 // take hands one request to the state. The first one decides who the proxy is.

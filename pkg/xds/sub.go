@@ -218,6 +218,14 @@ func stranger(t view.Type, name, version string) *view.Resource {
 // unknown reports whether r is a stranger: nobody knows what it needs.
 func unknown(r *view.Resource) bool { return r.Wire == nil }
 
+// atRest reports whether rest would change nothing, and nothing is under way.
+func (s *sub) atRest(head *view.View) bool {
+	if !s.open {
+		return true
+	}
+	return s.loaded && s.answered && s.limit == 0 && s.sent == head && s.acked == head && len(s.flights)+len(s.force)+len(s.rejected)+len(s.held) == 0
+}
+
 // rest makes the views the head's own, now that nothing is left to say.
 func (s *sub) rest(head *view.View) {
 	s.sent = head

@@ -190,9 +190,13 @@ func (w *walk) hear() bool {
 }
 
 func (w *walk) speak() bool {
+	rests := w.state.atRest(w.head)
 	m := w.state.next(w.head, w.now)
 	if m == nil {
 		return false
+	}
+	if rests {
+		w.Fatalf("the state rests, but says %s %s", m.typ, describe(m))
 	}
 	w.sent++
 	w.trace("says %s %s", m.typ, describe(m))
