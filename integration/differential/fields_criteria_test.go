@@ -1,6 +1,9 @@
 package differential_test
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // criteriaFields are scenarios for what counts as a failure, and for admission control, as policyFields.
 func criteriaFields() []*scenario {
@@ -34,6 +37,19 @@ func criteriaFields() []*scenario {
 			variants: []string{criteria("grpc: {codes: [unavailable]}")}},
 		{name: "field-adaptive", policy: []string{"adaptiveConcurrency: {minLatency: {concurrency: 2}}"}, script: []behaviour{{hold: true, body: "held"}}, traffic: func(s *side) { s.hold(2); s.get(2); s.free() },
 			longest: patience, variants: []string{"adaptiveConcurrency: {disabled: true}", "adaptiveConcurrency: {minLatency: {concurrency: 1}}"}},
+		// From 2 the limit grows to 4, and never comes down: the gradient is a half at least. Without the buffer, calls that take twice the least
+		// hold it at 2, for as few intervals as do not have the least measured anew, which are four.
+		{name: "field-adaptive-limit", policy: []string{"adaptiveConcurrency: {maxConcurrency: 4, updateInterval: 300ms, minLatency: {interval: 1h, requests: 5, concurrency: 2, bufferPercent: 100}}"},
+			script:  append(append(slices.Repeat([]behaviour{{delay: 20 * ms}}, 5), slices.Repeat([]behaviour{{delay: 38 * ms}}, 25)...), behaviour{hold: true}),
+			traffic: func(s *side) { s.get(30); s.rest(100 * ms); s.hold(4); s.get(1); s.free() }, longest: patience, markSlack: time.Second,
+			variants: []string{"adaptiveConcurrency: {maxConcurrency: 6}", "adaptiveConcurrency: {updateInterval: 1h}",
+				"adaptiveConcurrency: {minLatency: {interval: 20ms, requests: 5, concurrency: 2, bufferPercent: 100}}",
+				"adaptiveConcurrency: {minLatency: {interval: 1h, requests: 5000, concurrency: 2, bufferPercent: 100}}",
+				"adaptiveConcurrency: {minLatency: {interval: 1h, requests: 5, concurrency: 2, bufferPercent: 0}}"}},
+		{name: "field-adaptive-percentile", policy: []string{"adaptiveConcurrency: {maxConcurrency: 4, updateInterval: 250ms, percentile: 50, minLatency: {interval: 1h, requests: 6, concurrency: 2}}"},
+			script:  append(append(slices.Repeat([]behaviour{{delay: 10 * ms}}, 6), slices.Repeat([]behaviour{{delay: 10 * ms}, {delay: 10 * ms}, {delay: 40 * ms}}, 15)...), behaviour{hold: true}),
+			traffic: func(s *side) { s.get(51); s.hold(4); s.get(1); s.free() }, longest: patience, markSlack: time.Second,
+			variants: []string{"adaptiveConcurrency: {percentile: 100}"}},
 		shed(&scenario{name: "field-admission", policy: []string{admission(sure)}, script: answers(503, 200), traffic: func(s *side) { s.get(1); s.rest(2500 * ms); s.get(2) },
 			variants: []string{"admissionControl: {disabled: true}", admission("maxRejectionPercent: 0"), admission("rpsThreshold: 1000"), admission("window: 1s")}}),
 		shed(&scenario{name: "field-admission-rate", policy: []string{admission(sure)}, script: answers(200, 503, 200), traffic: get(4), variants: []string{admission("successRatePercent: 40")}}),

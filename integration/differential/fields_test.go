@@ -73,6 +73,8 @@ func policyFields() []*scenario {
 			variants: []string{"limits: {maxConnectionPools: 5}"}}),
 		{name: "field-max-retries", policy: append(retry("numRetries: 2, retryOn: [gateway-error]"), "limits: {maxRetries: 0}"), script: fail, traffic: get(1), variants: []string{"limits: {maxRetries: 5}"}},
 		long(&scenario{name: "field-bulkhead", policy: []string{"bulkhead: {maxConcurrent: 2}"}, script: held, traffic: crowd(2), variants: []string{"bulkhead: {disabled: true}", "bulkhead: {maxConcurrent: 3}"}}),
+		long(&scenario{name: "field-bulkhead-waiting", policy: []string{"bulkhead: {maxConcurrent: 1, maxWaiting: 2}", "limits: {maxConnections: 1}"}, script: held, markSlack: time.Second,
+			traffic: func(s *side) { s.hold(1); s.impatient(2); s.statIs("upstream_rq_pending_active", 0); s.free() }, variants: []string{"bulkhead: {maxConcurrent: 1, maxWaiting: 1}"}}),
 		tick(&scenario{name: "field-eject-off", policy: ejected("consecutive5xx: 3"), script: fail, traffic: out(3),
 			variants: []string{"outlierDetection: {disabled: true}", "outlierDetection: {consecutive5xx: 9}", "outlierDetection: {enforcingPercent: {consecutive5xx: 0}}", "outlierDetection: {maxEjectionPercent: 0, alwaysEjectOneHost: false}",
 				"loadBalancing: {panicThreshold: 50}"}}),
@@ -82,7 +84,7 @@ func policyFields() []*scenario {
 			variants: []string{"outlierDetection: {splitLocalOriginErrors: true, consecutiveLocalOriginFailure: 9}", "outlierDetection: {enforcingPercent: {consecutiveLocalOriginFailure: 0}}"}}),
 		{name: "field-split", policy: ejected("consecutive5xx: 2, splitLocalOriginErrors: true"), script: []behaviour{resets}, traffic: func(s *side) { s.get(4) }, variants: []string{"outlierDetection: {splitLocalOriginErrors: false}"}},
 		tick(&scenario{name: "field-returns", policy: []string{"outlierDetection: {interval: 500ms, baseEjectionTime: 3s, maxEjectionTime: 3s, consecutive5xx: 2, maxEjectionPercent: 100}", panics("0")}, script: answers(503, 503, 200), traffic: back(2),
-			variants: []string{"outlierDetection: {baseEjectionTime: 9s, maxEjectionTime: 9s}"}}),
+			variants: []string{"outlierDetection: {baseEjectionTime: 9s, maxEjectionTime: 9s}", "outlierDetection: {interval: 9s}", "outlierDetection: {maxEjectionTimeJitter: 1h}"}}),
 		tick(&scenario{name: "field-one-always", policy: append(eject("consecutive5xx: 2, maxEjectionPercent: 0, alwaysEjectOneHost: true"), panics("0")), script: fail, traffic: out(2),
 			variants: []string{"outlierDetection: {alwaysEjectOneHost: false}"}}),
 		{name: "field-failure-percentage", policy: slow("failurePercentage: {threshold: 50, minimumHosts: 2, requestVolume: 5}"), hosts: 2, byHost: firstOf(always503, 2), concurrent: true, anyHost: true,
@@ -103,22 +105,13 @@ func policyFields() []*scenario {
 
 // notChanged are the fields of the language that no mutant changes, each with why.
 var notChanged = map[string]string{
-	"adaptiveConcurrency.maxConcurrency":           "how far the limit grows hangs on the machine's own latencies; the tests of pkg/resilience know the rule",
-	"adaptiveConcurrency.updateInterval":           "likewise",
-	"adaptiveConcurrency.percentile":               "likewise",
-	"adaptiveConcurrency.minLatency.interval":      "likewise",
-	"adaptiveConcurrency.minLatency.requests":      "likewise",
-	"adaptiveConcurrency.minLatency.jitterPercent": "likewise",
-	"adaptiveConcurrency.minLatency.bufferPercent": "likewise",
+	"adaptiveConcurrency.minLatency.jitterPercent": "chance decides when it is measured anew; the tests of pkg/resilience know its bounds",
 
-	"outlierDetection.maxEjectionTimeJitter": "chance decides; the tests of pkg/resilience know its bounds",
-	"outlierDetection.interval":              "it is seen in when a host returns, between one interval and two: the scenarios of ejections allow for that",
-	"circuitBreaker.scope":                   "on Envoy each host counts alone, and the agent does as Envoy",
-	"circuitBreaker.halfOpen.probe":          "only the agent enforces it",
-	"circuitBreaker.halfOpen.maxProbes":      "likewise",
-	"circuitBreaker.halfOpen.successes":      "likewise",
-	"retry.avoidPreviousPriorities":          "services have hosts of one priority; raw-aggregate-retries has two",
-	"bulkhead.maxWaiting":                    "how many wait for a connection is seen in field-pending; a bulkhead never waits less than it runs",
+	"circuitBreaker.scope":              "on Envoy each host counts alone, and the agent does as Envoy",
+	"circuitBreaker.halfOpen.probe":     "only the agent enforces it",
+	"circuitBreaker.halfOpen.maxProbes": "likewise",
+	"circuitBreaker.halfOpen.successes": "likewise",
+	"retry.avoidPreviousPriorities":     "services have hosts of one priority; raw-aggregate-retries has two",
 }
 
 // counted are the sections that proxies count while they observe; the others do nothing then, as policy-observe-nothing shows.

@@ -190,14 +190,21 @@ func (s *side) free() {
 }
 
 // atOnce sends n requests together.
-func (s *side) atOnce(n int) {
+func (s *side) atOnce(n int) { s.together(n, request{}) }
+
+func (s *side) together(n int, r request) {
 	answers := make([]answer, n)
 	var group sync.WaitGroup
 	for i := range answers {
-		group.Go(func() { answers[i] = s.call(request{}) })
+		group.Go(func() { answers[i] = s.call(r) })
 	}
 	group.Wait()
 	s.answers = append(s.answers, answers...)
+}
+
+// impatient sends n requests together whose callers do not wait long.
+func (s *side) impatient(n int) {
+	s.together(n, request{patience: 600 * ms})
 }
 
 // until waits for something and says whether it came. What never comes to one side alone is a difference.
