@@ -16,7 +16,6 @@ import (
 	"github.com/breakwater-mesh/breakwater/internal/testkit/fields"
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy"
-	envoycarriers "github.com/breakwater-mesh/breakwater/pkg/envoy/carriers"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/policy"
 	"github.com/breakwater-mesh/breakwater/pkg/view"
@@ -67,8 +66,7 @@ func gets(field string) string {
 	case i < 0:
 		return ""
 	case fields.All[i].Carrier == fields.Nothing:
-		c, _ := envoycarriers.Of(field)
-		return c.Text()
+		return "nothing: for the agent"
 	}
 	return fields.All[i].Carrier + " `" + fields.All[i].At + "`"
 }

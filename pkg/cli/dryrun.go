@@ -91,11 +91,7 @@ func (a *app) printWrittenFidelity(list []api.FidelityResponse) {
 					exact++
 				}
 			}
-			what := fmt.Sprintf("%d of %s exact", exact, plural(fields, "field"))
-			if fields == 0 {
-				what = "it sets nothing, but switches off"
-			}
-			a.printf("policy %s/%s on %s, %s: %s\n", f.Namespace, f.Name, d, proxies(d.Proxies), what)
+			a.printf("policy %s/%s on %s, %s: %d of %s exact\n", f.Namespace, f.Name, d, proxies(d.Proxies), exact, plural(fields, "field"))
 			for _, field := range d.Fields {
 				if !field.Default && field.Level != api.Exact {
 					a.printf("  %s: %s\n", field.Field, field)

@@ -62,3 +62,78 @@ func TestTwoStreamsOfOneIDAreTwo(t *testing.T) {
 	b.subscribe(view.RTDS, "limits-0")
 	b.want("RTDS limits-0") // the end of the one takes nothing from the other
 }
+
+func TestDelivery(t *testing.T) {
+	r := newRig(t, shop{}.head(1), Config{})
+	c := r.connect()
+	c.start()
+	class := r.classes.class()
+	names := []view.ID{{Type: view.RDS, Name: "shop/payments"}, {Type: view.RDS, Name: "of/nobody"}}
+	state := func(rev int64) DeliveryState {
+		t.Helper()
+		d := r.server.Delivery(class, names, rev)
+		if len(d) != 1 || d[0].Proxy != "orders-1" {
+			t.Fatalf("Delivery = %+v, want orders-1", d)
+		}
+		return d[0].State
+	}
+	if got := state(1); got != Acked {
+		t.Errorf("at rest: %s, want acked", got)
+	}
+	if got := state(2); got != Pending {
+		t.Errorf("a revision that the class has not reached: %s, want pending", got)
+	}
+	r.classes.publish(shop{"RDS shop/payments": "new"}.head(2))
+	if got := state(2); got != Pending {
+		t.Errorf("published: %s, want pending", got)
+	}
+	a := c.expect("RDS shop/payments")
+	if got := state(2); got != Pending {
+		t.Errorf("sent: %s, want pending", got)
+	}
+	c.ack(a)
+	c.quiet()
+	if got := state(2); got != Acked {
+		t.Errorf("accepted: %s, want acked", got)
+	}
+	r.classes.publish(shop{"RDS shop/payments": "bad"}.head(3))
+	c.nack(c.expect("RDS shop/payments"), "no such thing")
+	c.quiet()
+	if d := r.server.Delivery(class, names, 3); d[0].State != Rejected || len(d[0].Rejected) != 1 || d[0].Rejected[0].Text != "no such thing" {
+		t.Errorf("rejected: %+v, want rejected with the text", d)
+	}
+	r.classes.publish(shop{"RDS shop/payments": "new"}.head(4))
+	c.want("RDS shop/payments")
+	c.quiet()
+	if got := state(4); got != Acked {
+		t.Errorf("taken back: %s, want acked", got)
+	}
+	if d := r.server.Delivery(nil, names, 4); len(d) != 0 {
+		t.Errorf("another class: %+v, want nobody", d)
+	}
+}
+
+// What a sent resource names is waited for, though it is not subscribed yet.
+func TestDeliveryWaitsForWhatASentResourceNames(t *testing.T) {
+	r := newRig(t, shop{}.head(1), Config{})
+	c := r.connect()
+	c.subscribe(view.CDS)
+	c.want("CDS shop/billing shop/payments")
+	c.subscribe(view.SRDS)
+	c.want("SRDS billing.shop payments.shop")
+	c.quiet()
+	for _, tt := range []struct {
+		id   view.ID
+		want DeliveryState
+	}{
+		{view.ID{Type: view.CDS, Name: "shop/payments"}, Acked},
+		{view.ID{Type: view.EDS, Name: "shop/payments"}, Pending},
+		{view.ID{Type: view.RDS, Name: "shop/payments"}, Pending},
+		{view.ID{Type: view.LDS, Name: "outbound"}, Pending},
+		{view.ID{Type: view.RTDS, Name: "limits-0"}, Acked},
+	} {
+		if d := r.server.Delivery(r.classes.class(), []view.ID{tt.id}, 1); d[0].State != tt.want {
+			t.Errorf("%s: %s, want %s", tt.id, d[0].State, tt.want)
+		}
+	}
+}

@@ -63,6 +63,11 @@ func (s *state) pending(t view.Type, head *view.View, now time.Time) (ready []it
 	if s.world {
 		most = math.MaxInt // a response of the state of the world may have to be all there is
 	}
+	if n := len(sub.force); t == view.EDS && !s.world && n > 0 && (sub.loaded || n <= batch) {
+		if owed := s.owed(head, now); len(owed) > 0 {
+			return owed, true
+		}
+	}
 	view.Until(sub.sent, head, func(old, r *view.Resource) bool {
 		name := nameOf(old, r)
 		if !sub.has(name) {
@@ -95,6 +100,18 @@ func (s *state) pending(t view.Type, head *view.View, now time.Time) (ready []it
 		}
 	}
 	return ready, waiting
+}
+
+// owed are the assignments that clusters wait for. They go first, and with no other: should a proxy reject what changes of another
+// cluster, it takes all clusters that wait live with what they have by then, which is nothing.
+func (s *state) owed(head *view.View, now time.Time) (ready []item) {
+	sub := &s.subs[view.EDS]
+	for _, name := range slices.Sorted(maps.Keys(sub.force)) {
+		if sub.has(name) {
+			ready, _ = s.urged(view.EDS, name, head, now, ready, true)
+		}
+	}
+	return ready
 }
 
 // urged adds what is to be said of a name that is forced.

@@ -27,11 +27,8 @@ func Of(field string) (c Carrier, ok bool) {
 
 // Text is what Envoy gets, as the documents say it.
 func (c Carrier) Text() string {
-	switch {
-	case c.Resource == "" && slices.Contains(c.Fidelity, Fidelity{"agent", "exact"}):
+	if c.Resource == "" {
 		return "nothing: for the agent"
-	case c.Resource == "":
-		return "nothing"
 	}
 	return c.Resource + " " + c.At
 }
