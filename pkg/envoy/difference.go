@@ -1,8 +1,10 @@
 package envoy
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -20,7 +22,8 @@ type Line struct {
 }
 
 // Difference lists the places at which two versions of a resource differ, by path. Either may be nil: then there is one line without a
-// path. Items that have names are compared by them: that they change places is a line of its own, with the path of their list.
+// path. Items that have names are compared by them: one that comes or goes is one line, and that they change places another, with the
+// path of their list.
 func Difference(old, now *view.Resource) ([]Line, error) {
 	if old == nil || now == nil {
 		return []Line{{Old: presence(old), Now: presence(now)}}, nil
@@ -34,6 +37,7 @@ func Difference(old, now *view.Resource) ([]Line, error) {
 		return nil, err
 	}
 	lines := moved(a.names, b.names)
+	gone, come := a.without(b), b.without(a)
 	for path, old := range a.leaves {
 		if old != b.leaves[path] {
 			lines = append(lines, Line{path, old, b.leaves[path]})
@@ -43,6 +47,13 @@ func Difference(old, now *view.Resource) ([]Line, error) {
 		if _, there := a.leaves[path]; !there {
 			lines = append(lines, Line{Path: path, Now: now})
 		}
+	}
+	lines = slices.DeleteFunc(lines, func(l Line) bool { return inside(l.Path, gone) || inside(l.Path, come) })
+	for _, path := range gone {
+		lines = append(lines, Line{Path: path, Old: text(a.items[path])})
+	}
+	for _, path := range come {
+		lines = append(lines, Line{Path: path, Now: text(b.items[path])})
 	}
 	slices.SortFunc(lines, func(x, y Line) int { return strings.Compare(x.Path, y.Path) })
 	return lines, nil
@@ -83,6 +94,23 @@ type content struct {
 	own    string              // the resource's name
 	leaves map[string]string   // the scalars as JSON, by path
 	names  map[string][]string // of the items of each list that has names, in their order, by path
+	items  map[string]any      // those with names, by path
+}
+
+// without are the paths of the named items of c that other has not, but for those inside of one.
+func (c *content) without(other *content) []string {
+	var paths []string
+	for _, path := range slices.Sorted(maps.Keys(c.items)) {
+		if _, there := other.items[path]; !there && !inside(path, paths) {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+// inside reports whether path lies in one of the items.
+func inside(path string, items []string) bool {
+	return slices.ContainsFunc(items, func(item string) bool { return strings.HasPrefix(path, item+".") })
 }
 
 func contentOf(r *view.Resource) (*content, error) {
@@ -98,7 +126,7 @@ func contentOf(r *view.Resource) (*content, error) {
 	if err := json.Unmarshal(asJSON, &v); err != nil {
 		return nil, fmt.Errorf("read %s: %w", r.ID(), err)
 	}
-	c := &content{r.Name, make(map[string]string), make(map[string][]string)}
+	c := &content{r.Name, make(map[string]string), make(map[string][]string), make(map[string]any)}
 	c.collect("", v)
 	delete(c.leaves, "@type")
 	return c, nil
@@ -121,7 +149,9 @@ func (c *content) collect(path string, v any) {
 		}
 		for i, inner := range v {
 			if names != nil && names[i] != c.own { // what is named after its resource must not tell the same change of two apart
-				c.collect(path+"["+names[i]+"]", inner)
+				at := path + "[" + names[i] + "]"
+				c.items[at] = inner
+				c.collect(at, inner)
 			} else {
 				c.collect(fmt.Sprintf("%s[%d]", path, i), inner)
 			}
@@ -149,8 +179,11 @@ func namesOf(list []any) []string {
 	return names
 }
 
-// text is a scalar, or a list of names, as JSON: these can always be written.
+// text is JSON, of what was JSON or of names: these can always be written.
 func text(v any) string {
-	written, _ := json.Marshal(v)
-	return string(written)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v)
+	return strings.TrimSuffix(b.String(), "\n")
 }

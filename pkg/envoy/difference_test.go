@@ -32,10 +32,10 @@ func TestDifferenceNamesItems(t *testing.T) {
 		want     []Line
 	}{
 		{[]string{"a", "b"}, []string{"a", "x", "b"}, []Line{
-			{"virtual_hosts[x].domains[0]", "", `"of-x"`}, {"virtual_hosts[x].name", "", `"x"`},
+			{"virtual_hosts[x]", "", `{"domains":["of-x"],"name":"x"}`},
 		}},
 		{[]string{"a", "x", "b"}, []string{"a", "b"}, []Line{
-			{"virtual_hosts[x].domains[0]", `"of-x"`, ""}, {"virtual_hosts[x].name", `"x"`, ""},
+			{"virtual_hosts[x]", `{"domains":["of-x"],"name":"x"}`, ""},
 		}},
 		{[]string{"a", "b", "c"}, []string{"b", "a", "c"}, []Line{{"virtual_hosts", `["a","b","c"]`, `["b","a","c"]`}}},
 		{[]string{"a", "b"}, []string{"a", "b"}, nil},
