@@ -66,6 +66,9 @@ func (a *app) printFieldFidelity(f api.FieldFidelity) {
 	if f.Protocol != "" {
 		level += " for " + f.Protocol + " services"
 	}
+	if f.Inherent {
+		level += " (inherent)"
+	}
 	a.printf("%s: %s\n", f.Field, level)
 	if f.Reason != "" {
 		a.printf("    %s\n", f.Reason)
