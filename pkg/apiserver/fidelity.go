@@ -23,18 +23,18 @@ type dialect struct {
 }
 
 // dialectsOf are those of the connected proxies whose calls p concerns.
-func dialectsOf(w *world.World, proxies []api.Proxy, p *policy.Compiled) []dialect {
+func dialectsOf(w *world.World, classes map[world.ClassKey]int, p *policy.Compiled) []dialect {
 	concerned := make(map[manifest.Key]bool)
 	count := make(map[envoy.Target]int)
-	for _, proxy := range proxies {
-		key := manifest.Key{Namespace: proxy.Namespace, Name: proxy.Service}
+	for class, proxies := range classes {
+		key := manifest.Key{Namespace: class.Namespace, Name: class.Service}
 		concerns, known := concerned[key]
 		if !known {
 			concerns = concernsCaller(w, p, key)
 			concerned[key] = concerns
 		}
 		if concerns {
-			count[envoy.Target{Profile: proxy.Profile, Version: envoy.Tier(proxy.Version)}]++
+			count[envoy.Target{Profile: class.Profile, Version: class.Tier}] += proxies
 		}
 	}
 	var list []dialect
@@ -179,7 +179,7 @@ func (s *server) fidelity(ctx context.Context, in *fidelityInput) (*answer[api.F
 	if err != nil {
 		return nil, err
 	}
-	return &answer[api.FidelityResponse]{Body: fidelityReport(w, p, in.dialects(dialectsOf(w, s.Book.Proxies(), p)))}, nil
+	return &answer[api.FidelityResponse]{Body: fidelityReport(w, p, in.dialects(dialectsOf(w, s.Classes(), p)))}, nil
 }
 
 func fidelityReport(w *world.World, p *policy.Compiled, dialects []dialect) api.FidelityResponse {
@@ -199,7 +199,7 @@ func (w *writer) fidelityOfWritten(p *plan) []api.FidelityResponse {
 	for _, s := range p.steps {
 		if s.policy != nil && s.action != api.Unchanged {
 			c := policy.Compile(s.policy)
-			list = append(list, fidelityReport(p.world, c, orSidecar(dialectsOf(p.world, w.proxies(), c))))
+			list = append(list, fidelityReport(p.world, c, orSidecar(dialectsOf(p.world, w.classes(), c))))
 		}
 	}
 	return list
@@ -245,7 +245,7 @@ func (w *writer) inexact(p *plan, exact bool) error {
 			continue
 		}
 		c := policy.Compile(s.policy)
-		for _, d := range orSidecar(dialectsOf(p.world, w.proxies(), c)) {
+		for _, d := range orSidecar(dialectsOf(p.world, w.classes(), c)) {
 			name := api.DialectFidelity{Dialect: d.target.Profile, Version: d.target.Version}.String()
 			for _, f := range fidelityOf(p.world, c, d.target) {
 				if f.Level == api.Exact || f.Default {

@@ -8,7 +8,9 @@ import (
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/apiserver"
+	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/world"
 )
 
 // fleet is a book of some proxies.
@@ -21,7 +23,13 @@ func (fleet) Programmed(string, manifest.Key) api.Condition {
 }
 
 func withFleet(list ...api.Proxy) func(*apiserver.Config) {
-	return func(c *apiserver.Config) { c.Book = fleet(list) }
+	classes := make(map[world.ClassKey]int)
+	for _, p := range list {
+		classes[world.ClassKey{Namespace: p.Namespace, Service: p.Service, Profile: p.Profile, Tier: envoy.Tier(p.Version)}]++
+	}
+	return func(c *apiserver.Config) {
+		c.Book, c.Classes = fleet(list), func() map[world.ClassKey]int { return classes }
+	}
 }
 
 func proxy(service, profile, version string) api.Proxy {

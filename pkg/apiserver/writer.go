@@ -33,11 +33,10 @@ type writer struct {
 	classes  func() map[world.ClassKey]int
 	ejected  func() map[world.ClassKey][]map[string]int
 	findings *findings
-	proxies  func() []api.Proxy // the connected ones
 }
 
 func newWriter(c Config) *writer {
-	return &writer{kv: c.KV, worlds: c.Worlds, log: c.Log, now: c.Now, limit: c.WriteLimit, catchUp: c.CatchUp, kept: c.HistoryKept, classes: c.Classes, ejected: c.Ejected, findings: &findings{}, proxies: c.Book.Proxies}
+	return &writer{kv: c.KV, worlds: c.Worlds, log: c.Log, now: c.Now, limit: c.WriteLimit, catchUp: c.CatchUp, kept: c.HistoryKept, classes: c.Classes, ejected: c.Ejected, findings: &findings{}}
 }
 
 // options say under which conditions a write is wanted.
