@@ -25,6 +25,7 @@ type settings struct {
 	callers  int // services that the clients belong to
 	edits    int // of each kind, in each cell
 	profile  string
+	write    string
 }
 
 func main() {
@@ -36,6 +37,7 @@ func main() {
 	flag.IntVar(&s.callers, "callers", 10, "services that the clients belong to: each is a class")
 	flag.IntVar(&s.edits, "edits", 0, "edits of each kind; 0: fewer the more clients there are")
 	flag.StringVar(&s.profile, "profile", "", "write profiles of the control plane's edits and memory to this folder")
+	flag.StringVar(&s.write, "write", "", "write the table to this file too, with how it was measured")
 	flag.Parse()
 	if err := run(s, flag.Arg(0)); err != nil {
 		fmt.Fprintln(os.Stderr, err)

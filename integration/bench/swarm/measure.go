@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -45,7 +46,14 @@ const (
 )
 
 // measure prints a table with a line for each server in each cell.
-func measure(ctx context.Context, s settings) error {
+func measure(ctx context.Context, s settings) (err error) {
+	if s.write != "" {
+		closed, failed := write(s.write)
+		if failed != nil {
+			return failed
+		}
+		defer func() { err = errors.Join(err, closed()) }()
+	}
 	head()
 	for _, dialect := range s.dialects {
 		for _, services := range s.services {

@@ -2,10 +2,39 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
 )
+
+// output is where the table goes.
+var output io.Writer = os.Stdout
+
+const results = `# What a fleet costs
+Written by "make bench-swarm BENCH_FLAGS='-write RESULTS.md'", on %d cores, at %s. N clients, each one TCP connection, are configured by a server in another
+process that holds S services; then one policy is edited again and again. Servers: breakwater; the floor, bare grpc-go streams that
+send the same bytes; linear, go-control-plane's LinearCache behind a MuxCache.
+
+- storm: from the first connection until the last client has everything; CPU ms is the server's, a client; x floor is that cost as a multiple of the floor's
+- KiB resident: by how much an idle client makes the server's process larger; in use: its heap and stacks alone, after a collection
+- an edit of a route, a limit (runtime), a cluster, or of every route of the namespace (wide): p50 and p99 of the time from the write's
+  answer until the last client has it; CPU us of the server a client and edit, without what the edit takes with one client (alone ms)
+
+`
+
+// write has the table written to a file too.
+func write(file string) (closed func() error, err error) {
+	f, err := os.Create(file)
+	if err != nil {
+		return nil, err
+	}
+	output = io.MultiWriter(os.Stdout, f)
+	_, err = fmt.Fprintf(f, results, runtime.NumCPU(), time.Now().UTC().Format(time.DateOnly))
+	return f.Close, err
+}
 
 // head prints the head of the table, which is Markdown.
 func head() {
@@ -17,7 +46,7 @@ func head() {
 	row(slices.Repeat([]string{"---:"}, len(columns))...)
 }
 
-func row(columns ...string) { fmt.Println("| " + strings.Join(columns, " | ") + " |") }
+func row(columns ...string) { fmt.Fprintln(output, "| "+strings.Join(columns, " | ")+" |") }
 
 // print prints one line of the table; floor, which may be nil, is the floor of its cell.
 func (c *cell) print(floor *cell) {
