@@ -16,6 +16,7 @@ import (
 	"github.com/breakwater-mesh/breakwater/internal/testkit/fields"
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy"
+	envoycarriers "github.com/breakwater-mesh/breakwater/pkg/envoy/carriers"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/policy"
 	"github.com/breakwater-mesh/breakwater/pkg/view"
@@ -66,7 +67,8 @@ func gets(field string) string {
 	case i < 0:
 		return ""
 	case fields.All[i].Carrier == fields.Nothing:
-		return "nothing: for the agent"
+		c, _ := envoycarriers.Of(field)
+		return c.Text()
 	}
 	return fields.All[i].Carrier + " `" + fields.All[i].At + "`"
 }

@@ -428,7 +428,7 @@ func compiled(t *testing.T, s *catalog.Service, applied []*policy.Compiled) envo
 func TestDocsAnswers(t *testing.T) {
 	kinds := map[string]func() any{
 		"json problem": func() any { return new(api.Problem) }, "json proxies": func() any { return new(api.ProxyList) },
-		"json policy": func() any { return new(api.PolicyResponse) }, "json effective": func() any { return new(api.EffectiveResponse) },
+		"json delivery": func() any { return new(api.Delivery) }, "json policy": func() any { return new(api.PolicyResponse) }, "json effective": func() any { return new(api.EffectiveResponse) },
 		"json apply": func() any { return new(api.ApplyResult) },
 	}
 	n := 0

@@ -37,27 +37,53 @@ func TestExamplesHaveNothingAboveInfo(t *testing.T) {
 		if beneath == nil && !strings.Contains(text, "kind: Service") {
 			beneath = []string{"examples/services.yaml"}
 		}
-		t.Run(file, func(t *testing.T) {
-			var all []string
-			for _, f := range append(beneath, file) {
-				all = append(all, read(t, f))
-			}
-			acceptable(t, strings.Join(all, "---\n"))
-			in := lint.Input{}
-			services := map[manifest.Key]*catalog.Service{}
-			for _, f := range append(beneath, file) {
-				collect(t, read(t, f), &in, services)
-			}
-			for _, s := range services {
-				in.Services = append(in.Services, lint.Service{Service: s, Hosts: 4})
-			}
-			for _, f := range lint.Run(in) {
-				if f.Severity != lint.Info {
-					t.Errorf("%s %s %s: %s", f.Code, f.Object, f.Path, f.Why)
-				}
-			}
-		})
+		t.Run(file, func(t *testing.T) { nothingAboveInfo(t, append(beneath, file)) })
 	}
+}
+
+// TestRecipesHaveNothingAboveInfoOverTheChain lints each recipe over the chain, with its fallback and without.
+func TestRecipesHaveNothingAboveInfoOverTheChain(t *testing.T) {
+	for _, file := range examples(t) {
+		if !strings.HasPrefix(file, "examples/recipes/") {
+			continue
+		}
+		chain := []string{"examples/services.yaml", "examples/chain.yaml"}
+		t.Run(file, func(t *testing.T) { nothingAboveInfo(t, append(chain, file)) })
+		t.Run(file+" and fallback", func(t *testing.T) { nothingAboveInfo(t, append(chain, "examples/fallback.yaml", file)) })
+	}
+}
+
+// nothingAboveInfo applies files one over the other, and lints what comes of them, with few hosts of each service and with many.
+func nothingAboveInfo(t *testing.T, files []string) {
+	t.Helper()
+	var all []string
+	var in lint.Input
+	services := map[manifest.Key]*catalog.Service{}
+	for _, f := range files {
+		all = append(all, read(t, f))
+		collect(t, read(t, f), &in, services)
+	}
+	acceptable(t, strings.Join(all, "---\n"))
+	for _, hosts := range []int{4, 20} {
+		in.Services = nil
+		for _, s := range services {
+			in.Services = append(in.Services, lint.Service{Service: s, Hosts: hosts, Subsets: evenly(s, hosts)})
+		}
+		for _, f := range lint.Run(in) {
+			if f.Severity != lint.Info {
+				t.Errorf("with %d hosts: %s %s %s: %s", hosts, f.Code, f.Object, f.Path, f.Why)
+			}
+		}
+	}
+}
+
+// evenly deals the hosts of a service to its subsets.
+func evenly(s *catalog.Service, hosts int) map[string]int {
+	dealt := map[string]int{}
+	for name := range s.Spec.Subsets {
+		dealt[name] = hosts / len(s.Spec.Subsets)
+	}
+	return dealt
 }
 
 // collect reads manifests; a service that is there already is replaced.

@@ -126,7 +126,7 @@ func apply(b *testing.B, cp *harness.ControlPlane, documents string) {
 
 func programmed(b *testing.B, cp *harness.ControlPlane) bool {
 	b.Helper()
-	_, answer, err := cp.Do(http.MethodGet, api.StatusPath("shop", "measured"), "")
+	_, answer, err := cp.Do(http.MethodGet, api.StatusPath(api.Policies, "shop", "measured"), "")
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -71,7 +71,7 @@ func (d *demo) printAcked(ctx context.Context) error {
 
 // programmed is the policy's condition Programmed, or an error while it is not true.
 func (d *demo) programmed(policy string) (api.Condition, error) {
-	_, answer, err := d.cp.Do(http.MethodGet, api.StatusPath("shop", policy), "")
+	_, answer, err := d.cp.Do(http.MethodGet, api.StatusPath(api.Policies, "shop", policy), "")
 	if err != nil {
 		return api.Condition{}, err
 	}

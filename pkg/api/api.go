@@ -68,13 +68,14 @@ type Condition struct {
 	Since              *time.Time `json:"since,omitempty"` // absent where nobody saw it change
 }
 
-// StatusResponse is the status of one policy or guardrail.
+// StatusResponse is the status of one object.
 type StatusResponse struct {
 	Namespace  string      `json:"namespace"`
 	Name       string      `json:"name"`
 	Revision   int64       `json:"revision"`
 	Generation int64       `json:"generation"`
 	Conditions []Condition `json:"conditions"`
+	Delivery   *Delivery   `json:"delivery,omitempty"` // absent where nobody knows
 
 	ExpiresAt *manifest.Instant `json:"expiresAt,omitempty"` // when the policy is removed
 }

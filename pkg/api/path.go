@@ -13,6 +13,7 @@ const (
 	ValidatePath = Base + "/validate"
 	LintPath     = Base + "/lint"
 	ProxiesPath  = Base + "/proxies"
+	DeliveryPath = Base + "/delivery"
 	VersionPath  = Base + "/version"
 )
 
@@ -83,9 +84,35 @@ func LintFor(namespace string, severity Severity) string {
 	return LintPath + "?" + q.Encode()
 }
 
-// StatusPath is the status of a policy.
-func StatusPath(namespace, name string) string {
-	return ObjectPath(Policies, namespace, name) + "/status"
+// StatusPath is the status of an object of a plural (Policies, Guardrails, Services).
+func StatusPath(plural, namespace, name string) string {
+	return ObjectPath(plural, namespace, name) + "/status"
+}
+
+// MaxWait is how long a delivery may be waited for in one request.
+const MaxWait = time.Minute
+
+// DeliveryQuery says which delivery is asked for.
+type DeliveryQuery struct {
+	Revision int64
+	Wait     time.Duration // at most MaxWait; 0: answer at once
+	MinAcked int           // wait also until so many proxies have accepted it
+	All      bool          // name all proxies
+}
+
+// DeliveryFor asks how far a revision has come.
+func DeliveryFor(q DeliveryQuery) string {
+	values := AtRevision(q.Revision)
+	if q.Wait > 0 {
+		values.Set("wait", max(q.Wait.Round(time.Millisecond), time.Millisecond).String())
+	}
+	if q.MinAcked > 0 {
+		values.Set("minAcked", strconv.Itoa(q.MinAcked))
+	}
+	if q.All {
+		values.Set("all", "true")
+	}
+	return DeliveryPath + "?" + values.Encode()
 }
 
 // ProxyPath is the path of one proxy.

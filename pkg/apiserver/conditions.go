@@ -12,15 +12,8 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/world"
 )
 
-// programmed is how far a policy or a guardrail has come with the proxies.
-func (s *server) programmed(kind string, key manifest.Key) api.Condition {
-	c := s.Book.Programmed(kind, key)
-	c.Type = api.Programmed
-	return c
-}
-
-// policyResponse is p with its status in w. Fares may be nil: then only p's own services are looked at.
-func (s *server) policyResponse(w *world.World, p *policy.Compiled, fares *fares) api.PolicyResponse {
+// policyResponse is p with its status in w, and its delivery. Fares may be nil: then only p's own services are looked at.
+func (s *server) policyResponse(w *world.World, p *policy.Compiled, fares *fares, delivered api.Condition) api.PolicyResponse {
 	if fares == nil {
 		fares = survey(w, covered(w, p))
 	}
@@ -29,7 +22,7 @@ func (s *server) policyResponse(w *world.World, p *policy.Compiled, fares *fares
 		valid(o.Metadata),
 		resolved(w, policyNames(o)),
 		effective(fares.policies[o.Key()]),
-		s.programmed(policy.Kind, o.Key()),
+		delivered,
 	}
 	s.overrule(conditions, policy.Kind, o.Metadata)
 	return api.PolicyResponse{
@@ -38,8 +31,8 @@ func (s *server) policyResponse(w *world.World, p *policy.Compiled, fares *fares
 	}
 }
 
-// guardrailResponse is g with its status in w. Fares may be nil: then only g's own services are looked at.
-func (s *server) guardrailResponse(w *world.World, g *policy.Compiled, fares *fares) api.GuardrailResponse {
+// guardrailResponse is g with its status in w, and its delivery. Fares may be nil: then only g's own services are looked at.
+func (s *server) guardrailResponse(w *world.World, g *policy.Compiled, fares *fares, delivered api.Condition) api.GuardrailResponse {
 	if fares == nil {
 		fares = survey(w, covered(w, g))
 	}
@@ -48,7 +41,7 @@ func (s *server) guardrailResponse(w *world.World, g *policy.Compiled, fares *fa
 		valid(o.Metadata),
 		resolved(w, policyNames(g.Policy)),
 		bounding(fares.guardrails[o.Key()]),
-		s.programmed(policy.GuardrailKind, o.Key()),
+		delivered,
 	}
 	s.overrule(conditions, policy.GuardrailKind, o.Metadata)
 	return api.GuardrailResponse{

@@ -18,9 +18,9 @@ type fleet []api.Proxy
 
 func (f fleet) Proxies() []api.Proxy { return f }
 
-func (fleet) Programmed(string, manifest.Key) api.Condition {
-	return api.Condition{Type: api.Programmed}
-}
+func (fleet) Changed() <-chan struct{} { return nil }
+
+func (fleet) Look() apiserver.Fleet { return (&ledger{}).Look() }
 
 func withFleet(list ...api.Proxy) func(*apiserver.Config) {
 	classes := make(map[world.ClassKey]int)
@@ -233,6 +233,10 @@ func TestPolicyForAServiceWithTLS(t *testing.T) {
 	answer := f.want(http.StatusOK, "POST", api.ApplyPath, shopPolicy(`{to: {service: "*"}, timeout: {maxStream: 1s}}`))
 	if strings.Contains(answer.body, "tls") {
 		t.Errorf("the write is warned: %s", answer.body)
+	}
+	p := parse[api.Problem](t, f.want(http.StatusUnprocessableEntity, "POST", api.ApplyPath+"?requireExact=true", shopPolicy(`{to: {service: "*"}, timeout: {maxStream: 1s}}`)))
+	if len(p.Errors) != 1 || p.Errors[0].Field != "spec.to" {
+		t.Errorf("asked to be exact: %+v, want a fault of spec.to", p)
 	}
 	if got, want := lines(fidelityOf(f, "")[0]), "timeout.maxStream exact, to/grpc unsupported"; got != want {
 		t.Errorf("got %q, want %q", got, want)

@@ -45,6 +45,10 @@ func TestEditsCanBeRead(t *testing.T) {
 	f.want(http.StatusOK, "DELETE", policies+"/p", "", "X-Breakwater-Actor: ann", "X-Breakwater-Reason: too slow")
 	f.wantEdits(api.Policies, "p", "3 deleted ann too slow", "2 updated bob  spec.retry.numRetries,spec.timeout.request", "1 created ann new")
 
+	current := f.want(http.StatusOK, "GET", services+"/payments", "").header.Get("ETag")
+	if h := parse[api.History](t, f.want(http.StatusOK, "GET", api.HistoryPath(api.Services, "shop", "payments"), "")); h.Items[0].ETag() != current {
+		t.Errorf("the last edit has the ETag %s, and the object %s", h.Items[0].ETag(), current)
+	}
 	old := parse[api.Past[policy.Spec]](t, f.want(http.StatusOK, "GET", api.GenerationPath(api.Policies, "shop", "p", 1), ""))
 	if o := old.Object; o == nil || *o.Spec.Timeout.Request != "3s" || o.Metadata.Generation != 1 || o.Metadata.Revision != old.Revision || old.By != "ann" || old.Action != api.Created {
 		t.Errorf("generation 1 was %+v", old)
@@ -145,6 +149,19 @@ func TestRollbackOfAnExpiredPolicy(t *testing.T) {
 	if len(p.Errors) != 1 || p.Errors[0].Field != "spec.expiresAt" {
 		t.Errorf("problem %+v, want a fault of spec.expiresAt", p)
 	}
+}
+
+// One that was removed because of its expiresAt is no more written anew by a rollback than by an apply of its manifest.
+func TestRollbackOfAPolicyThatExpired(t *testing.T) {
+	f := newFixture(t)
+	f.apply(service("payments", "") + doc("shop", "p", simple+", expiresAt: 2026-11-23T13:00:00Z"))
+	f.want(http.StatusOK, "DELETE", policies+"/p", "", "X-Breakwater-Actor: "+apiserver.ExpiryAuthor)
+	f.handler = apiserver.New(apiserver.Config{KV: f.kv, Worlds: f.loop}) // whose clock has moved on
+	p := parse[api.Problem](t, f.rollBack(http.StatusUnprocessableEntity, api.Policies, "p", 1, ""))
+	if len(p.Errors) != 1 || p.Errors[0].Field != "spec.expiresAt" || !strings.Contains(p.Errors[0].Message, "was removed at") {
+		t.Errorf("problem %+v, want a fault of spec.expiresAt that says who removed it", p)
+	}
+	f.want(http.StatusNotFound, "GET", policies+"/p", "")
 }
 
 func TestHistoryWithoutAStore(t *testing.T) {

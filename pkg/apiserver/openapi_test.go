@@ -12,7 +12,6 @@ import (
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/apiserver"
-	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/store"
 )
 
@@ -85,10 +84,9 @@ func TestOpenAPIDescribesBodies(t *testing.T) {
 // brokenBook panics when asked.
 type brokenBook struct{}
 
-func (brokenBook) Proxies() []api.Proxy { panic("the book is torn") }
-func (brokenBook) Programmed(string, manifest.Key) api.Condition {
-	return api.Condition{Status: api.Unknown}
-}
+func (brokenBook) Proxies() []api.Proxy     { panic("the book is torn") }
+func (brokenBook) Changed() <-chan struct{} { return nil }
+func (brokenBook) Look() apiserver.Fleet    { return (&ledger{}).Look() }
 
 func TestPanicBecomesAProblem(t *testing.T) {
 	f := newFixture(t, func(c *apiserver.Config) { c.Book = brokenBook{} })

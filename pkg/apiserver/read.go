@@ -132,7 +132,7 @@ func (s *server) getPolicy(ctx context.Context, in *GetInput) (*tagged[api.Polic
 	if err != nil {
 		return nil, err
 	}
-	return &tagged[api.PolicyResponse]{ETag: api.ETag(p.Policy.Metadata), Body: s.policyResponse(w, p, nil)}, nil
+	return &tagged[api.PolicyResponse]{ETag: api.ETag(p.Policy.Metadata), Body: s.policyResponse(w, p, nil, programmed(s.Book.Look(), policy.Kind, in.key()))}, nil
 }
 
 func (s *server) getGuardrail(ctx context.Context, in *GetInput) (*tagged[api.GuardrailResponse], error) {
@@ -143,7 +143,7 @@ func (s *server) getGuardrail(ctx context.Context, in *GetInput) (*tagged[api.Gu
 	if err != nil {
 		return nil, err
 	}
-	return &tagged[api.GuardrailResponse]{ETag: api.ETag(g.Guardrail.Metadata), Body: s.guardrailResponse(w, g, nil)}, nil
+	return &tagged[api.GuardrailResponse]{ETag: api.ETag(g.Guardrail.Metadata), Body: s.guardrailResponse(w, g, nil, programmed(s.Book.Look(), policy.GuardrailKind, in.key()))}, nil
 }
 
 func (s *server) getService(ctx context.Context, in *GetInput) (*tagged[api.ServiceResponse], error) {
@@ -158,25 +158,58 @@ func (s *server) getService(ctx context.Context, in *GetInput) (*tagged[api.Serv
 }
 
 func (s *server) policyStatus(ctx context.Context, in *GetInput) (*answer[api.StatusResponse], error) {
-	got, err := s.getPolicy(ctx, in)
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	w, p, err := s.policyAt(ctx, *in)
 	if err != nil {
 		return nil, err
 	}
-	body := statusOf(got.Body.Metadata, got.Body.Status)
-	body.ExpiresAt = got.Body.Spec.ExpiresAt
+	body := s.status(ctx, w, policy.Kind, p.Policy.Metadata, func(delivered api.Condition) api.Status {
+		return s.policyResponse(w, p, nil, delivered).Status
+	})
+	body.ExpiresAt = p.Policy.Spec.ExpiresAt
 	return &answer[api.StatusResponse]{Body: body}, nil
 }
 
 func (s *server) guardrailStatus(ctx context.Context, in *GetInput) (*answer[api.StatusResponse], error) {
-	got, err := s.getGuardrail(ctx, in)
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	w, g, err := objectAt(ctx, s, *in, policy.GuardrailKind, (*world.World).Guardrail)
 	if err != nil {
 		return nil, err
 	}
-	return &answer[api.StatusResponse]{Body: statusOf(got.Body.Metadata, got.Body.Status)}, nil
+	return &answer[api.StatusResponse]{Body: s.status(ctx, w, policy.GuardrailKind, g.Guardrail.Metadata, func(delivered api.Condition) api.Status {
+		return s.guardrailResponse(w, g, nil, delivered).Status
+	})}, nil
 }
 
-func statusOf(m manifest.Meta, status api.Status) api.StatusResponse {
-	return api.StatusResponse{Namespace: m.Namespace, Name: m.Name, Revision: m.Revision, Generation: m.Generation, Conditions: status.Conditions}
+func (s *server) serviceStatus(ctx context.Context, in *GetInput) (*answer[api.StatusResponse], error) {
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	w, svc, err := objectAt(ctx, s, *in, catalog.Kind, (*world.World).Service)
+	if err != nil {
+		return nil, err
+	}
+	return &answer[api.StatusResponse]{Body: s.status(ctx, w, catalog.Kind, svc.Metadata, func(delivered api.Condition) api.Status {
+		status := serviceResponse(w, svc).Status
+		return observed(append(status.Conditions, delivered), svc.Metadata.Generation)
+	})}, nil
+}
+
+// status is how an object stands; the condition of its delivery and the delivery itself are of one moment.
+func (s *server) status(ctx context.Context, w *world.World, kind string, m manifest.Meta, stand func(delivered api.Condition) api.Status) api.StatusResponse {
+	d, err := s.objectDelivery(ctx, w, kind, m)
+	body := api.StatusResponse{
+		Namespace: m.Namespace, Name: m.Name, Revision: m.Revision, Generation: m.Generation, Conditions: stand(programmedOf(d, err)).Conditions,
+	}
+	if err == nil {
+		d.Tell(mostNamed, false)
+		body.Delivery = &d
+	}
+	return body
 }
 
 type listInput struct {
@@ -190,10 +223,10 @@ func (s *server) listPolicies(ctx context.Context, in *listInput) (*answer[api.P
 		return nil, err
 	}
 	list := api.PolicyList{Items: []api.PolicyResponse{}, Revision: w.Rev}
-	fares := s.surveys.get(w)
+	fares, look := s.surveys.get(w), s.Book.Look()
 	for _, p := range w.Policies() {
 		if in.Namespace == "" || p.Policy.Metadata.Namespace == in.Namespace {
-			list.Items = append(list.Items, s.policyResponse(w, p, fares))
+			list.Items = append(list.Items, s.policyResponse(w, p, fares, programmed(look, policy.Kind, p.Policy.Key())))
 		}
 	}
 	return &answer[api.PolicyList]{Body: list}, nil
@@ -205,10 +238,10 @@ func (s *server) listGuardrails(ctx context.Context, in *listInput) (*answer[api
 		return nil, err
 	}
 	list := api.GuardrailList{Items: []api.GuardrailResponse{}, Revision: w.Rev}
-	fares := s.surveys.get(w)
+	fares, look := s.surveys.get(w), s.Book.Look()
 	for _, g := range w.Guardrails() {
 		if in.Namespace == "" || g.Policy.Metadata.Namespace == in.Namespace {
-			list.Items = append(list.Items, s.guardrailResponse(w, g, fares))
+			list.Items = append(list.Items, s.guardrailResponse(w, g, fares, programmed(look, policy.GuardrailKind, g.Guardrail.Key())))
 		}
 	}
 	return &answer[api.GuardrailList]{Body: list}, nil

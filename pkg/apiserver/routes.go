@@ -50,6 +50,7 @@ func (s *server) routes(h huma.API) {
 	get(h, "serviceHistory", oneService+"/history", "The edits of a service, the newest first", s.history(catalog.Kind))
 	get(h, "pastService", oneService+"/history/{generation}", "A service as it was", pastObject[catalog.ServiceSpec](s, catalog.Kind))
 	act(h, "rollbackService", oneService+"/rollback", "Write a service anew as it was", s.rollback(catalog.Kind))
+	get(h, "serviceStatus", oneService+"/status", "How a service stands, and who has what it is made of", s.serviceStatus)
 	get(h, "effective", oneService+"/effective", "What holds for calls to a service, each field with its origin", s.effective)
 
 	get(h, "listEndpoints", endpoints, "List the endpoints of a service", s.listEndpoints)
@@ -62,6 +63,7 @@ func (s *server) routes(h huma.API) {
 
 	get(h, "lint", api.LintPath, "What will hurt of the policies that are stored", s.lint)
 
+	get(h, "delivery", api.DeliveryPath, "Which proxies hold a revision; waits for them if so asked", s.delivery)
 	get(h, "listProxies", api.ProxiesPath, "List the connected proxies", s.listProxies)
 	get(h, "getProxy", api.ProxiesPath+"/{id}", "What one proxy holds, and what it rejected", s.getProxy)
 	get(h, "version", api.VersionPath, "The build that answers", s.version)

@@ -4,6 +4,7 @@ package apiserver
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -29,8 +30,10 @@ type Worlds interface {
 type Book interface {
 	// Proxies are the connected proxies, in any order.
 	Proxies() []api.Proxy
-	// Programmed is the condition of that name of a policy or a guardrail, by its kind; its ObservedGeneration is filled in by the server.
-	Programmed(kind string, key manifest.Key) api.Condition
+	// Look is the proxies as they are now, and those that went not long ago.
+	Look() Fleet
+	// Changed is closed when something may have come of a delivery since. Take it before Look.
+	Changed() <-chan struct{}
 }
 
 // Config is what the API needs. KV and Worlds must be set.
@@ -55,6 +58,7 @@ type Config struct {
 	// a web page can point a name of its own at this address (DNS rebinding).
 	Hosts []string
 
+	Stopping    <-chan struct{}  // closed when the server is to stop: who waits for a delivery is answered then; nil: never
 	Now         func() time.Time // nil: time.Now
 	ReadWait    time.Duration    // how long a read waits for ?revision=; 0: 10 s
 	CatchUp     time.Duration    // how long a write waits for the world to see it; 0: 1 s
@@ -101,8 +105,23 @@ type noBook struct{}
 
 func (noBook) Proxies() []api.Proxy { return nil }
 
-func (noBook) Programmed(string, manifest.Key) api.Condition {
-	return api.Condition{Type: api.Programmed, Status: api.Unknown, Reason: "NotTracked", Message: "this server does not track proxies"}
+func (noBook) Look() Fleet { return noFleet{} }
+
+func (noBook) Changed() <-chan struct{} { return nil }
+
+// noFleet is nobody.
+type noFleet struct{}
+
+var errNotTracked = errors.New("this server does not track proxies")
+
+func (noFleet) Revision(rev int64, _ bool) api.Delivery {
+	d := api.Delivery{Revision: rev, World: rev}
+	d.Sum()
+	return d
+}
+
+func (noFleet) Object(context.Context, string, manifest.Key, bool) (api.Delivery, error) {
+	return api.Delivery{}, errNotTracked
 }
 
 // server holds what the handlers share. It is read-only after New, but for the surveys.

@@ -16,14 +16,21 @@ import (
 func (a *app) applyCommand() *cobra.Command {
 	var files []string
 	var o client.ApplyOptions
+	var wait waiting
 	cmd := &cobra.Command{
 		Use:   "apply -f FILE|DIR|- [-f ...] [--delete KIND/NAMESPACE/NAME ...]",
 		Short: "Write manifests, all of them or none",
 		Example: `  bwctl apply -f policies/
   bwctl apply -f new.yaml --delete Policy/shop/old
-  cat policy.yaml | bwctl apply -f -`,
+  cat policy.yaml | bwctl apply -f - --wait`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := wait.check(cmd, true); err != nil {
+				return err
+			}
+			if wait.wanted && o.DryRun {
+				return usagef("--wait: a dry run writes nothing to wait for")
+			}
 			text, err := a.manifests(files, o)
 			if err != nil {
 				return err
@@ -33,10 +40,15 @@ func (a *app) applyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.printApplied(result, o.DryRun)
+			if err := a.printApplied(result, o.DryRun); err != nil || !wait.wanted {
+				return err
+			}
+			a.output = "text" // of the delivery there is one line, beside the data
+			return a.await(cmd.Context(), result.Revision, wait)
 		},
 	}
 	a.manifestFlags(cmd, &files, &o)
+	wait.waitFlags(cmd)
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "write nothing, and show what it would do to the connected proxies")
 	cmd.Flags().BoolVar(&o.Wide, "wide", false, "rebuild clusters of more than one service on more than 10 % of the proxies")
 	shrinkFlag(cmd, &o.AllowShrink)
@@ -144,21 +156,21 @@ var plurals = map[string]string{
 func (a *app) deleteCommand() *cobra.Command {
 	var files []string
 	var o client.DeleteOptions
+	var wait waiting
 	cmd := &cobra.Command{
 		Use:   "delete (policy|guardrail|service|endpoint) NAME... | -f FILE",
 		Short: "Delete objects",
 		Long:  "Delete objects by name, one after the other, or all objects of some manifests in one transaction. An endpoint's name is SERVICE/ID.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case len(files) > 0 && len(args) > 0:
-				return usagef("give names or -f, not both")
-			case len(files) > 0:
-				return a.deleteManifests(cmd, files, o)
-			case len(args) < 2:
-				return usagef("want a kind and a name, or -f")
+			if err := wait.check(cmd, true); err != nil {
+				return err
 			}
-			for _, name := range args[1:] {
-				if err := a.deleteOne(cmd, args[0], name, o); err != nil {
+			revisions, err := a.deleteAll(cmd, files, args, o)
+			if err != nil || !wait.wanted {
+				return err
+			}
+			for _, revision := range revisions {
+				if err := a.await(cmd.Context(), revision, wait); err != nil {
 					return err
 				}
 			}
@@ -166,6 +178,7 @@ func (a *app) deleteCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringArrayVarP(&files, "filename", "f", nil, "file, directory, or - for the standard input; may be repeated")
+	wait.waitFlags(cmd)
 	cmd.Flags().BoolVar(&o.Force, "force", false, "delete a service though others name it")
 	cmd.Flags().BoolVar(&o.Wide, "wide", false, "rebuild clusters of more than one service on more than 10 % of the proxies")
 	shrinkFlag(cmd, &o.AllowShrink)
@@ -176,31 +189,52 @@ func shrinkFlag(cmd *cobra.Command, to *bool) {
 	cmd.Flags().BoolVar(to, "allow-shrink", false, "remove more than 30 % of a namespace's services or of a service's endpoints")
 }
 
-func (a *app) deleteOne(cmd *cobra.Command, kind, name string, o client.DeleteOptions) error {
-	var err error
+// deleteAll deletes what is named, and returns the revisions at which that came about.
+func (a *app) deleteAll(cmd *cobra.Command, files, args []string, o client.DeleteOptions) (revisions []int64, err error) {
+	switch {
+	case len(files) > 0 && len(args) > 0:
+		return nil, usagef("give names or -f, not both")
+	case len(files) > 0:
+		revision, err := a.deleteManifests(cmd, files, o)
+		return []int64{revision}, err
+	case len(args) < 2:
+		return nil, usagef("want a kind and a name, or -f")
+	}
+	for _, name := range args[1:] {
+		revision, err := a.deleteOne(cmd, args[0], name, o)
+		if err != nil {
+			return nil, err
+		}
+		revisions = append(revisions, revision)
+	}
+	return revisions, nil
+}
+
+func (a *app) deleteOne(cmd *cobra.Command, kind, name string, o client.DeleteOptions) (revision int64, err error) {
+	var result *api.ApplyResult
 	switch plurals[kind] {
 	case api.Policies, api.Guardrails, api.Services:
-		_, err = a.client.Delete(cmd.Context(), plurals[kind], a.namespace, name, o)
+		result, err = a.client.Delete(cmd.Context(), plurals[kind], a.namespace, name, o)
 	case "endpoints":
 		service, id, ok := strings.Cut(name, "/")
 		if !ok {
-			return usagef("endpoint %s: want SERVICE/ID", name)
+			return 0, usagef("endpoint %s: want SERVICE/ID", name)
 		}
-		_, err = a.client.DeleteEndpoint(cmd.Context(), a.namespace, service, id)
+		result, err = a.client.DeleteEndpoint(cmd.Context(), a.namespace, service, id)
 	default:
-		return usagef("%s: want policy, guardrail, service or endpoint", kind)
+		return 0, usagef("%s: want policy, guardrail, service or endpoint", kind)
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	a.printf("%s %s/%s deleted\n", singular(kind), a.namespace, name)
-	return nil
+	return result.Revision, nil
 }
 
-func (a *app) deleteManifests(cmd *cobra.Command, files []string, with client.DeleteOptions) error {
+func (a *app) deleteManifests(cmd *cobra.Command, files []string, with client.DeleteOptions) (revision int64, err error) {
 	s, err := a.readSources(files)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	documents, faults := manifest.Decode("", s.text, manifest.YAML, manifest.Limits{Total: api.MaxApplyBytes})
 	o := client.ApplyOptions{Force: with.Force, Wide: with.Wide, AllowShrink: with.AllowShrink}
@@ -216,11 +250,11 @@ func (a *app) deleteManifests(cmd *cobra.Command, files []string, with client.De
 		o.Delete = append(o.Delete, api.DeleteRef(d.Kind, namespace, d.Metadata.Name))
 	}
 	if len(faults) > 0 {
-		return faults
+		return 0, faults
 	}
 	result, err := a.client.Apply(cmd.Context(), nil, o)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, r := range result.Results {
 		what := string(r.Action)
@@ -229,7 +263,7 @@ func (a *app) deleteManifests(cmd *cobra.Command, files []string, with client.De
 		}
 		a.printf("%s %s/%s %s\n", strings.ToLower(r.Kind), r.Namespace, r.Name, what)
 	}
-	return nil
+	return result.Revision, nil
 }
 
 func singular(kind string) string {

@@ -9,7 +9,15 @@ import (
 )
 
 func (a *app) bootstrapCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "bootstrap", Short: "Write the configuration a proxy starts with"}
+	cmd := &cobra.Command{
+		Use: "bootstrap", Short: "Write the configuration a proxy starts with",
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("%s: want envoy, grpc or agent", args[0])
+			}
+			return usagef("want envoy, grpc or agent")
+		},
+	}
 	cmd.AddCommand(a.bootstrapEnvoyCommand(), a.bootstrapGRPCCommand(), a.bootstrapAgentCommand())
 	return cmd
 }

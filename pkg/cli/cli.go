@@ -26,6 +26,8 @@ const (
 	ExitNotFound = 4
 	ExitConflict = 5 // other policies or another edit stand in the way
 	ExitDenied   = 6
+
+	ExitUndelivered = 7 // not all proxies have accepted what was waited for
 )
 
 // Env is the world around a run.
@@ -55,12 +57,12 @@ func Run(ctx context.Context, env Env) int {
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return ExitOK
 	}
 	if !a.started {
-		fmt.Fprintf(env.Err, "bwctl: %v\nSee 'bwctl --help'.\n", err)
+		fmt.Fprintf(env.Err, "bwctl: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
 		return ExitUsage
 	}
 	a.explain(err)
@@ -70,9 +72,12 @@ func Run(ctx context.Context, env Env) int {
 func exitCode(err error) int {
 	var usage *usageError
 	var faults manifest.FieldErrors
+	var late *undelivered
 	switch {
 	case errors.As(err, &usage):
 		return ExitUsage
+	case errors.As(err, &late):
+		return ExitUndelivered
 	case errors.As(err, &faults):
 		return ExitInvalid
 	}
@@ -126,7 +131,7 @@ func (a *app) root() *cobra.Command {
 	flags.StringVarP(&a.server, "server", "s", a.env("SERVER", client.DefaultServer), "API of the control plane: http://HOST:PORT or unix:PATH [BREAKWATER_SERVER]")
 	flags.StringVarP(&a.namespace, "namespace", "n", a.env("NAMESPACE", manifest.DefaultNamespace), "namespace of what is named [BREAKWATER_NAMESPACE]")
 	root.AddCommand(
-		a.applyCommand(), a.validateCommand(), a.getCommand(), a.deleteCommand(), a.historyCommand(), a.rollbackCommand(),
+		a.applyCommand(), a.validateCommand(), a.getCommand(), a.deleteCommand(), a.waitCommand(), a.historyCommand(), a.rollbackCommand(),
 		a.effectiveCommand(), a.fidelityCommand(), a.lintCommand(), a.explainCommand(), a.proxiesCommand(), a.bootstrapCommand(), a.versionCommand(),
 	)
 	return root

@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"context"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -99,8 +100,43 @@ func (book) Proxies() []api.Proxy {
 	}}
 }
 
-func (book) Programmed(string, manifest.Key) api.Condition {
-	return api.Condition{Status: api.True, Reason: "Acked"}
+func (book) Changed() <-chan struct{} { return nil }
+
+func (book) Look() apiserver.Fleet { return deliveries{} }
+
+// deliveries are canned: of the revisions up to 6 each comes to another end, later ones have been accepted.
+type deliveries struct{}
+
+func (deliveries) Revision(rev int64, _ bool) api.Delivery {
+	d := api.Delivery{Revision: rev, World: rev}
+	proxy := func(id string, state api.DeliveryState) {
+		p := api.ProxyDelivery{ID: id, Namespace: "shop", Service: "orders", State: state}
+		switch state {
+		case api.DeliveryAcked:
+			d.Acked++
+		case api.DeliveryPending:
+			p.Waiting = []string{"CDS shop/payments"}
+		case api.DeliveryRejected, api.DeliverySuperseded:
+			p.Rejected = []api.Refused{{Type: "CDS", Name: "shop/payments", Message: "no such thing"}}
+		}
+		d.Proxies = append(d.Proxies, p)
+	}
+	states := map[int64][]api.DeliveryState{
+		1: {}, 2: {api.DeliveryAcked, api.DeliveryPending}, 3: {api.DeliveryAcked, api.DeliveryRejected}, 4: {api.DeliverySuperseded}, 5: {api.DeliveryAcked, api.DeliveryOffline},
+	}
+	list, ok := states[rev]
+	if !ok {
+		list = []api.DeliveryState{api.DeliveryAcked, api.DeliveryAcked}
+	}
+	for i, state := range list {
+		proxy(fmt.Sprint("orders-", i), state)
+	}
+	d.Sum()
+	return d
+}
+
+func (d deliveries) Object(context.Context, string, manifest.Key, bool) (api.Delivery, error) {
+	return d.Revision(100, false), nil
 }
 
 // lease registers an endpoint of shop/SERVICE as its agent does: lease SERVICE ID ADDRESS.

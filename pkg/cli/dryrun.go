@@ -91,7 +91,11 @@ func (a *app) printWrittenFidelity(list []api.FidelityResponse) {
 					exact++
 				}
 			}
-			a.printf("policy %s/%s on %s, %s: %d of %s exact\n", f.Namespace, f.Name, d, proxies(d.Proxies), exact, plural(fields, "field"))
+			what := fmt.Sprintf("%d of %s exact", exact, plural(fields, "field"))
+			if fields == 0 {
+				what = "it sets nothing, but switches off"
+			}
+			a.printf("policy %s/%s on %s, %s: %s\n", f.Namespace, f.Name, d, proxies(d.Proxies), what)
 			for _, field := range d.Fields {
 				if !field.Default && field.Level != api.Exact {
 					a.printf("  %s: %s\n", field.Field, field)

@@ -19,9 +19,12 @@ func (a *app) fidelityCommand() *cobra.Command {
 			"proxies that it concerns, or for a sidecar where there is none.",
 		Example: `  bwctl fidelity orders-to-payments
   bwctl fidelity orders-to-payments --dialect grpc
-  bwctl fidelity orders-to-payments --dialect sidecar --envoy 1.36`,
+  bwctl fidelity orders-to-payments --envoy 1.36`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if version != "" && len(dialects) == 0 {
+				dialects = []string{"sidecar"}
+			}
 			f, err := a.client.Fidelity(cmd.Context(), a.namespace, args[0], version, dialects...)
 			if err != nil {
 				return err
@@ -36,7 +39,7 @@ func (a *app) fidelityCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringArrayVar(&dialects, "dialect", nil, "sidecar, clusters-only, grpc or agent, in use or not; may be repeated")
-	cmd.Flags().StringVar(&version, "envoy", "", "the version of Envoy that --dialect sidecar or clusters-only means, 1.32 to 1.40")
+	cmd.Flags().StringVar(&version, "envoy", "", "a version of Envoy, 1.32 to 1.40: of --dialect sidecar, unless clusters-only is asked for")
 	cmd.Flags().BoolVar(&all, "all", false, "show the fields that are exact too")
 	a.outputFlag(cmd, "text", "yaml", "json")
 	return cmd

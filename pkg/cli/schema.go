@@ -22,10 +22,11 @@ var schemas = map[string][]manifest.FieldDoc{
 
 func (a *app) explainCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "explain (policy|guardrail|service|endpoint)[.FIELD...]",
+		Use:   "explain (policy|guardrail|service|endpoint)[.FIELD...] | SECTION[.FIELD...]",
 		Short: "Say what a field does, what Envoy gets of it, and what changing it does to live traffic",
 		Example: `  bwctl explain policy
   bwctl explain policy.retry.backOff
+  bwctl explain circuitBreaker
   bwctl explain service.dependsOn`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return a.explainField(args[0]) },
@@ -37,6 +38,9 @@ func (a *app) explainField(path string) error {
 	kind, field, _ := strings.Cut(path, ".")
 	kind, field = strings.ToLower(kind), strings.TrimPrefix(field, "spec.")
 	fields, ok := schemas[kind]
+	if !ok && below(schemas["policy"], path) { // as effective and fidelity write it
+		kind, field, fields, ok = "policy", path, schemas["policy"], true
+	}
 	if !ok {
 		return usagef("%s: want policy, guardrail, service or endpoint, and a field of it, such as policy.retry.backOff", kind)
 	}
@@ -57,6 +61,12 @@ func (a *app) explainField(path string) error {
 	}
 	a.explainOne(kind, fields[i])
 	return a.explainBelow(fields, plain(fields[i].Path))
+}
+
+// below reports whether the first word of path is one of the fields.
+func below(fields []manifest.FieldDoc, path string) bool {
+	first, _, _ := strings.Cut(path, ".")
+	return slices.ContainsFunc(fields, func(d manifest.FieldDoc) bool { return d.Path == first })
 }
 
 // plain is a path without the signs of lists.

@@ -32,9 +32,14 @@ func (c *Client) Guardrails(ctx context.Context, namespace string) (*api.Guardra
 	return read[api.GuardrailList](ctx, c, http.MethodGet, api.ListPath(api.Guardrails, namespace), nil)
 }
 
-// PolicyStatus reads how a policy stands.
-func (c *Client) PolicyStatus(ctx context.Context, namespace, name string) (*api.StatusResponse, error) {
-	return read[api.StatusResponse](ctx, c, http.MethodGet, api.StatusPath(namespace, name), nil)
+// Status reads how an object of a plural (api.Policies, api.Guardrails, api.Services) stands.
+func (c *Client) Status(ctx context.Context, plural, namespace, name string) (*api.StatusResponse, error) {
+	return read[api.StatusResponse](ctx, c, http.MethodGet, api.StatusPath(plural, namespace, name), nil)
+}
+
+// Delivery reads how far a revision has come, and waits for it if so asked.
+func (c *Client) Delivery(ctx context.Context, q api.DeliveryQuery) (*api.Delivery, error) {
+	return read[api.Delivery](ctx, c, http.MethodGet, api.DeliveryFor(q), nil)
 }
 
 // Service reads a service.

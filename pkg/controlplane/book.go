@@ -2,14 +2,14 @@ package controlplane
 
 import (
 	"context"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
+	"github.com/breakwater-mesh/breakwater/pkg/apiserver"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/reconcile"
 	"github.com/breakwater-mesh/breakwater/pkg/view"
+	"github.com/breakwater-mesh/breakwater/pkg/world"
 	"github.com/breakwater-mesh/breakwater/pkg/xds"
 )
 
@@ -43,65 +43,106 @@ func proxyType(t xds.TypeState) api.ProxyType {
 	return out
 }
 
+// Changed is closed when something has come of a delivery.
+func (b book) Changed() <-chan struct{} { return b.xds.Changed() }
+
+// Look is the fleet as it is now.
+func (b book) Look() apiserver.Fleet { return &fleet{loop: b.loop, xds: b.xds.Look()} }
+
+// fleet is the proxies of this replica at one moment.
+type fleet struct {
+	loop *reconcile.Loop
+	xds  *xds.Fleet
+}
+
+// Revision is how far a revision has come, which the world must have reached. What a batch touched says whom it concerns: also of a
+// deletion, when what it shaped is no more. A class that is younger, or a log that does not reach back, leaves nothing but to ask for all.
+func (f *fleet) Revision(rev int64, all bool) api.Delivery {
+	d := api.Delivery{Revision: rev}
+	if w := f.loop.World(); w != nil {
+		d.World = w.Rev
+	}
+	if d.World < rev {
+		d.Sum()
+		return d
+	}
+	batches := f.loop.Batches()
+	batch := batches.At(rev)
+	var names *xds.Wanted
+	if batch != nil {
+		names = &xds.Wanted{Names: batch.Names()}
+	}
+	progress := f.xds.Progress(func(c *world.Class) *xds.Wanted {
+		switch {
+		case batch == nil || c.Born() >= batch.To:
+			return &xds.Wanted{All: true}
+		case batch.Touched(c):
+			return names
+		}
+		return nil
+	}, rev, all)
+	newer := func(r xds.Rejection) bool { return batch != nil && batches.Since(rev, r.ID) }
+	addProgress(&d, progress, newer)
+	return d
+}
+
 // shapedTimeout is far more than the loop takes between two steps.
 const shapedTimeout = 2 * time.Second
 
-// Programmed says which connected proxies hold a policy or a guardrail.
-func (b book) Programmed(kind string, key manifest.Key) api.Condition {
-	ctx, cancel := context.WithTimeout(context.Background(), shapedTimeout)
+// Object is how far an object has come, in what is its present form.
+func (f *fleet) Object(ctx context.Context, kind string, key manifest.Key, all bool) (api.Delivery, error) {
+	ctx, cancel := context.WithTimeout(ctx, shapedTimeout)
 	defer cancel()
-	shaped, err := b.loop.Shaped(ctx, kind, key)
+	shaped, err := f.loop.Shaped(ctx, kind, key)
 	if err != nil {
-		return api.Condition{Type: api.Programmed, Status: api.Unknown, Reason: "NotRead", Message: "the store was not read yet"}
+		return api.Delivery{}, err
 	}
-	var t tally
-	for class, ids := range shaped {
-		for _, d := range b.xds.Delivery(class, ids, class.Head().Rev) {
-			t.add(d)
+	var d api.Delivery
+	if w := f.loop.World(); w != nil {
+		d.World = w.Rev
+	}
+	progress := f.xds.Progress(func(c *world.Class) *xds.Wanted {
+		if ids, ok := shaped[c]; ok {
+			return &xds.Wanted{Names: ids}
 		}
-	}
-	return t.condition()
+		return nil
+	}, 0, all)
+	addProgress(&d, progress, func(xds.Rejection) bool { return false })
+	return d, nil
 }
 
-// tally counts how far a policy has come with the proxies it concerns.
-type tally struct {
-	acked    int
-	pending  []string
-	rejected []string
-}
-
-func (t *tally) add(d xds.Delivery) {
-	switch d.State {
-	case xds.Acked:
-		t.acked++
-	case xds.Pending:
-		t.pending = append(t.pending, d.Proxy)
-	case xds.Rejected:
-		for _, r := range d.Rejected {
-			t.rejected = append(t.rejected, fmt.Sprintf("%s rejected %s %s: %s", d.Proxy, typeWord(r.ID.Type), r.ID.Name, r.Text))
+// addProgress puts what the streams say into d. Newer says of a rejection that it is of something newer than what is asked for.
+func addProgress(d *api.Delivery, p xds.Progress, newer func(xds.Rejection) bool) {
+	d.Acked = p.Acked
+	for _, of := range p.Proxies {
+		out := api.ProxyDelivery{
+			ID: of.ID, Namespace: of.Namespace, Service: of.Service, Dialect: of.Dialect, Version: of.Version, Profile: of.Profile,
+			Address: of.Address, State: api.DeliveryState(of.State), Waiting: texts(of.Waiting),
 		}
+		if of.State == xds.Offline {
+			left := of.Left.UTC()
+			out.Since = &left
+		}
+		superseded := len(of.Rejected) > 0
+		for _, r := range of.Rejected {
+			superseded = superseded && newer(r)
+			out.Rejected = append(out.Rejected, api.Refused{Type: r.ID.Type.String(), Name: r.ID.Name, Version: r.Version, Message: r.Text})
+		}
+		if superseded {
+			out.State = api.DeliverySuperseded
+		}
+		d.Proxies = append(d.Proxies, out)
 	}
+	d.Sum()
 }
 
-func (t *tally) condition() api.Condition {
-	c := api.Condition{Type: api.Programmed}
-	switch {
-	case len(t.rejected) > 0:
-		c.Status, c.Reason = api.False, "Rejected"
-		c.Message = fmt.Sprintf("%d acked, %d pending; %s", t.acked, len(t.pending), strings.Join(t.rejected, "; "))
-	case len(t.pending) > 0:
-		c.Status, c.Reason = api.False, "Pending"
-		c.Message = fmt.Sprintf("%d acked; waiting for %s", t.acked, strings.Join(t.pending, ", "))
-	case t.acked == 0:
-		c.Status, c.Reason, c.Message = api.Unknown, "NoProxies", "no connected proxy makes calls that it concerns"
-	default:
-		c.Status, c.Reason, c.Message = api.True, "Acked", fmt.Sprintf("acked by %d of %d connected proxies", t.acked, t.acked)
-	}
-	return c
-}
+// mostWaiting is how many resources are named that a proxy is waited for.
+const mostWaiting = 10
 
-func typeWord(t view.Type) string {
-	return map[view.Type]string{
-		view.RTDS: "runtime layer", view.CDS: "cluster", view.EDS: "assignment", view.LDS: "listener", view.SRDS: "scope", view.RDS: "route configuration",
-	}[t]
+func texts(ids []view.ID) []string {
+	var list []string
+	for _, id := range ids[:min(len(ids), mostWaiting)] {
+		list = append(list, id.String())
+	}
+	return list
 }

@@ -57,10 +57,12 @@ type parts struct {
 	expiry  *apiserver.Expiry
 	api     *http.Server
 	admin   *http.Server
+
+	stopping chan struct{} // closed by stop
 }
 
 func assemble(c Config, log hclog.Logger, opened openedStore) *parts {
-	p := &parts{config: c, log: log, metrics: telemetry.NewMetrics(), health: health.NewServer()}
+	p := &parts{config: c, log: log, metrics: telemetry.NewMetrics(), health: health.NewServer(), stopping: make(chan struct{})}
 	p.loop = reconcile.New(opened.kv, log.Named("reconcile"), func(b reconcile.Built) { p.metrics.Step(b.Revision, b.Events, b.Elapsed, b.Problems) })
 	p.metrics.StaleSince(func() (time.Time, bool) {
 		s := p.loop.Stale()
@@ -78,6 +80,7 @@ func assemble(c Config, log hclog.Logger, opened openedStore) *parts {
 	healthpb.RegisterHealthServer(p.grpc, p.health)
 	writes := apiserver.Config{
 		KV: opened.kv, Worlds: p.loop, Book: book{p.loop, p.xds}, Classes: p.xds.Classes, Ejected: p.xds.Ejected, Quarantined: p.loop.Quarantined, Log: log.Named("api"), Version: telemetry.Version, Hosts: c.AllowedHosts,
+		Stopping: p.stopping,
 	}
 	p.api, p.expiry = httpServer(apiserver.New(writes)), apiserver.NewExpiry(writes)
 	p.admin = httpServer(byAddress(adminPort(p.metrics.Handler(), p.loop.Ready), c.AllowedHosts))
@@ -173,6 +176,7 @@ func (p *parts) serveGRPC(l net.Listener) error {
 // stop ends the parts in reverse order: no more writes, then no more streams, then the loop.
 func (p *parts) stop(stopXDS, stopLoop context.CancelCauseFunc) {
 	p.log.Info("stopping")
+	close(p.stopping)
 	ctx, cancel := context.WithTimeout(context.Background(), p.config.ShutdownTimeout)
 	defer cancel()
 	if err := p.api.Shutdown(ctx); err != nil {

@@ -52,9 +52,25 @@ func (l *spots) neverEjects(c *call) {
 	least := (100 + hosts - 1) / hosts
 	l.add(c.to, Finding{
 		Code: NeverEjects, Severity: Error, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
-		Why:     fmt.Sprintf("%s has %d hosts, and %d %% of them is less than one: no host is ever ejected", c.end(), hosts, *c.cluster.OutlierDetection.MaxEjectionPercent),
-		Instead: fmt.Sprintf("maxEjectionPercent: %d or more, or alwaysEjectOneHost: true", least),
+		Why:     fmt.Sprintf("%s has %s, and %d %% of that is less than one: no host is ever ejected", c.end(), count(hosts, "host"), *c.cluster.OutlierDetection.MaxEjectionPercent),
+		Instead: fmt.Sprintf("maxEjectionPercent: %s, or alwaysEjectOneHost: true", orMore(least)),
 	})
+}
+
+// orMore is n percent or more.
+func orMore(n int) string {
+	if n >= 100 {
+		return "100"
+	}
+	return fmt.Sprintf("%d or more", n)
+}
+
+// count is n of something.
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // tooFewHosts finds detectors that compare more hosts than there are.
@@ -127,10 +143,14 @@ func (l *spots) panics(c *call) {
 	if !ok {
 		return
 	}
+	then := "sends traffic to all of them again, the ejected ones too"
+	if lb := c.cluster.LoadBalancing; lb != nil && lb.FailTrafficOnPanic != nil && *lb.FailTrafficOnPanic {
+		then = "makes every call fail, as failTrafficOnPanic says, though there are healthy ones"
+	}
 	l.add(c.to, Finding{
 		Code: PanicUndoesEjection, Severity: Warning, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
-		Why: fmt.Sprintf("up to %d %% of the hosts may be ejected, but with fewer than %d %% healthy the panic threshold sends traffic to all of them again, the ejected ones too",
-			*o.MaxEjectionPercent, threshold),
+		Why: fmt.Sprintf("up to %d %% of the hosts may be ejected, but with fewer than %d %% healthy the panic threshold %s",
+			*o.MaxEjectionPercent, threshold, then),
 		Instead: fmt.Sprintf("loadBalancing.panicThreshold: %d, or maxEjectionPercent: %d", left, 100-threshold),
 	})
 }

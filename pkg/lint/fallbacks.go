@@ -2,6 +2,7 @@ package lint
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -83,7 +84,7 @@ func (l *spots) stalls(c *call) {
 // cutOff finds limits whose refusals do not fall back.
 func (l *spots) cutOff(c *call) {
 	service, ok := c.fallsBack()
-	if !ok || c.cluster.Limits == nil || c.cluster.Limits.MaxRequests == nil || *c.cluster.Limits.MaxRequests == manifest.Unlimited {
+	if !ok || c.cluster.Limits == nil || c.cluster.Limits.MaxRequests == nil || *c.cluster.Limits.MaxRequests == manifest.Unlimited || *c.cluster.Limits.MaxRequests == 0 {
 		return
 	}
 	object, path, ok := c.cluster.at("limits.maxRequests")
@@ -107,13 +108,13 @@ func (l *spots) starves(c *call) {
 	if !ok {
 		return
 	}
-	allowed := "as many as it likes"
-	if c.cluster.Limits != nil && c.cluster.Limits.MaxRequests != nil {
-		allowed = c.cluster.Limits.MaxRequests.String()
+	allowed := "any number of retries may run at once"
+	if l := c.cluster.Limits; l != nil && l.MaxRequests != nil && *l.MaxRequests != manifest.Unlimited {
+		allowed = fmt.Sprintf("%s may run at once, as many as limits.maxRequests allows calls", *l.MaxRequests)
 	}
 	l.add(c.to, Finding{
 		Code: BudgetBesideFallback, Severity: Info, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
-		Why: fmt.Sprintf("the step to %s is a retry, of which a budget would let few run when they are needed: so it is not kept, and limits.maxRequests is the limit (%s)",
+		Why: fmt.Sprintf("the step to %s is a retry, of which a budget would let few run when they are needed: so it is not kept, and %s",
 			service, allowed),
 		Instead: "limits.maxRequests, or a bulkhead, as the bound of both",
 	})
@@ -159,15 +160,19 @@ func (l *spots) itself(c *call) {
 // volumes finds detectors that wait for more calls than a rate limit lets through.
 func (l *spots) volumes(c *call) {
 	o, r := c.cluster.OutlierDetection, c.RateLimit
-	if o == nil || r == nil || r.Requests == nil || c.hosts() == 0 {
-		return
+	if o == nil || r == nil || r.Requests == nil || c.hosts() == 0 || c.route != "" && c.ofRoute || c.to != c.named {
+		return // other calls, which it does not hold for, may go to the same hosts
 	}
 	every, ok := finite(r.Interval)
 	if !ok {
 		return
 	}
 	interval, _ := finite(o.Interval)
-	each := float64(*r.Requests) * float64(interval) / float64(every) / float64(c.hosts())
+	rested := *r.Requests
+	if r.Burst != nil {
+		rested = *r.Burst
+	}
+	each := (float64(rested) + float64(*r.Requests)*float64(interval)/float64(every)) / float64(c.hosts())
 	if s := o.SuccessRate; s != nil {
 		l.volume(c, "outlierDetection.successRate", *s.RequestVolume, each)
 	}
@@ -183,8 +188,8 @@ func (l *spots) volume(c *call, detector string, wanted uint32, each float64) {
 	}
 	l.add(c.to, Finding{
 		Code: VolumeNeverReached, Severity: Warning, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
-		Why: fmt.Sprintf("%s judges a host after %d calls in %s, but rateLimit lets a proxy send each of the %d hosts about %.0f",
-			detector, wanted, *c.cluster.OutlierDetection.Interval, c.hosts(), each),
+		Why: fmt.Sprintf("%s judges a host after %d calls in %s, but rateLimit lets a proxy send no more than %.0f to each of %s",
+			detector, wanted, *c.cluster.OutlierDetection.Interval, math.Floor(each), count(c.hosts(), "host")),
 		Instead: "a requestVolume that is reached, a longer outlierDetection.interval, or consecutive5xx",
 	})
 }

@@ -91,6 +91,7 @@ type result struct {
 type side struct {
 	*policy.Effective
 	protocol string
+	ofRoute  bool // of a route that policies name
 	fields   map[string]*policy.Field
 }
 
@@ -137,7 +138,7 @@ func accepted(m manifest.Meta, code string) bool {
 // at is where one of these fields was written, the first that an author wrote; ok is false where all are defaults.
 func (s *side) at(paths ...string) (key manifest.Key, path string, ok bool) {
 	for _, p := range paths {
-		if f := s.fields[p]; f != nil && !f.Origin.Default && f.Origin.Policy != (manifest.Key{}) {
+		if f := s.fields[p]; f != nil && f.Value != nil && !f.Origin.Default && f.Origin.Policy != (manifest.Key{}) {
 			return f.Origin.Policy, "spec." + f.Origin.Path, true
 		}
 	}

@@ -23,6 +23,7 @@ type merged struct {
 type fare struct {
 	wins, losses int          // fields that hold, and fields that others override
 	by           manifest.Key // one of those whose fields hold instead
+	outranked    int          // fields lost to a policy that is as specific, for its precedence
 
 	of *entry
 }
@@ -32,6 +33,7 @@ func (f fare) shadowed() bool { return f.wins == 0 && f.losses > 0 }
 func (f *fare) add(o fare) {
 	f.wins += o.wins
 	f.losses += o.losses
+	f.outranked += o.outranked
 	if o.losses > 0 && (f.by == (manifest.Key{}) || o.by.Less(f.by)) {
 		f.by = o.by
 	}
@@ -67,27 +69,28 @@ func (m *merged) fill(called policy.Service, applied []*policy.Compiled) {
 	m.whole = newSide(effective, called.Protocol)
 	m.calls = m.whole
 	if called.Protocol == string(catalog.TCP) {
-		m.calls = newSide(&policy.Effective{}, called.Protocol)
+		m.calls, effective.Routes = newSide(&policy.Effective{}, called.Protocol), nil
 	}
-	m.routes, m.subsets = sides(effective.Routes, called.Protocol), sides(effective.Subsets, called.Protocol)
+	m.routes, m.subsets = sides(effective.Routes, called.Protocol, true), sides(effective.Subsets, called.Protocol, false)
 	m.count(effective)
 }
 
 func newSide(e *policy.Effective, protocol string) *side {
-	s := &side{e, protocol, make(map[string]*policy.Field, len(e.Fields))}
+	s := &side{e, protocol, false, make(map[string]*policy.Field, len(e.Fields))}
 	for i := range e.Fields {
 		s.fields[e.Fields[i].Path] = &e.Fields[i]
 	}
 	return s
 }
 
-func sides(parts map[string]*policy.Effective, protocol string) map[string]*side {
+func sides(parts map[string]*policy.Effective, protocol string, ofRoutes bool) map[string]*side {
 	if len(parts) == 0 {
 		return nil
 	}
 	list := make(map[string]*side, len(parts))
 	for name, e := range parts {
 		list[name] = newSide(e, protocol)
+		list[name].ofRoute = ofRoutes
 	}
 	return list
 }
@@ -111,7 +114,15 @@ func (m *merged) count(effective *policy.Effective) {
 				m.fares[i].wins++
 			}
 			for _, loser := range f.Losers {
-				m.fares[byKey[loser.Origin.Policy]].add(fare{losses: 1, by: f.Origin.Policy})
+				i, ok := byKey[f.Origin.Policy]
+				if !ok {
+					continue // it is invalid beside others, and nobody's holds
+				}
+				lost, into := fare{losses: 1, by: f.Origin.Policy}, &m.fares[byKey[loser.Origin.Policy]]
+				if m.fares[i].of.Outranks(into.of.Compiled) {
+					lost.outranked = 1
+				}
+				into.add(lost)
 			}
 		}
 	}

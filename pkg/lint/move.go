@@ -179,7 +179,7 @@ func (s *step) services(list []Service) {
 			s.set(n, svc)
 			renamed[n.called.Key] = true
 		case !sameService(n.Service, svc):
-			renamed[n.called.Key] = !maps.Equal(n.called.Labels, svc.Metadata.Labels)
+			renamed[n.called.Key] = !maps.Equal(n.called.Labels, svc.Metadata.Labels) || (n.Spec.DependsOn == nil) != (svc.Spec.DependsOn == nil)
 			s.set(n, svc)
 		}
 		n.Service.Service, n.seen = svc.Service, s.turn

@@ -205,3 +205,25 @@ func BenchmarkOnePolicyOfMany(b *testing.B) {
 		in.Policies[i] = old
 	}
 }
+
+// BenchmarkOneServiceOfMany is the cost of a look after one service of 1,000 has changed: its endpoints, or whether it says whom it calls.
+func BenchmarkOneServiceOfMany(b *testing.B) {
+	for _, what := range []string{"endpoints", "silent"} {
+		b.Run(what, func(b *testing.B) {
+			in := corpus(b, 1000, 500, rand.New(rand.NewPCG(1, 2)))
+			old := in.Services[10]
+			edited := *old.Service
+			if edited.Spec.Port = new(uint32(81)); what == "silent" {
+				edited.Spec.DependsOn = nil
+			}
+			versions := []Service{{Service: &edited, Hosts: old.Hosts + 1}, old}
+			l := New()
+			l.Look(in)
+			b.ResetTimer()
+			for n := range b.N {
+				in.Services[10] = versions[n%2]
+				l.Look(in)
+			}
+		})
+	}
+}

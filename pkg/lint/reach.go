@@ -58,6 +58,11 @@ func (g *graph) judge(e *entry) []*spot {
 	case e.Guardrail != nil:
 	case all.shadowed():
 		f.Why = fmt.Sprintf("every field it sets is overridden wherever it applies, among others by %s", named(all.by))
+		if all.outranked > 0 {
+			f.Severity = Info
+			f.Why += ", in part for its higher precedence alone"
+			f.Instead = "nothing, if what has the higher precedence is there for a while; else delete this one"
+		}
 		l.add(nil, f)
 	case known.shadowed() && !g.open(e):
 		f.Severity = Info
@@ -153,7 +158,7 @@ func (g *graph) reaches(e *entry) bool {
 	}
 	return slices.ContainsFunc(g.nodes, func(n *node) bool {
 		return n.Spec.DependsOn == nil && e.Applies(n.called, n.asCaller()) && slices.ContainsFunc(g.nodes, func(to *node) bool {
-			return to.called.Namespace == n.called.Namespace && e.Matches(to.called)
+			return to != n && to.called.Namespace == n.called.Namespace && e.Matches(to.called)
 		})
 	})
 }

@@ -140,7 +140,7 @@ func (l *spots) sameAgain(c *call, codes []string, field string) {
 	}
 	l.add(c.to, Finding{
 		Code: RetryClientErrors, Severity: Warning, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
-		Why:     fmt.Sprintf("%s says that the request is wrong or too much: the same request again gets the same answer, and makes the load worse", strings.Join(codes, ", ")),
+		Why:     fmt.Sprintf("of %s: such an answer says that the request is wrong or too much; the same request again gets the same answer, and makes the load worse", strings.Join(codes, ", ")),
 		Instead: "of the 4xx only 409 and 425; for 429 a retry.rateLimitedBackOff that waits as long as the answer says",
 	})
 }
@@ -198,10 +198,14 @@ func (l *spots) multiplies(w *chain, severity Severity, condition string) {
 	if !ok {
 		return
 	}
+	instead := "retries at the hop next to the fault only: there retryOn what the neighbour itself does, and at the others fewer numRetries, or none"
+	if w.rest == nil {
+		instead = "fewer numRetries"
+	}
 	l.add(w.first.to, Finding{
 		Code: AttemptsMultiply, Severity: severity, Kind: policy.Kind, Object: object, Path: path, Calls: calls,
 		Why:     fmt.Sprintf("one call at the start of %s becomes up to %d tries at its end%s", strings.Join(calls, " -> "), w.product, condition),
-		Instead: "retries at the hop next to the fault only: there retryOn what the neighbour itself does, and at the others fewer numRetries, or none",
+		Instead: instead,
 	})
 }
 

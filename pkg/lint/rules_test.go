@@ -37,9 +37,11 @@ func TestAPolicyOverriddenForEveryKnownCallerIsAnInfo(t *testing.T) {
 		"for one of them":                      {callers + payments + everybody + orders, ""},
 		"one does not say whom it calls":       {callers + payments + serviceText("batch", "port: 80") + everybody + orders + refunds, ""},
 		"nobody is known":                      {payments + everybody + orders + refunds, ""},
-		"for any other, too":                   {callers + payments + everybody + all, Warning},
+		"for all, for a higher precedence":     {callers + payments + everybody + all, Info}, // all may go again
+		"for all, by what is more specific": {callers + payments + policyText("above", "", "to: {service: '*'}, timeout: {request: 1s}") + everybody +
+			policyText("orders", "", "to: {service: orders}, timeout: {request: 1s}") + policyText("refunds", "", "to: {service: refunds}, timeout: {request: 1s}"), Warning},
 		"of a service that the caller never calls": {callers + payments + serviceText("ledger", "dependsOn: []") +
-			policyText("from-orders-to-all", "", "to: {service: '*'}, from: {service: orders}, timeout: {request: 1s}") + orders, Info},
+			policyText("from-orders-to-all", "", "to: {service: '*'}, from: {service: orders}, timeout: {request: 1s}") + orders, Warning},
 	} {
 		if got := severityOf(t, tt.text, Shadowed); got != tt.want {
 			t.Errorf("%s: shadowed is %q, want %q", name, got, tt.want)
@@ -99,6 +101,34 @@ func TestCallsThatFallBackToThemselves(t *testing.T) {
 	} {
 		if got := severityOf(t, tt.text, FallbackToItself); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
+// What does not happen is not found.
+func TestWhatNobodyMeetsIsNotFound(t *testing.T) {
+	orders, payments := serviceText("orders", "dependsOn: [payments]"), serviceText("payments", "dependsOn: [], port: 80, endpoints: [{address: 10.0.0.1}]")
+	unsafe := "retry: {retryOn: [5xx], methods: all}"
+	routes := "routes: [{name: r, match: {path: {prefix: /r}}}]"
+	detector := policyText("detector", "", "to: {service: payments}, outlierDetection: {failurePercentage: {minimumHosts: 1, requestVolume: 50}}")
+	for name, tt := range map[string]struct {
+		text, code string
+		want       Severity
+	}{
+		"calls of a caller that names the service": {orders + payments + policyText("p", "", "to: {service: payments}, from: {service: orders}, "+unsafe), RetryUnsafe, Warning},
+		"calls of a caller that does not":          {orders + payments + serviceText("batch", "dependsOn: []") + policyText("p", "", "to: {service: payments}, from: {service: batch}, "+unsafe), RetryUnsafe, ""},
+		"calls of a caller that is not known":      {orders + payments + policyText("p", "", "to: {service: payments}, from: {service: batch}, "+unsafe), RetryUnsafe, Warning},
+		"calls of a silent one":                    {orders + payments + serviceText("batch", "port: 80") + policyText("p", "", "to: {service: payments}, from: {service: batch}, "+unsafe), RetryUnsafe, Warning},
+		"a route of a tcp service":                 {orders + serviceText("payments", "protocol: tcp, localPort: 7000, dependsOn: []") + policyText("p", "", "to: {service: payments, route: default}, "+unsafe), RetryUnsafe, ""},
+		"a budget that is switched off": {orders + payments + policyText("p", "", "to: {service: payments}, retry: {budget: {percent: 5}}, fallback: {service: queue}") +
+			policyText("q", "", "to: {service: payments}, precedence: 1, retry: {disabled: true}") + serviceText("queue", "dependsOn: []"), BudgetBesideFallback, ""},
+		"a volume above a limit":                     {orders + payments + detector + policyText("p", "", "to: {service: payments}, rateLimit: {requests: 3}"), VolumeNeverReached, Warning},
+		"a volume within what may come after a rest": {orders + payments + detector + policyText("p", "", "to: {service: payments}, rateLimit: {requests: 3, burst: 20}"), VolumeNeverReached, ""},
+		"a volume above the limit of one route": {orders + serviceText("payments", "dependsOn: [], port: 80, endpoints: [{address: 10.0.0.1}], "+routes) + detector +
+			policyText("p", "", "to: {service: payments, route: r}, rateLimit: {requests: 3}"), VolumeNeverReached, ""},
+	} {
+		if got := severityOf(t, tt.text, tt.code); got != tt.want {
+			t.Errorf("%s: %s is %q, want %q", name, tt.code, got, tt.want)
 		}
 	}
 }

@@ -93,14 +93,17 @@ func (l *spots) tries(c *call) {
 		Code: TriesExceedRequest, Severity: Info, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
 		Why: fmt.Sprintf("%d tries of %s and up to %s of pauses take up to %s, but the call ends after %s: the later tries only help against what fails fast",
 			c.attempts(), perTry, c.pauses(), all, request),
-		Instead: fmt.Sprintf("nothing, if a retry is meant for fast failures; else timeout.perTry: %s", fits(request, c)),
+		Instead: "nothing, if a retry is meant for fast failures; else " + fits(request, c),
 	})
 }
 
-// fits is a perTry with which all tries of c end within request.
-func fits(request time.Duration, c *call) manifest.Duration {
-	d := (request - c.pauses()) / time.Duration(c.attempts())
-	return manifest.DurationOf(max(d.Truncate(time.Millisecond), time.Millisecond))
+// fits says how all tries of c end within request.
+func fits(request time.Duration, c *call) string {
+	d := ((request - c.pauses()) / time.Duration(c.attempts())).Truncate(time.Millisecond)
+	if d < time.Millisecond {
+		return "fewer retry.numRetries, or a shorter retry.backOff"
+	}
+	return fmt.Sprintf("timeout.perTry: %s", manifest.DurationOf(d))
 }
 
 // keeps is the share of its time that a try should leave to the call that it waits for, in percent.

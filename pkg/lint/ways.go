@@ -196,12 +196,16 @@ func (g *graph) callersOf(n *node) []policy.Caller {
 			continue
 		}
 		selecting = selecting || from.Selector != nil
-		if from.Service != "" && from.Namespace != policy.Every {
+		if from.Service != "" && from.Namespace != policy.Every && g.mayCall(sourceOf(p), n) {
 			named = append(named, g.caller(sourceOf(p)))
 		}
 	}
 	if selecting {
-		named = append(named, g.samples...)
+		for _, caller := range g.samples {
+			if g.mayCall(caller.Key, n) {
+				named = append(named, caller)
+			}
+		}
 	}
 	slices.Sort(others)
 	for _, namespace := range slices.Compact(others) {
@@ -210,13 +214,21 @@ func (g *graph) callersOf(n *node) []policy.Caller {
 	return named
 }
 
+// mayCall reports whether a service may call n though its dependsOn does not name it: it is not in the catalogue, or it has none, and then calls
+// those of its namespace.
+func (g *graph) mayCall(caller manifest.Key, n *node) bool {
+	from := g.byKey[caller]
+	return from == nil || from.Spec.DependsOn == nil && from != n && from.called.Namespace == n.called.Namespace
+}
+
 // sourceOf is the caller that a policy names.
 func sourceOf(p *policy.Policy) manifest.Key {
 	from := p.Spec.From
 	return manifest.Key{Namespace: cmp.Or(from.Namespace, p.Metadata.Namespace), Name: from.Service}
 }
 
-// sample picks one caller for each set of selectors that the sources of policies have: the others of the set get the same.
+// sample picks two callers that don't say whom they call for each set of selectors that the sources of policies have: one for the other, and
+// others of the set get the same. Callers that are not in the catalogue have no labels.
 func (g *graph) sample() []policy.Caller {
 	var selecting []*entry // one for each source
 	known := make(map[string]bool)
@@ -230,8 +242,11 @@ func (g *graph) sample() []policy.Caller {
 		return nil
 	}
 	var list []policy.Caller
-	seen := make(map[string]bool)
+	seen := make(map[string]int)
 	for _, n := range g.nodes {
+		if n.Spec.DependsOn != nil {
+			continue
+		}
 		caller := n.asCaller()
 		mask := []byte(caller.Namespace + " ")
 		for _, e := range selecting {
@@ -241,8 +256,7 @@ func (g *graph) sample() []policy.Caller {
 				mask = append(mask, '-')
 			}
 		}
-		if !seen[string(mask)] {
-			seen[string(mask)] = true
+		if seen[string(mask)]++; seen[string(mask)] <= 2 {
 			list = append(list, caller)
 		}
 	}

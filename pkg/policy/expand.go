@@ -109,6 +109,13 @@ func (c *Compiled) Compare(o *Compiled) int {
 	return 0
 }
 
+// Outranks reports whether c stands over o by its precedence alone: both are as specific.
+func (c *Compiled) Outranks(o *Compiled) bool {
+	equal := o.rank
+	equal.precedence = c.rank.precedence
+	return c.rank == equal && c.rank.precedence > o.rank.precedence
+}
+
 // Less reports whether c comes before o.
 func (c *Compiled) Less(o *Compiled) bool { return c.Compare(o) < 0 }
 

@@ -50,7 +50,7 @@ func (l *Loop) Leave(class *world.Class) {
 	})
 }
 
-// Shaped are the classes in which a policy or a guardrail, by its kind, holds, and the resources that it shapes there.
+// Shaped are the classes in which an object of a kind has a part, and the resources that it shapes there: see world.Builder.Shaped.
 func (l *Loop) Shaped(ctx context.Context, kind string, key manifest.Key) (map[*world.Class][]view.ID, error) {
 	var shaped map[*world.Class][]view.ID
 	err := l.do(ctx, func(b *world.Builder, _ *members) { shaped = b.Shaped(kind, key) })

@@ -34,6 +34,7 @@ type Loop struct {
 	config, live *feed
 	world        atomic.Pointer[world.World] // nil until the first list of both feeds
 	quarantined  atomic.Pointer[[]world.Quarantined]
+	batches      atomic.Pointer[world.Log] // of batches, up to the world or beyond
 
 	mu       sync.Mutex
 	advanced chan struct{} // guarded by mu; closed and replaced whenever world moves
@@ -206,14 +207,15 @@ func (l *Loop) step(b *world.Builder, d gathered, read *reading) {
 	}
 	// Without the signs of life an endpoint that left long ago would be served for a moment.
 	if read.config, read.live = read.config || d.config, read.live || d.live; read.config && read.live {
-		l.advance(next)
+		l.advance(next, b.Log())
 	}
 	l.observe(Built{Revision: d.revision, Events: len(d.events), Elapsed: time.Since(begun), Problems: len(after)})
 }
 
-func (l *Loop) advance(w *world.World) {
+func (l *Loop) advance(w *world.World, batches world.Log) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.batches.Store(&batches) // first: who sees the world finds its batch
 	l.world.Store(w)
 	close(l.advanced)
 	l.advanced = make(chan struct{})
@@ -221,6 +223,21 @@ func (l *Loop) advance(w *world.World) {
 
 // World is the present world, nil until the store was first read.
 func (l *Loop) World() *world.World { return l.world.Load() }
+
+// Batches are the last steps that led to the present world.
+func (l *Loop) Batches() world.Log {
+	if b := l.batches.Load(); b != nil {
+		return *b
+	}
+	return world.Log{}
+}
+
+// Advanced is closed when the world moves on. Take it before reading the world, then wait for it.
+func (l *Loop) Advanced() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.advanced
+}
 
 // Stale is not nil while the store can't be heard.
 func (l *Loop) Stale() *Staleness {
@@ -244,9 +261,7 @@ func (l *Loop) Ready() error {
 // Wait returns once the world has reached revision, or when ctx ends.
 func (l *Loop) Wait(ctx context.Context, revision int64) error {
 	for {
-		l.mu.Lock()
-		advanced := l.advanced
-		l.mu.Unlock()
+		advanced := l.Advanced()
 		if w := l.world.Load(); w != nil && w.Rev >= revision {
 			return nil
 		}

@@ -1,7 +1,11 @@
 // Package view holds xDS resources as immutable maps that know how they differ.
 package view
 
-import "strconv"
+import (
+	"cmp"
+	"strconv"
+	"strings"
+)
 
 // Type is a kind of xDS resource, in the order in which a proxy must receive them.
 type Type uint8
@@ -71,6 +75,11 @@ func (t Type) String() string {
 type ID struct {
 	Type Type
 	Name string
+}
+
+// Compare orders by type and name.
+func (id ID) Compare(o ID) int {
+	return cmp.Or(cmp.Compare(id.Type, o.Type), strings.Compare(id.Name, o.Name))
 }
 
 // String is the ID as an operator reads it, such as "CDS shop/payments".

@@ -31,6 +31,10 @@ type Builder struct {
 	quarantined map[manifest.Key][]Quarantined          // by service
 	pasts       map[*policy.Compiled][]*policy.Compiled // of quarantined policies
 	unknown     map[*policy.Compiled]bool               // quarantined policies whose past could not be read
+
+	log   Log
+	batch *Batch // the step that is being built, if it will be in the log
+	seats []bool // taken, of classes
 }
 
 // serviceState is what the builder knows of one service in the present world.
@@ -98,12 +102,14 @@ func (b *Builder) Update(next *World, c Changes) {
 	if t.catalogue {
 		b.clashes = map[manifest.Key]error{} // each class says anew what it meets
 	}
+	b.open(next)
 	b.world = next
 	b.forget(c)
 	b.refreshServices(t)
 	for _, cs := range b.classes {
 		b.updateClass(cs, t)
 	}
+	b.close()
 }
 
 // Join returns the class of that key, building it if no proxy has asked for it before.
@@ -112,6 +118,7 @@ func (b *Builder) Join(key ClassKey) *Class {
 		return cs.class
 	}
 	cs := b.emptyClass(key)
+	cs.class.seat, cs.class.born = b.seat(), b.world.Rev
 	b.classes[key] = cs
 	changes := classChanges{framed: true}
 	b.syncServices(cs, b.world.roles(cs.caller.Key), &changes)
@@ -134,7 +141,12 @@ func (b *Builder) emptyClass(key ClassKey) *classState {
 }
 
 // Drop forgets a class that no proxy belongs to any more.
-func (b *Builder) Drop(key ClassKey) { delete(b.classes, key) }
+func (b *Builder) Drop(key ClassKey) {
+	if cs, ok := b.classes[key]; ok {
+		b.seats[cs.class.seat] = false
+		delete(b.classes, key)
+	}
+}
 
 func (cs *classState) callerKey() manifest.Key {
 	return manifest.Key{Namespace: cs.class.Key.Namespace, Name: cs.class.Key.Service}
@@ -521,6 +533,7 @@ func (b *Builder) publish(cs *classState, c classChanges) {
 		cs.class.advance(head)
 		return
 	}
+	b.batch.note(cs.class, old, head)
 	cs.class.Publish(head)
 }
 
@@ -540,30 +553,4 @@ func (cs *classState) limitsOf(layer int) []envoy.RuntimeKey {
 	}
 	slices.SortFunc(keys, func(a, b envoy.RuntimeKey) int { return strings.Compare(a.Key, b.Key) })
 	return keys
-}
-
-// Shaped are the classes in which a policy or a guardrail, by its kind, applies to some service, and the resources that it shapes there.
-func (b *Builder) Shaped(kind string, object manifest.Key) map[*Class][]view.ID {
-	shaped := map[*Class][]view.ID{}
-	for _, cs := range b.classes {
-		for key, held := range cs.holds {
-			by := held.policies
-			if kind == policy.GuardrailKind {
-				by = held.guardrails
-			}
-			if slices.Contains(by, object) {
-				name := key.String()
-				shaped[cs.class] = append(shaped[cs.class],
-					held.Cluster.ID(), view.ID{Type: view.RDS, Name: name},
-					view.ID{Type: view.RTDS, Name: envoy.LayerName(envoy.LayerOf(name))})
-				for _, r := range slices.Concat(held.Subsets, held.Composites, held.Faults) {
-					shaped[cs.class] = append(shaped[cs.class], r.ID())
-				}
-				if len(held.Filters) > 0 { // without one the routes switch it off, whatever the listener has
-					shaped[cs.class] = append(shaped[cs.class], view.ID{Type: view.LDS, Name: envoy.Outbound})
-				}
-			}
-		}
-	}
-	return shaped
 }

@@ -37,6 +37,8 @@ type Head struct {
 type Class struct {
 	Key  ClassKey
 	head atomic.Pointer[Head]
+	seat int   // its bit in the log of batches
+	born int64 // the revision of its first head
 
 	mu    sync.Mutex
 	wakes map[chan<- struct{}]struct{} // guarded by mu
@@ -48,6 +50,9 @@ func NewClass(key ClassKey, head *Head) *Class {
 	c.head.Store(head)
 	return c
 }
+
+// Born is the revision of the class's first head: no batch up to it says what the class holds of it.
+func (c *Class) Born() int64 { return c.born }
 
 // Head is the class's present head, never nil.
 func (c *Class) Head() *Head { return c.head.Load() }

@@ -1,7 +1,6 @@
 package world
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 
@@ -57,15 +56,11 @@ func Foresee(before, after *World, c Changes, classes []ClassKey) []Foreseen {
 			view.Diff(before.Views[typ], after.Views[typ], func(o, n *view.Resource) { f.Changed = append(f.Changed, Replaced{o, n}) })
 		}
 		if len(f.Changed) > 0 {
-			slices.SortStableFunc(f.Changed, func(x, y Replaced) int { return compareIDs(x.ID(), y.ID()) })
+			slices.SortStableFunc(f.Changed, func(x, y Replaced) int { return x.ID().Compare(y.ID()) })
 			list = append(list, f)
 		}
 	}
 	return list
-}
-
-func compareIDs(a, b view.ID) int {
-	return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name))
 }
 
 // sketch is a class that holds only some of its services, with what is yet to be put in its head.

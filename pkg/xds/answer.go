@@ -15,6 +15,7 @@ func (s *state) answer(q request, now time.Time) {
 	if i < 0 {
 		return
 	}
+	sub.heard = true
 	f := sub.flights[i]
 	earlier := sub.flights[:i]
 	if q.rejected {

@@ -71,6 +71,7 @@ type Server struct {
 	closed  bool
 	streams map[*stream]struct{} // that have said who they are
 	ids     map[string][]*stream // by node id
+	left    departed
 }
 
 // New is a server that is registered nowhere yet.
@@ -160,6 +161,7 @@ func (s *Server) enter(st *stream) {
 	s.mu.Lock()
 	s.streams[st] = struct{}{}
 	s.ids[st.id.node] = append(s.ids[st.id.node], st)
+	s.left.back(st)
 	n := len(s.ids[st.id.node])
 	s.mu.Unlock()
 	if n > 1 {
@@ -177,6 +179,7 @@ func (s *Server) leave(st *stream) {
 		others := slices.DeleteFunc(s.ids[st.id.node], func(other *stream) bool { return other == st })
 		if s.ids[st.id.node] = others; len(others) == 0 {
 			delete(s.ids, st.id.node)
+			s.left.add(st, time.Now())
 		}
 	}
 	s.mu.Unlock()

@@ -67,15 +67,6 @@ func (f *fakeClasses) publish(h *world.Head) {
 	}
 }
 
-func (f *fakeClasses) class() *world.Class {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, c := range f.classes {
-		return c
-	}
-	return nil
-}
-
 // rig is a server on an in-memory listener.
 type rig struct {
 	t       *testing.T

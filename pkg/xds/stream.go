@@ -118,6 +118,7 @@ func (st *stream) flush(ctx context.Context, g grpc.ServerStream, ended <-chan e
 			timer.Reset(alarm.Sub(now))
 		}
 		if r == nil {
+			st.server.changed.fire() // what can't be said in so many words is done too
 			return nil
 		}
 		st.server.cfg.Metrics.Sent(r.typ, len(r.set))

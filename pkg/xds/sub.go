@@ -68,6 +68,7 @@ type sub struct {
 	open     bool // the proxy has asked for the type
 	wild     bool // it subscribes to whatever there is
 	answered bool // the first answer is out
+	heard    bool // the proxy has accepted or rejected something on this stream
 	loaded   bool // the first load is over
 	limit    int  // > 0: bisecting a rejection that named nobody
 

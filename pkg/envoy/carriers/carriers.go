@@ -27,8 +27,11 @@ func Of(field string) (c Carrier, ok bool) {
 
 // Text is what Envoy gets, as the documents say it.
 func (c Carrier) Text() string {
-	if c.Resource == "" {
+	switch {
+	case c.Resource == "" && slices.Contains(c.Fidelity, Fidelity{"agent", "exact"}):
 		return "nothing: for the agent"
+	case c.Resource == "":
+		return "nothing"
 	}
 	return c.Resource + " " + c.At
 }

@@ -1,0 +1,230 @@
+package api
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// DeliveryState says how far something has come, with one proxy or with all that it concerns.
+type DeliveryState string
+
+// The states. Of all proxies the first of these that holds: rejected, superseded, pending, unconcerned, acked.
+const (
+	DeliveryAcked       DeliveryState = "acked"       // accepted
+	DeliveryRejected    DeliveryState = "rejected"    // a proxy said no
+	DeliverySuperseded  DeliveryState = "superseded"  // a proxy said no to something newer of the same resources
+	DeliveryPending     DeliveryState = "pending"     // not answered yet
+	DeliveryJoining     DeliveryState = "joining"     // of a proxy: it has just come, and what it holds is not known yet
+	DeliveryOffline     DeliveryState = "offline"     // of a proxy: it went, not long ago; nobody waits for it
+	DeliveryUnsupported DeliveryState = "unsupported" // of a proxy: it can enforce nothing of the policy
+	DeliveryUnconcerned DeliveryState = "unconcerned" // of all: no connected proxy has anything of it
+)
+
+// Delivery says how far a revision of the store, or one object, has come with the proxies that it concerns.
+type Delivery struct {
+	Revision int64         `json:"revision"` // what was asked for; of an object, that of its last edit
+	World    int64         `json:"world"`    // the revision that proxies are served from
+	State    DeliveryState `json:"state" enum:"acked,rejected,superseded,pending,unconcerned"`
+	Message  string        `json:"message"`
+
+	Concerned   int `json:"concerned"` // connected: acked, rejected, pending and joining
+	Acked       int `json:"acked"`
+	Rejected    int `json:"rejected"`
+	Pending     int `json:"pending"`
+	Joining     int `json:"joining"`
+	Offline     int `json:"offline"`
+	Unsupported int `json:"unsupported"`
+
+	Proxies []ProxyDelivery `json:"proxies"`        // those that have not accepted it, the worst first; or all if so asked
+	More    int             `json:"more,omitempty"` // that are left out
+
+	Unreachable []string `json:"unreachable,omitempty"` // replicas of the control plane that did not say what their proxies hold
+}
+
+// ProxyDelivery is how far something has come with one proxy.
+type ProxyDelivery struct {
+	ID        string        `json:"id"`
+	Namespace string        `json:"namespace"` // of the caller
+	Service   string        `json:"service"`   // the caller
+	Dialect   string        `json:"dialect"`
+	Version   string        `json:"version,omitempty"`
+	Profile   string        `json:"profile,omitempty"`
+	Address   string        `json:"address,omitempty"`
+	State     DeliveryState `json:"state" enum:"acked,rejected,superseded,pending,joining,offline,unsupported"`
+	Since     *time.Time    `json:"since,omitempty"`   // since when it is offline
+	Waiting   []string      `json:"waiting,omitempty"` // resources that it has not answered, or was not sent yet
+	Rejected  []Refused     `json:"rejected,omitempty"`
+}
+
+// Refused is a resource that a proxy said no to, with its words.
+type Refused struct {
+	Type    string `json:"type"` // RTDS, CDS, EDS, LDS, SRDS, RDS
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"`
+	Message string `json:"message"`
+}
+
+// Done reports whether nothing more is to be waited for: it has arrived with all, of whom there are at least so many, or it never will.
+func (d *Delivery) Done(minAcked int) bool {
+	switch d.State {
+	case DeliveryRejected, DeliverySuperseded:
+		return true
+	case DeliveryAcked, DeliveryUnconcerned:
+		return d.Acked >= minAcked && len(d.Unreachable) == 0
+	}
+	return false
+}
+
+// MergeDeliveries is what several replicas say of one revision or object, each with all its proxies, summed up. A proxy that one of them has lost and
+// another has is not offline.
+func MergeDeliveries(list ...Delivery) Delivery {
+	var d Delivery
+	connected := make(map[[3]string]bool)
+	who := func(p ProxyDelivery) [3]string { return [3]string{p.Namespace, p.Service, p.ID} }
+	for i, of := range list {
+		if d.Revision = max(d.Revision, of.Revision); i == 0 || of.World < d.World {
+			d.World = of.World
+		}
+		d.Unreachable = append(d.Unreachable, of.Unreachable...)
+		d.Acked += of.Acked
+		for _, p := range of.Proxies {
+			connected[who(p)] = connected[who(p)] || p.State != DeliveryOffline
+		}
+	}
+	for _, of := range list {
+		for _, p := range of.Proxies {
+			if p.State != DeliveryOffline {
+				d.Proxies = append(d.Proxies, p)
+			} else if !connected[who(p)] {
+				connected[who(p)] = true // once
+				d.Proxies = append(d.Proxies, p)
+			}
+		}
+	}
+	d.Sum()
+	return d
+}
+
+// Sum works out the numbers, all but Acked, and the state. Of the proxies those must be there that have not accepted it.
+func (d *Delivery) Sum() {
+	n := map[DeliveryState]int{}
+	for _, p := range d.Proxies {
+		n[p.State]++
+	}
+	d.Rejected, d.Pending, d.Joining = n[DeliveryRejected]+n[DeliverySuperseded], n[DeliveryPending], n[DeliveryJoining]
+	d.Offline, d.Unsupported = n[DeliveryOffline], n[DeliveryUnsupported]
+	d.Concerned = d.Acked + d.Rejected + d.Pending + d.Joining
+	slices.Sort(d.Unreachable)
+	switch {
+	case n[DeliveryRejected] > 0:
+		d.State = DeliveryRejected
+	case n[DeliverySuperseded] > 0:
+		d.State = DeliverySuperseded
+	case d.Pending+d.Joining > 0 || d.World < d.Revision:
+		d.State = DeliveryPending
+	case d.Concerned == 0:
+		d.State = DeliveryUnconcerned
+	default:
+		d.State = DeliveryAcked
+	}
+}
+
+// stateOrder is what an operator looks at first.
+var stateOrder = []DeliveryState{
+	DeliveryRejected, DeliverySuperseded, DeliveryPending, DeliveryJoining, DeliveryUnsupported, DeliveryOffline, DeliveryAcked,
+}
+
+// mostTold is how many proxies a message names.
+const mostTold = 5
+
+// Tell puts the proxies in order, says in words what has come of it, and leaves out those that have accepted it, and what is more than
+// most. With all, nobody is left out.
+func (d *Delivery) Tell(most int, all bool) {
+	slices.SortFunc(d.Proxies, func(a, b ProxyDelivery) int {
+		return cmp.Or(cmp.Compare(slices.Index(stateOrder, a.State), slices.Index(stateOrder, b.State)),
+			cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Service, b.Service), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Address, b.Address))
+	})
+	d.Message = d.message()
+	if !all {
+		d.Proxies = slices.DeleteFunc(d.Proxies, func(p ProxyDelivery) bool { return p.State == DeliveryAcked })
+		if len(d.Proxies) > most {
+			d.More, d.Proxies = len(d.Proxies)-most, d.Proxies[:most:most]
+		}
+	}
+	if d.Proxies == nil {
+		d.Proxies = []ProxyDelivery{}
+	}
+}
+
+func (d *Delivery) message() string {
+	var text string
+	switch {
+	case d.World < d.Revision:
+		text = fmt.Sprintf("revision %d was not seen yet: proxies are served from %d", d.Revision, d.World)
+	case d.State == DeliveryRejected || d.State == DeliverySuperseded:
+		text = fmt.Sprintf("%d acked, %d pending; %s", d.Acked, d.Pending+d.Joining, strings.Join(d.words(), "; "))
+	case d.State == DeliveryPending:
+		text = fmt.Sprintf("%d acked; waiting for %s", d.Acked, strings.Join(d.names(), ", "))
+	case d.State == DeliveryUnconcerned:
+		text = "no connected proxy makes calls that it concerns"
+	default:
+		text = fmt.Sprintf("acked by %d of %d connected proxies", d.Acked, d.Concerned)
+	}
+	if d.Unsupported > 0 {
+		text += fmt.Sprintf("; %d can't enforce any of it", d.Unsupported)
+	}
+	if len(d.Unreachable) > 0 {
+		text += "; no answer from " + strings.Join(d.Unreachable, ", ")
+	}
+	return text
+}
+
+// words are what proxies said no with.
+func (d *Delivery) words() []string {
+	var list []string
+	more := 0
+	for _, p := range d.Proxies {
+		for _, r := range p.Rejected {
+			if len(list) == mostTold {
+				more++
+				continue
+			}
+			newer := ""
+			if p.State == DeliverySuperseded {
+				newer = "a newer "
+			}
+			list = append(list, fmt.Sprintf("%s rejected %s%s %s: %s", p.ID, newer, typeWords[r.Type], r.Name, r.Message))
+		}
+	}
+	if more > 0 {
+		list = append(list, fmt.Sprintf("and %d more", more))
+	}
+	return list
+}
+
+// names are the proxies that are waited for.
+func (d *Delivery) names() []string {
+	var list []string
+	more := 0
+	for _, p := range d.Proxies {
+		switch {
+		case p.State != DeliveryPending && p.State != DeliveryJoining:
+		case len(list) == mostTold:
+			more++
+		default:
+			list = append(list, p.ID)
+		}
+	}
+	if more > 0 {
+		list = append(list, fmt.Sprintf("%d more", more))
+	}
+	return list
+}
+
+// typeWords are the types of resources as people call them.
+var typeWords = map[string]string{
+	"RTDS": "runtime layer", "CDS": "cluster", "EDS": "assignment", "LDS": "listener", "SRDS": "scope", "RDS": "route configuration",
+}
