@@ -7,11 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/cli"
+	"github.com/breakwater-mesh/breakwater/pkg/client"
 )
 
 // bwctl runs one command line and wants an exit code, and every text in what it notes. It returns the notes.
@@ -40,6 +43,46 @@ func (m *mesh) file(documents ...string) string {
 	return name
 }
 
+// differs wants these resources, and no others, to be not yet as orders-1 should hold them.
+func (m *mesh) differs(want ...string) {
+	m.t.Helper()
+	c, err := client.New("http://" + m.cp.API)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer c.Close()
+	diff, err := c.ProxyConfig(m.t.Context(), "orders-1", true)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	var got []string
+	for _, r := range diff.Resources {
+		got = append(got, fmt.Sprintf("%s %s %s by %v", r.Type, r.Name, r.State, r.Policies))
+		if len(r.Lines) == 0 || r.Version == "" || r.Version == r.Acked || (r.Rejected != nil) != (r.State == api.DeliveryRejected) {
+			m.t.Errorf("%+v: want another version than was accepted, line by line", r)
+		}
+	}
+	if !slices.Equal(got, want) {
+		m.t.Errorf("the proxy differs in %q, want %q", got, want)
+	}
+	all, err := c.ProxyConfig(m.t.Context(), "orders-1", false)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	behind := 0
+	for _, r := range all.Resources {
+		switch {
+		case r.State != api.DeliveryAcked:
+			behind++
+		case r.Version != r.Acked || r.Version == "" || len(r.Lines) > 0:
+			m.t.Errorf("%+v is acked, and not the same", r)
+		}
+	}
+	if behind != len(want) || len(all.Resources) < 15 {
+		m.t.Errorf("of %d resources %d differ, want %d", len(all.Resources), behind, len(want))
+	}
+}
+
 var atRevision = regexp.MustCompile(`at revision (\d+)`)
 
 // A write that waits ends when a real Envoy has it, with what that Envoy said against it, or when it says nothing for too long.
@@ -54,7 +97,7 @@ func TestApplyWaitsForEnvoy(t *testing.T) {
 
 	e := m.envoy("orders")
 	e.reaches("payments", 200)
-	for i, section := range []string{"timeout: {request: 3s}", "limits: {maxRequests: 8}", "outlierDetection: {consecutive5xx: 4}"} {
+	for i, section := range []string{"timeout: {request: 3s}", "limits: {maxRequests: 8}", "outlierDetection: {consecutive5xx: 4}", "timeout: {request: 2s}"} {
 		policy = m.file(policyFor("p", "payments", section))
 		m.bwctl(0, []string{"acked by 1 of 1 connected proxies"}, "apply", "-f", policy, "--wait", "--timeout", "20s")
 		if err := m.cp.Programmed("policies", "p"); err != nil {
@@ -69,14 +112,16 @@ func TestApplyWaitsForEnvoy(t *testing.T) {
 	port := held.Addr().(*net.TCPAddr).Port
 	clash := m.file(tcpService("db", speaker(t, "db"), port))
 	m.bwctl(7, []string{"is rejected", "orders-1 rejected listener shop/db", fmt.Sprintf("cannot bind '127.0.0.1:%d'", port)}, "apply", "-f", clash, "--wait")
+	m.differs("LDS shop/db rejected by []")
 	m.bwctl(0, []string{"acked by 1 of 1"}, "delete", "service", "db", "--force", "--allow-shrink", "--wait")
 
 	if err := e.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	policy = m.file(policyFor("p", "payments", "timeout: {request: 4s}"))
-	late := m.bwctl(7, []string{"orders-1 (shop/orders) pending: CDS shop/payments, RDS shop/payments", "is not delivered after 200ms: 0 acked; waiting for orders-1"},
+	late := m.bwctl(7, []string{"orders-1 (shop/orders) pending: RDS shop/payments", "is not delivered after 200ms: 0 acked; waiting for orders-1"},
 		"apply", "-f", policy, "--wait", "--timeout", "200ms")
+	m.differs("RDS shop/payments pending by [shop/p]")
 	if err := e.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}

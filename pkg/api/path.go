@@ -118,6 +118,12 @@ func DeliveryFor(q DeliveryQuery) string {
 // ProxyPath is the path of one proxy.
 func ProxyPath(id string) string { return ProxiesPath + "/" + url.PathEscape(id) }
 
+// ProxyConfigPath is the path of what one proxy should hold and holds.
+func ProxyConfigPath(id string) string { return ProxyPath(id) + "/config" }
+
+// ProxyDiffPath is the path of where that differs.
+func ProxyDiffPath(id string) string { return ProxyPath(id) + "/diff" }
+
 // DeleteRef names an object in the delete parameter of an apply, such as "Policy/shop/orders".
 func DeleteRef(kind, namespace, name string) string { return kind + "/" + namespace + "/" + name }
 

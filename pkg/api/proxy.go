@@ -112,3 +112,24 @@ func (o Origin) String() string {
 	}
 	return o.Policy + " (" + o.Path + ")"
 }
+
+// ProxyConfig is what a proxy should hold and holds, by type and name.
+type ProxyConfig struct {
+	ID        string          `json:"id"`
+	Resources []ProxyResource `json:"resources"`
+}
+
+// ProxyResource is one resource that a proxy should hold, or still holds.
+type ProxyResource struct {
+	Type     string        `json:"type"` // RTDS, CDS, EDS, LDS, SRDS, RDS
+	Name     string        `json:"name"`
+	Version  string        `json:"version,omitempty"` // as it should be; absent where it should go, or does not exist
+	Acked    string        `json:"acked,omitempty"`   // the version that the proxy has accepted; absent where it has none
+	State    DeliveryState `json:"state" enum:"acked,rejected,pending"`
+	Rejected *Refused      `json:"rejected,omitempty"` // what the proxy said no to, for which this is not as it should be
+	Policies []string      `json:"policies,omitempty"` // policies and guardrails that have a part in it, as namespace/name
+
+	// Of a difference:
+	Lines   []DiffLine `json:"lines,omitempty"`   // from what was accepted to what should be
+	Unknown bool       `json:"unknown,omitempty"` // of what was accepted the version alone is known: it came with the proxy
+}

@@ -171,3 +171,25 @@ func enforcesNothing(w *world.World, p *policy.Compiled, t envoy.Target) bool {
 	}
 	return written > 0
 }
+
+func (s *server) proxyConfig(ctx context.Context, in *proxyInput) (*answer[api.ProxyConfig], error) {
+	return s.held(ctx, in.ID, false)
+}
+
+func (s *server) proxyDiff(ctx context.Context, in *proxyInput) (*answer[api.ProxyConfig], error) {
+	return s.held(ctx, in.ID, true)
+}
+
+func (s *server) held(ctx context.Context, id string, diff bool) (*answer[api.ProxyConfig], error) {
+	var c *api.ProxyConfig
+	if s.Held != nil {
+		var err error
+		if c, err = s.Held(ctx, id, diff); err != nil {
+			return nil, err
+		}
+	}
+	if c == nil {
+		return nil, notConnected(id)
+	}
+	return &answer[api.ProxyConfig]{Body: *c}, nil
+}

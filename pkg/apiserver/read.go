@@ -477,9 +477,13 @@ func (s *server) connected(id string) (*api.Proxy, error) {
 	list := s.Book.Proxies()
 	i := slices.IndexFunc(list, func(p api.Proxy) bool { return p.ID == id })
 	if i < 0 {
-		return nil, notFound(fmt.Sprintf("no proxy %q is connected to this replica", id))
+		return nil, notConnected(id)
 	}
 	return &list[i], nil
+}
+
+func notConnected(id string) error {
+	return notFound(fmt.Sprintf("no proxy %q is connected to this replica", id))
 }
 
 func (s *server) version(context.Context, *struct{}) (*answer[api.Version], error) {

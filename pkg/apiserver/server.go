@@ -58,6 +58,10 @@ type Config struct {
 	// a web page can point a name of its own at this address (DNS rebinding).
 	Hosts []string
 
+	// Held is what the proxy of that node id should hold and holds; with diff, only where that differs, line by line. Nil: it is not
+	// connected. As a field nil: no proxy is.
+	Held func(ctx context.Context, id string, diff bool) (*api.ProxyConfig, error)
+
 	Stopping    <-chan struct{}  // closed when the server is to stop: who waits for a delivery is answered then; nil: never
 	Now         func() time.Time // nil: time.Now
 	ReadWait    time.Duration    // how long a read waits for ?revision=; 0: 10 s

@@ -203,6 +203,15 @@ func (c *Client) Proxy(ctx context.Context, id string) (*api.Proxy, error) {
 	return read[api.Proxy](ctx, c, http.MethodGet, api.ProxyPath(id), nil)
 }
 
+// ProxyConfig reads what one proxy should hold and holds; with diff, only where that differs, line by line.
+func (c *Client) ProxyConfig(ctx context.Context, id string, diff bool) (*api.ProxyConfig, error) {
+	path := api.ProxyConfigPath(id)
+	if diff {
+		path = api.ProxyDiffPath(id)
+	}
+	return read[api.ProxyConfig](ctx, c, http.MethodGet, path, nil)
+}
+
 // Version reads which build answers.
 func (c *Client) Version(ctx context.Context) (*api.Version, error) {
 	return read[api.Version](ctx, c, http.MethodGet, api.VersionPath, nil)

@@ -80,7 +80,7 @@ func assemble(c Config, log hclog.Logger, opened openedStore) *parts {
 	healthpb.RegisterHealthServer(p.grpc, p.health)
 	writes := apiserver.Config{
 		KV: opened.kv, Worlds: p.loop, Book: book{p.loop, p.xds}, Classes: p.xds.Classes, Ejected: p.xds.Ejected, Quarantined: p.loop.Quarantined, Log: log.Named("api"), Version: telemetry.Version, Hosts: c.AllowedHosts,
-		Stopping: p.stopping,
+		Held: book{p.loop, p.xds}.Held, Stopping: p.stopping,
 	}
 	p.api, p.expiry = httpServer(apiserver.New(writes)), apiserver.NewExpiry(writes)
 	p.admin = httpServer(byAddress(adminPort(p.metrics.Handler(), p.loop.Ready), c.AllowedHosts))

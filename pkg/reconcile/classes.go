@@ -56,3 +56,10 @@ func (l *Loop) Shaped(ctx context.Context, kind string, key manifest.Key) (map[*
 	err := l.do(ctx, func(b *world.Builder, _ *members) { shaped = b.Shaped(kind, key) })
 	return shaped, err
 }
+
+// Shapers are the policies and guardrails that have a part in each resource of a class.
+func (l *Loop) Shapers(ctx context.Context, class *world.Class) (map[view.ID][]manifest.Key, error) {
+	var shapers map[view.ID][]manifest.Key
+	err := l.do(ctx, func(b *world.Builder, _ *members) { shapers = b.Shapers(class) })
+	return shapers, err
+}

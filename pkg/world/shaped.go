@@ -76,3 +76,26 @@ func (cs *classState) made(key manifest.Key, held *built, state *serviceState, w
 	}
 	return list
 }
+
+// Shapers are the policies and guardrails that have a part in each resource of a class, by key.
+func (b *Builder) Shapers(class *Class) map[view.ID][]manifest.Key {
+	shapers := map[view.ID][]manifest.Key{}
+	cs := b.classes[class.Key]
+	if cs == nil {
+		return shapers
+	}
+	for key, held := range cs.holds {
+		by := slices.Concat(held.policies, held.guardrails)
+		if len(by) == 0 || b.services[key] == nil {
+			continue
+		}
+		for _, id := range cs.made(key, held, b.services[key], false) {
+			shapers[id] = append(shapers[id], by...)
+		}
+	}
+	for id, by := range shapers {
+		slices.SortFunc(by, manifest.Key.Compare)
+		shapers[id] = slices.Compact(by)
+	}
+	return shapers
+}
