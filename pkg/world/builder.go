@@ -43,7 +43,14 @@ type serviceState struct {
 	called      policy.Service
 	policies    []*policy.Compiled // whose target covers it, least specific first
 	assignments assignments        // of it and its subsets
-	built       map[string]*built  // by tier, role and mask
+	built       map[variant]*built // by tier, role and mask
+}
+
+// variant is what tells the ways apart in which a service is built.
+type variant struct {
+	target  envoy.Target
+	backend bool
+	mask    string // of the policies whose target covers it, those that apply
 }
 
 // built is a service as the proxies of one tier see it whose calls one set of policies applies to.
@@ -162,7 +169,7 @@ func (b *Builder) refreshServices(t touched) {
 			if delete(b.namesakes, key); fault != nil {
 				b.namesakes[key] = fault
 			}
-			state := &serviceState{service: routed, called: called, policies: b.world.Matching(called), built: map[string]*built{}}
+			state := &serviceState{service: routed, called: called, policies: b.world.Matching(called), built: map[variant]*built{}}
 			if old, ok := b.services[key]; ok {
 				state.assignments = old.assignments
 			}
@@ -418,7 +425,7 @@ func (b *Builder) build(state *serviceState, cs *classState) (*built, error) {
 			applied, mask[i] = append(applied, p), 'x'
 		}
 	}
-	id := fmt.Sprintf("%+v %v %s", target, cs.roles[state.service.Key()].backend, mask)
+	id := variant{target, cs.roles[state.service.Key()].backend, string(mask)}
 	if found, ok := state.built[id]; ok {
 		return found, nil
 	}
@@ -472,8 +479,11 @@ func (cs *classState) dropService(key manifest.Key, c *classChanges) {
 	delete(cs.aliases, key)
 }
 
-// setScopes makes aliases the hosts that lead to a service.
+// setScopes makes aliases the hosts that lead to a service. What leads there is made of names alone.
 func (cs *classState) setScopes(key manifest.Key, aliases []string, c *classChanges) {
+	if slices.Equal(cs.aliases[key], aliases) {
+		return
+	}
 	target := cs.class.Key.target()
 	for _, alias := range cs.aliases[key] {
 		if !slices.Contains(aliases, alias) {

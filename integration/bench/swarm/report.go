@@ -14,7 +14,7 @@ import (
 var output io.Writer = os.Stdout
 
 const results = `# What a fleet costs
-Written by "make bench-swarm BENCH_FLAGS='-write RESULTS.md'", on %d cores, at %s. N clients, each one TCP connection, are configured by a server in another
+Written by "make bench-swarm BENCH_FLAGS='-write RESULTS.md'", on %d cores, on %s. N clients, each one TCP connection, are configured by a server in another
 process that holds S services; then one policy is edited again and again. Servers: breakwater; the floor, bare grpc-go streams that
 send the same bytes; linear, go-control-plane's LinearCache behind a MuxCache.
 
