@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
 	"github.com/breakwater-mesh/breakwater/internal/testkit/fields"
+	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/policy"
 )
@@ -177,13 +179,20 @@ func (e *effects) write(t *testing.T, protocol string, spec map[string]any) {
 	if err := e.cp.Apply(string(must(json.Marshal(document))(t))); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() error { return e.cp.Programmed("policies", name) })
-	eventually(t, func() error { // and what the policy has nothing to do with any more
-		list, err := e.proxies()
+	path := api.DeliveryFor(api.DeliveryQuery{Revision: e.revision(), Wait: 10 * time.Second})
+	eventually(t, func() error { // what is left of an edit is of no policy any more, and counts too
+		_, answer, err := e.cp.Do(http.MethodGet, path, "")
 		if err != nil {
 			return err
 		}
-		return accepted(list, 1)
+		var d api.Delivery
+		if err := json.Unmarshal([]byte(answer), &d); err != nil {
+			return err
+		}
+		if !d.Done(0) {
+			return fmt.Errorf("%s is not delivered: %s", name, d.Message)
+		}
+		return nil
 	})
 }
 
