@@ -35,7 +35,7 @@ func (in input) cluster() *clusterv3.Cluster {
 		CircuitBreakers:  in.circuitBreakers(),
 		OutlierDetection: in.outlierDetection(),
 		TypedExtensionProtocolOptions: map[string]*anypb.Any{
-			httpProtocolOptions: pack(in.protocolOptions()),
+			httpProtocolOptions: pack(in.ride(in.protocolOptions())),
 		},
 		CommonLbConfig: &clusterv3.Cluster_CommonLbConfig{
 			// Envoy's default of 1 s would delay the second ejection or health change within a second.
@@ -73,7 +73,7 @@ func (in input) protocolOptions() *httpv3.HttpProtocolOptions {
 			Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
 		}
 	}
-	options := &httpv3.HttpProtocolOptions{
+	return &httpv3.HttpProtocolOptions{
 		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{
 			IdleTimeout:          in.connectionIdle(),
 			MaxHeadersCount:      wrapperspb.UInt32(maxHeaders),
@@ -83,6 +83,4 @@ func (in input) protocolOptions() *httpv3.HttpProtocolOptions {
 		HttpFilters:             in.upstreamFilters(),
 		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: explicit},
 	}
-	in.ride(options)
-	return options
 }

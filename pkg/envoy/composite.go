@@ -26,9 +26,13 @@ type composite struct {
 	main, spare string
 	tries       uint32 // that main gets
 	by          string // the service whose route leads to main, where main is another's: that one may have one of its own
+	alias       string // what an owner's routes call it
 }
 
 func (c composite) name() string {
+	if c.alias != "" {
+		return c.alias
+	}
 	name := fmt.Sprintf("%s~%s~%d", c.main, c.spare, c.tries)
 	if c.by != "" {
 		name += "~" + c.by
@@ -39,7 +43,7 @@ func (c composite) name() string {
 // spare is the cluster of the service that takes what failed, "" where there is none.
 func (in input) spare() string {
 	b := in.sections.Fallback
-	if b == nil || b.Service == nil || !in.target.knows("envoy.extensions.clusters.composite.v3.ClusterConfig.clusters") {
+	if b == nil || b.Service == nil || in.target.audience() == clustersOnly && !in.leads() || !in.target.knows("envoy.extensions.clusters.composite.v3.ClusterConfig.clusters") {
 		return ""
 	}
 	return *b.Service
@@ -92,6 +96,10 @@ func (in input) compositeCluster(c composite) *clusterv3.Cluster {
 		members.Clusters = append(members.Clusters, &compositev3.ClusterConfig_ClusterEntry{Name: c.main})
 	}
 	members.Clusters = append(members.Clusters, &compositev3.ClusterConfig_ClusterEntry{Name: c.spare})
+	options := in.protocolOptions()
+	if in.target.audience() == clustersOnly {
+		options.RetryPolicy = in.ridingRetries()
+	}
 	return &clusterv3.Cluster{
 		Name: c.name(),
 		ClusterDiscoveryType: &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
@@ -100,7 +108,7 @@ func (in input) compositeCluster(c composite) *clusterv3.Cluster {
 		LbPolicy:                      clusterv3.Cluster_CLUSTER_PROVIDED,
 		ConnectTimeout:                durationpb.New(defaultConnect), // the members' own counts
 		CircuitBreakers:               in.compositeLimits(),
-		TypedExtensionProtocolOptions: map[string]*anypb.Any{httpProtocolOptions: pack(in.protocolOptions())},
+		TypedExtensionProtocolOptions: map[string]*anypb.Any{httpProtocolOptions: pack(options)},
 	}
 }
 
@@ -140,14 +148,20 @@ func (in input) compositeKeys(c composite) []RuntimeKey {
 func (out *Compiled) addComposites(t Target, routes []routed) error {
 	list, of := compositesOf(routes)
 	for _, c := range list {
-		in := of[c.name()]
-		r, err := t.resource(view.CDS, c.name(), in.compositeCluster(c), view.ID{Type: view.CDS, Name: c.main}, view.ID{Type: view.CDS, Name: c.spare})
-		if err != nil {
-			return fmt.Errorf("cluster %s: %w", c.name(), err)
+		if err := out.addComposite(t, of[c.name()], c); err != nil {
+			return err
 		}
-		out.Composites = append(out.Composites, r)
-		out.Limits = append(out.Limits, in.compositeKeys(c)...)
 	}
+	return nil
+}
+
+func (out *Compiled) addComposite(t Target, in input, c composite) error {
+	r, err := t.resource(view.CDS, c.name(), in.compositeCluster(c), view.ID{Type: view.CDS, Name: c.main}, view.ID{Type: view.CDS, Name: c.spare})
+	if err != nil {
+		return fmt.Errorf("cluster %s: %w", c.name(), err)
+	}
+	out.Composites = append(out.Composites, r)
+	out.Limits = append(out.Limits, in.compositeKeys(c)...)
 	return nil
 }
 

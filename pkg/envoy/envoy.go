@@ -42,7 +42,7 @@ func Backend(t Target, svc *catalog.Service, eff *policy.Effective) (Compiled, e
 }
 
 func compileService(t Target, svc *catalog.Service, eff *policy.Effective, others routeHints) (Compiled, error) {
-	name, own := svc.Key().String(), t.ClusterName(svc, "")
+	name := svc.Key().String()
 	whole, clusters := newInput(t, svc, eff), clustersOf(t, svc, eff)
 	routes := routesOf(whole, clusters, svc, eff)
 	var out Compiled
@@ -54,14 +54,19 @@ func compileService(t Target, svc *catalog.Service, eff *policy.Effective, other
 		if err != nil {
 			return Compiled{}, fmt.Errorf("cluster %s: %w", in.name, err)
 		}
-		if in.name == own {
+		if i == 0 {
 			out.Cluster = r
 		} else {
 			out.Subsets = append(out.Subsets, r)
 		}
 		out.Limits = append(out.Limits, in.limitKeys()...)
 	}
-	if t.audience() == clustersOnly || t.audience() == grpcClients && whole.tcp() { // a gRPC client makes calls alone
+	if t.audience() == clustersOnly {
+		err := out.lead(t, clusters)
+		sortKeys(out.Limits)
+		return out, err
+	}
+	if t.audience() == grpcClients && whole.tcp() { // a gRPC client makes calls alone
 		sortKeys(out.Limits)
 		return out, nil
 	}
@@ -103,6 +108,7 @@ func (c *Compiled) listen(in input, svc *catalog.Service) error {
 type input struct {
 	target   Target
 	name     string // of the service and its route configuration; of a cluster its own name
+	also     string // of a cluster that has two names, where the routes are their owner's: the other one
 	protocol catalog.Protocol
 	sections policy.Sections
 	observed policy.Sections // those that only observe
@@ -118,7 +124,7 @@ type routeHints struct {
 }
 
 func newInput(t Target, svc *catalog.Service, eff *policy.Effective) input {
-	in := input{target: t, name: svc.Key().String(), protocol: protocolOf(svc), sections: eff.Sections.Enabled(), tls: catalog.TLSOf(svc), dns: catalog.DNSOf(svc)}
+	in := input{target: t, name: svc.Key().String(), also: t.foreignName(svc, ""), protocol: protocolOf(svc), sections: eff.Sections.Enabled(), tls: catalog.TLSOf(svc), dns: catalog.DNSOf(svc)}
 	if eff.Observed != nil {
 		in.observed = eff.Observed.Sections
 	}
@@ -127,18 +133,32 @@ func newInput(t Target, svc *catalog.Service, eff *policy.Effective) input {
 
 // clustersOf are the clusters of svc: its own, and one for each subset, by name.
 func clustersOf(t Target, svc *catalog.Service, eff *policy.Effective) []input {
-	list := []input{newInput(t, svc, eff)}
-	list[0].name = t.ClusterName(svc, "")
+	list := []input{clusterOf(newInput(t, svc, eff), svc, "")}
 	for _, subset := range slices.Sorted(maps.Keys(svc.Spec.Subsets)) {
-		in := newInput(t, svc, eff.Subset(subset))
-		in.name = t.ClusterName(svc, subset)
-		list = append(list, in)
+		list = append(list, clusterOf(newInput(t, svc, eff.Subset(subset)), svc, subset))
 	}
 	return list
 }
 
+// clusterOf is in as the input of one cluster. What an owner's routes call it is its name, unless a composite has that.
+func clusterOf(in input, svc *catalog.Service, subset string) input {
+	in.name, in.also = ClusterName(svc.Key(), subset), in.target.foreignName(svc, subset)
+	if in.also != "" && in.spare() == "" {
+		in.name, in.also = in.also, in.name
+	}
+	return in
+}
+
+// foreignName is what an owner's routes call the cluster of svc, or that of one of its subsets where that is not empty; "" where that is its own name.
+func (t Target) foreignName(svc *catalog.Service, subset string) string {
+	if called := t.ClusterName(svc, subset); called != ClusterName(svc.Key(), subset) {
+		return called
+	}
+	return ""
+}
+
 // ClusterName is the name of the cluster of svc, or of that of one of its subsets where that is not empty, and of its assignment: where the
-// routes are their owner's, the name that is in them.
+// routes are their owner's, the name that is in them. Where they have a fallback there, that is the composite's, and the cluster has its own.
 func (t Target) ClusterName(svc *catalog.Service, subset string) string {
 	name := ClusterName(svc.Key(), subset)
 	if t.audience() == clustersOnly {

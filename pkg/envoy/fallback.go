@@ -100,12 +100,13 @@ func byStatusAlone(in input, _ policy.Field) bool {
 	return b.Response != nil && !slices.Contains(b.When, policy.On5xx) && (slices.Contains(b.When, policy.OnReset) || slices.Contains(b.When, policy.OnConnectFailure))
 }
 
+var budgetBesideFallback = line{field: "retry.budget", on: proxies, when: hasSpare, level: Approximate,
+	reason: "on a route with a fallback service no share of calls is counted: as many retries may run as the service takes calls at once", instead: "limits.maxRequests"}
+
 var fallbackLines = []line{
-	{field: "fallback", on: clustersOnly, level: Unsupported, reason: "the proxy's routes are its owner's"},
 	{field: "fallback.service", on: proxies, when: cutsOff, level: Approximate,
 		reason: "a call that the policy's own limits cut off does not fall back", instead: "fallback.response, which answers those too"},
-	{field: "retry.budget", on: proxies, when: hasSpare, level: Approximate,
-		reason: "on a route with a fallback service no share of calls is counted: as many retries may run as the service takes calls at once", instead: "limits.maxRequests"},
+	budgetBesideFallback,
 	{field: "fallback.response", when: grpcService, level: Unsupported, reason: "a fixed response has a form that gRPC does not know"},
 	{field: "fallback.when", on: proxies, when: byStatusAlone, level: Approximate,
 		reason: "a fixed response goes by the status, so that 502, 503 and 504 of the service's own count as well", instead: "gateway-error"},

@@ -48,7 +48,7 @@ func (l line) fidelity(field string) Fidelity {
 
 // lines are those of every section. A field without one is exact where it has a carrier at all: see unsaid.
 var lines = slices.Concat(dnsLines, faultLines, grpcLines, ridingLines, timeoutLines, retryLines, limitsLines, outlierLines, breakerLines, balancingLines, healthLines,
-	deadlineLines, hedgeLines, criteriaLines, admissionLines, adaptiveLines, rateLimitLines, fallbackLines, errorMappingLines)
+	deadlineLines, hedgeLines, criteriaLines, admissionLines, adaptiveLines, rateLimitLines, leadingLines, fallbackLines, errorMappingLines)
 
 // Inherent is one of the differences that no policy can bring nearer.
 type Inherent struct {

@@ -3,6 +3,7 @@ package envoy
 import (
 	"fmt"
 	"hash/fnv"
+	"strings"
 
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -18,6 +19,11 @@ const Layers = 8
 type RuntimeKey struct {
 	Key   string
 	Value uint32
+}
+
+// retries reports whether k limits retries.
+func (k RuntimeKey) retries() bool {
+	return strings.HasSuffix(k.Key, ".max_retries") || strings.Contains(k.Key, ".retry_budget.")
 }
 
 // LayerName is the name of a runtime layer, from 0.
