@@ -81,17 +81,25 @@ func fidelityOf(w *world.World, p *policy.Compiled, t envoy.Target) []api.FieldF
 	return list
 }
 
-// byProtocol is one service of each protocol, with TLS where one has it: nothing else of a service matters. Without any it is an http
-// service.
+// byProtocol is one service of each protocol that stands for all: with TLS where one has it, and with a name for its cluster where all have.
+// Nothing else of a service matters. Without any it is an http service.
 func byProtocol(list []*catalog.Service) map[catalog.Protocol]*catalog.Service {
 	if len(list) == 0 {
 		list = []*catalog.Service{{Metadata: manifest.Meta{Namespace: manifest.DefaultNamespace, Name: "any"}}}
 	}
 	found := make(map[catalog.Protocol]*catalog.Service)
 	for _, svc := range list {
-		if p := catalog.ProtocolOf(svc); found[p] == nil || catalog.TLSOf(svc) != nil {
-			found[p] = svc
+		p := catalog.ProtocolOf(svc)
+		one := *svc
+		if other := found[p]; other != nil {
+			if catalog.TLSOf(&one) == nil {
+				one.Spec.TLS = other.Spec.TLS
+			}
+			if other.Spec.ClusterName == "" {
+				one.Spec.ClusterName = ""
+			}
 		}
+		found[p] = &one
 	}
 	return found
 }
@@ -124,9 +132,10 @@ func fidelityFor(p *policy.Compiled, svc *catalog.Service, t envoy.Target) []api
 	return list
 }
 
-// untaken says of a retry on a proxy whose routes are its owner's what Target.Taken does.
+// untaken says of a retry, and of a fallback, on a proxy whose routes are its owner's what Target.Taken does.
 func untaken(f api.FieldFidelity, p *policy.Compiled, t envoy.Target) api.FieldFidelity {
-	if strings.HasPrefix(f.Field, "retry.") && t.Taken(p) != p {
+	rides := strings.HasPrefix(f.Field, "retry.") || f.Field == "fallback.service"
+	if rides && t.Taken(p) != p {
 		f.Level, f.Reason = api.Unsupported, "it would take the place of the retries of the owner's routes, and the policy names no service"
 		f.Instead = "to: {service: NAME}"
 	}

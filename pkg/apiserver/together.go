@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
@@ -58,12 +59,14 @@ func (p *plan) portTaken(s *step) error {
 // clusterTaken refuses a service whose cluster is called as another's in proxies with routes of their own: which of them a route means
 // nobody could say.
 func (p *plan) clusterTaken(s *step) error {
-	name := catalog.ClusterName(s.service)
+	names := catalog.ClusterNames(s.service)
 	for _, other := range p.world.Services() {
-		if other.Key() != s.key && catalog.ClusterName(other) == name {
+		theirs := catalog.ClusterNames(other)
+		name := slices.IndexFunc(names, func(name string) bool { return slices.Contains(theirs, name) })
+		if other.Key() != s.key && name >= 0 {
 			return conflict(api.ClusterConflict, "the name of a cluster is one service's", api.Conflict{
 				Kind: catalog.Kind, Namespace: other.Metadata.Namespace, Name: other.Metadata.Name, Field: "spec.clusterName",
-				Message: fmt.Sprintf("the cluster of Service %s is called %s already", other.Key(), name),
+				Message: fmt.Sprintf("the cluster of Service %s is called %s already", other.Key(), names[name]),
 			})
 		}
 	}

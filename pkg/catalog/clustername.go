@@ -1,6 +1,9 @@
 package catalog
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // maxClusterName is how many characters the name of a cluster may have.
 const maxClusterName = 200
@@ -11,6 +14,11 @@ func ClusterName(svc *Service) string {
 		return svc.Spec.ClusterName
 	}
 	return svc.Key().String()
+}
+
+// ClusterNames are all names that clusters of svc, without its subsets, have in some proxy. No other service has any of them.
+func ClusterNames(svc *Service) []string {
+	return slices.Compact([]string{svc.Key().String(), ClusterName(svc)})
 }
 
 // clusterName checks a name that stands in other people's routes. The marks that we put behind a name, for subsets and fallbacks, are

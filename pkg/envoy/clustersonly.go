@@ -101,10 +101,18 @@ var ridingLines = []line{
 var leadingLines = []line{
 	{field: "fallback.response", on: clustersOnly, level: Unsupported, reason: ownersRoutes},
 	{field: "fallback", on: clustersOnly, when: ownRetries, level: Unsupported, reason: "it is the last of our retries, and the proxy's node says that its routes' own stay", instead: "breakwater.retry left out of the node's metadata"},
-	{field: "fallback", on: clustersOnly, when: not(hasSpare), level: Unsupported,
+	{field: "fallback", on: clustersOnly, when: leadsNowhere, level: Unsupported,
 		reason: "in a proxy with routes of its own it stands behind the name that is in those routes, and there must be another one for the service itself", instead: "clusterName of the Service"},
 	{field: "fallback.service", on: clustersOnly, when: guards, level: Approximate,
 		reason: "what retry.methods keeps from being sent twice falls back only where the service has no host to try, and a call that a limit of the service cuts off never does", instead: "retry.methods: all"},
+	{field: "fallback.service", on: clustersOnly, level: Approximate, reason: "a call that a limit of the service cuts off does not fall back"},
+	{field: "fallback.when", on: clustersOnly, when: hasSpare, level: Exact},
+}
+
+// leadsNowhere reports whether there is a fallback service to which no name can lead.
+func leadsNowhere(in input, _ policy.Field) bool {
+	b := in.sections.Fallback
+	return b != nil && b.Service != nil && in.spare() == ""
 }
 
 const ownersRoutes = "the proxy's routes are its owner's"

@@ -18,7 +18,7 @@ import (
 // Compiled is one service as the proxies of one target see it.
 type Compiled struct {
 	Cluster *view.Resource
-	Subsets []*view.Resource // the clusters of its subsets, by name
+	Subsets []*view.Resource // the clusters of its subsets, by name, and one that Spare adds
 	Route   *view.Resource   // nil for a tcp service, and where the routes are not ours
 	Local   *view.Resource   // of a tcp service: the listener on its local port
 	Filters []Filter         // that the listener holds for the service

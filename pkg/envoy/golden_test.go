@@ -113,10 +113,7 @@ func (g goldenCase) outputs(t *testing.T) []txtar.File {
 	if err != nil {
 		t.Fatal(err)
 	}
-	assignments, err := g.target.Assignments(g.service, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	assignments := assignmentsFor(t, g, slices.Concat([]*view.Resource{c.Cluster}, c.Subsets))
 	files := []txtar.File{
 		{Name: "effective", Data: []byte(effectiveText(eff))},
 		{Name: "limits", Data: []byte(limitsText(c.Limits))},
@@ -143,6 +140,25 @@ func (g goldenCase) outputs(t *testing.T) []txtar.File {
 		files = append(files, txtar.File{Name: r.Name + ".json", Data: jsonOf(t, r)})
 	}
 	return append(files, partFiles(eff)...)
+}
+
+// assignmentsFor are the assignments of clusters.
+func assignmentsFor(t *testing.T, g goldenCase, clusters []*view.Resource) []*view.Resource {
+	t.Helper()
+	var list []*view.Resource
+	for _, target := range []Target{{}, g.target} {
+		all, err := target.Assignments(g.service, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range all {
+			same := func(other *view.Resource) bool { return other.Name == r.Name }
+			if slices.ContainsFunc(clusters, same) && !slices.ContainsFunc(list, same) {
+				list = append(list, r)
+			}
+		}
+	}
+	return list
 }
 
 // partFiles are what differs for parts of the service.

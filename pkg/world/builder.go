@@ -50,6 +50,7 @@ type serviceState struct {
 type variant struct {
 	target  envoy.Target
 	backend bool
+	spare   bool
 	mask    string // of the policies whose target covers it, those that apply
 }
 
@@ -58,6 +59,15 @@ type built struct {
 	envoy.Compiled
 	policies, guardrails []manifest.Key
 	port                 uint32 // of Local
+}
+
+// clusters are those that have endpoints.
+func (b *built) clusters() []*view.Resource {
+	return append([]*view.Resource{b.Cluster}, b.Subsets...)
+}
+
+func sameNames(a, b []*view.Resource) bool {
+	return slices.EqualFunc(a, b, func(x, y *view.Resource) bool { return x.Name == y.Name })
 }
 
 // classState is what a class holds, by service.
@@ -195,11 +205,11 @@ func (b *Builder) assign(state *serviceState) {
 	endpoints := b.world.Serving(key)
 	delete(b.strays, key)
 	var fresh assignments
-	err := Safely(func() (err error) { fresh, err = named(state.service, endpoints); return err })
+	err := Safely(func() (err error) { fresh, err = assignmentsOf(state.service, endpoints); return err })
 	broken := err != nil
 	if broken {
 		b.strays[key] = fmt.Errorf("endpoints of %s: %w", key, err)
-		if fresh, err = named(state.service, sound(state.service, endpoints)); err != nil {
+		if fresh, err = assignmentsOf(state.service, sound(state.service, endpoints)); err != nil {
 			return
 		}
 	}
@@ -235,13 +245,15 @@ func (c *classChanges) putAll(list []*view.Resource) {
 	}
 }
 
-// assign puts the assignments of a service, of which there are none where proxies find its endpoints by themselves.
-func (c *classChanges) assign(target envoy.Target, state *serviceState) {
-	list := state.assignments.of(target)
-	if len(list) == 0 {
-		c.remove(view.EDS, target.ClusterName(state.service, ""))
+// assign puts the assignments of the clusters of a service, of which there are none where proxies find its endpoints by themselves.
+func (c *classChanges) assign(held *built, all assignments) {
+	for _, cluster := range held.clusters() {
+		if r := all.of(cluster.Name); r != nil {
+			c.put(r)
+		} else {
+			c.remove(view.EDS, cluster.Name)
+		}
 	}
-	c.putAll(list)
 }
 
 // removeClusters removes the clusters, and their assignments, that are no more.
@@ -307,8 +319,8 @@ func (b *Builder) updateClass(cs *classState, t touched) {
 		}
 	}
 	for key := range t.endpoints {
-		if _, ok := cs.holds[key]; ok {
-			c.assign(cs.class.Key.target(), b.services[key])
+		if held, ok := cs.holds[key]; ok {
+			c.assign(held, b.services[key].assignments)
 		}
 	}
 	if t.catalogue || self {
@@ -348,9 +360,6 @@ func (b *Builder) syncServices(cs *classState, roles map[manifest.Key]role, c *c
 		}
 		b.ensureState(key)
 		b.setService(cs, key, c)
-		if cs.holds[key] != nil {
-			c.assign(cs.class.Key.target(), b.services[key])
-		}
 	}
 	for key := range cs.holds {
 		if _, keep := roles[key]; !keep {
@@ -382,14 +391,15 @@ func (b *Builder) setService(cs *classState, key manifest.Key, c *classChanges) 
 	old := cs.holds[key]
 	cs.holds[key] = now
 	c.framed = c.framed || len(now.Filters) > 0 || old != nil && len(old.Filters) > 0
-	c.put(now.Cluster)
-	c.putAll(now.Subsets)
+	c.putAll(now.clusters())
 	c.putAll(now.Composites)
 	c.putAll(now.Faults)
+	if old == nil || !sameNames(old.clusters(), now.clusters()) {
+		c.assign(now, state.assignments)
+	}
 	if old != nil {
 		c.removeGone(old.Faults, now.Faults)
-		c.removeClusters([]*view.Resource{old.Cluster}, []*view.Resource{now.Cluster}) // it may be called otherwise
-		c.removeClusters(old.Subsets, now.Subsets)
+		c.removeClusters(old.clusters(), now.clusters())
 		c.removeClusters(old.Composites, now.Composites)
 	}
 	cs.setRoutes(b.world, state, now, c)
@@ -425,7 +435,8 @@ func (b *Builder) build(state *serviceState, cs *classState) (*built, error) {
 			applied, mask[i] = append(applied, p), 'x'
 		}
 	}
-	id := variant{target, cs.roles[state.service.Key()].backend, string(mask)}
+	as := cs.roles[state.service.Key()]
+	id := variant{target, as.backend, as.spare, string(mask)}
 	if found, ok := state.built[id]; ok {
 		return found, nil
 	}
@@ -445,8 +456,8 @@ func (b *Builder) build(state *serviceState, cs *classState) (*built, error) {
 
 // compile makes the resources of a service as cs sees it under these policies.
 func (b *Builder) compile(state *serviceState, cs *classState, applied []*policy.Compiled) (now *built, err error) {
-	target, compile := cs.class.Key.target(), envoy.Service
-	if cs.roles[state.service.Key()].backend {
+	target, as, compile := cs.class.Key.target(), cs.roles[state.service.Key()], envoy.Service
+	if as.backend {
 		compile = envoy.Backend
 	}
 	err = Safely(func() error {
@@ -457,6 +468,9 @@ func (b *Builder) compile(state *serviceState, cs *classState, applied []*policy
 		effective, _ := policy.Merge(state.called, taken)
 		b.world.dropMissing(effective)
 		compiled, err := compile(target, state.service, effective)
+		if err == nil && as.spare {
+			err = compiled.Spare(target, state.service, effective)
+		}
 		now = &built{Compiled: compiled, policies: effective.AllPolicies(), guardrails: effective.AllGuardrails()}
 		return err
 	})
@@ -468,9 +482,8 @@ func (b *Builder) compile(state *serviceState, cs *classState, applied []*policy
 
 func (cs *classState) dropService(key manifest.Key, c *classChanges) {
 	c.remove(view.RDS, key.String())
-	c.removeClusters([]*view.Resource{cs.holds[key].Cluster}, nil)
+	c.removeClusters(cs.holds[key].clusters(), nil)
 	c.framed = c.framed || len(cs.holds[key].Filters) > 0
-	c.removeClusters(cs.holds[key].Subsets, nil)
 	c.removeClusters(cs.holds[key].Composites, nil)
 	c.removeGone(cs.holds[key].Faults, nil)
 	cs.setScopes(key, nil, c)

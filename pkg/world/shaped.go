@@ -65,8 +65,10 @@ func (cs *classState) made(key manifest.Key, held *built, state *serviceState, w
 	if !whole {
 		return list
 	}
-	for _, r := range state.assignments.of(cs.class.Key.target()) {
-		list = append(list, r.ID())
+	for _, cluster := range held.clusters() {
+		if r := state.assignments.of(cluster.Name); r != nil {
+			list = append(list, r.ID())
+		}
 	}
 	for _, alias := range cs.aliases[key] {
 		list = append(list, view.ID{Type: cs.class.Key.target().Aliases(), Name: alias})

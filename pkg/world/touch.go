@@ -80,7 +80,9 @@ func (t *touched) names(old, now *World, c Changes) {
 	for key := range c.Services {
 		for _, w := range []*World{old, now} {
 			if s, ok := w.services[key]; ok {
-				changed[catalog.ClusterName(s)] = true
+				for _, name := range catalog.ClusterNames(s) {
+					changed[name] = true
+				}
 			}
 		}
 	}

@@ -117,7 +117,7 @@ func (w *World) called(svc *catalog.Service) (*catalog.Service, error) {
 		return svc, nil
 	}
 	for key, other := range w.services {
-		if key == svc.Key() || catalog.ClusterName(other) != name || other.Spec.ClusterName != "" && svc.Key().Less(key) {
+		if key == svc.Key() || key.String() != name && (other.Spec.ClusterName != name || svc.Key().Less(key)) {
 			continue
 		}
 		plain := *svc

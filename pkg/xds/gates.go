@@ -71,18 +71,21 @@ func (s *state) met(r *view.Resource) bool {
 // uses is what a proxy must keep, because something that it may hold needs it.
 type uses struct {
 	needed   map[view.ID]struct{}
-	clusters *sub
-	routes   bool // every route configuration: what some scope or listener names is not known
-	all      bool // every cluster likewise
+	assigned map[string]bool // clusters that have an assignment
+	routes   bool            // every route configuration: what some scope or listener names is not known
+	all      bool            // every cluster likewise
 }
 
 // uses looks at everything that the proxy may hold. It costs a walk over all of it, and is asked only when something is to go.
 func (s *state) uses(now time.Time) *uses {
-	u := &uses{needed: make(map[view.ID]struct{}), clusters: &s.subs[view.CDS]}
+	u := &uses{needed: make(map[view.ID]struct{}), assigned: make(map[string]bool)}
 	for _, t := range [...]view.Type{view.CDS, view.LDS, view.SRDS, view.RDS} {
 		s.subs[t].each(func(r *view.Resource) {
 			for _, need := range r.Needs {
 				u.needed[need] = struct{}{}
+			}
+			if t == view.CDS && assigned(r) {
+				u.assigned[r.Name] = true
 			}
 			if unknown(r) && t != view.CDS {
 				u.all = true
@@ -112,8 +115,10 @@ func (u *uses) keep(id view.ID) bool {
 	case view.CDS:
 		return u.all
 	case view.EDS:
-		c := u.clusters // an assignment goes after its cluster
-		return c.open && c.has(id.Name) && (c.sent.Get(id.Name) != nil || c.acked.Get(id.Name) != nil || c.flying(id.Name))
+		return u.assigned[id.Name] // an assignment goes after its cluster
 	}
 	return false
 }
+
+// assigned reports whether r is a cluster that has an assignment, as far as is known: one that leads to others has none.
+func assigned(r *view.Resource) bool { return r != nil && len(r.Needs) == 0 }

@@ -228,10 +228,11 @@ func (s *state) fly(t view.Type, items []item, head *world.Head, now time.Time) 
 }
 
 // accompany has the assignment of a cluster that is sent sent after it, changed or not: Envoy keeps a changed cluster aside until
-// an assignment comes that was sent later, and only then answers CDS. Where it is not subscribed yet, the subscription will ask.
+// an assignment comes that was sent later, and only then answers CDS. Where it is not subscribed yet, the subscription will ask; one that
+// leads to other clusters waits for none.
 func (s *state) accompany(t view.Type, it item) {
 	eds := &s.subs[view.EDS]
-	if t == view.CDS && it.res != nil && eds.open && eds.has(it.name) {
+	if t == view.CDS && assigned(it.res) && eds.open && eds.has(it.name) {
 		eds.urge(it.name, follow)
 	}
 }
