@@ -10,7 +10,7 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/envoy/bootstrap"
 )
 
-// ownersListener is what the owner of a brownfield Envoy has in its file: a listener whose route names our cluster, and is never
+// ownersListener is what the owner of a brownfield Envoy has in its file: a listener whose routes name our clusters, and are never
 // touched.
 const ownersListener = `  listeners:
   - name: owner
@@ -22,17 +22,26 @@ const ownersListener = `  listeners:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: owner
           route_config:
-            validate_clusters: false # the cluster arrives later
-            virtual_hosts: [{name: owner, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: %s, timeout: 10s}}]}]
+            validate_clusters: false # they arrive later
+            virtual_hosts: [%s]
           http_filters: [{name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]
 `
 
-// brownfield starts an Envoy of shop/service with a listener and a route of its owner's, which leads to the cluster of shop/payments.
-func (m *mesh) brownfield(service string) *sidecar { return m.brownfieldTo(service, "shop/payments") }
+// ownersHost is a virtual host of the owner's.
+const ownersHost = `{name: "%[1]s", domains: ["%[1]s"], routes: [{match: {prefix: /}, route: {cluster: "%[2]s", timeout: 10s}}]}`
 
-// brownfieldTo is brownfield with a route to any cluster.
-func (m *mesh) brownfieldTo(service, cluster string, more ...func(*launch)) *sidecar {
+// brownfield starts an Envoy of shop/service with a listener and a route of its owner's, which leads to the cluster of shop/payments.
+func (m *mesh) brownfield(service string) *sidecar {
+	return m.brownfieldTo(service, []string{"shop/payments"})
+}
+
+// brownfieldTo is brownfield with routes to any clusters: the first takes all calls, but those for a host called as another one.
+func (m *mesh) brownfieldTo(service string, clusters []string, more ...func(*launch)) *sidecar {
 	m.t.Helper()
+	routes := fmt.Sprintf(ownersHost, "*", clusters[0])
+	for _, name := range clusters[1:] {
+		routes += ", " + fmt.Sprintf(ownersHost, name, name)
+	}
 	needEnvoy(m.t)
 	ports, err := harness.FreePorts(2)
 	if err != nil {
@@ -49,7 +58,7 @@ func (m *mesh) brownfieldTo(service, cluster string, more ...func(*launch)) *sid
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	e, err := harness.StartEnvoy(within(m.t, patience), m.t.TempDir(), append(text, fmt.Sprintf(ownersListener, ports[1], cluster)...), admin, l.arguments...)
+	e, err := harness.StartEnvoy(within(m.t, patience), m.t.TempDir(), append(text, fmt.Sprintf(ownersListener, ports[1], routes)...), admin, l.arguments...)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -126,7 +135,7 @@ func TestBrownfieldEnvoyKeepsTheNameInItsRoutes(t *testing.T) {
 	m := newMesh(t)
 	hosts := m.service("payments", 2, "clusterName: "+name)
 	m.service("orders", 0)
-	orders := m.brownfieldTo("orders", name)
+	orders := m.brownfieldTo("orders", []string{name})
 	orders.reaches("payments", http.StatusOK)
 
 	m.apply(policyFor("named", "payments", "limits: {maxRequests: 400}", outlier))
@@ -168,7 +177,7 @@ func TestBrownfieldEnvoyFindsHostsByDNS(t *testing.T) {
 	t.Parallel()
 	b := newByName(t, 2)
 	b.apply(b.service+"  clusterName: pay.legacy\n", b.manifest("orders"))
-	b.callers["Envoy"] = b.brownfieldTo("orders", "pay.legacy")
+	b.callers["Envoy"] = b.brownfieldTo("orders", []string{"pay.legacy"})
 	b.reach(0, 1)
 	b.says(1)
 	b.reach(1)

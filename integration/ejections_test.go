@@ -60,7 +60,7 @@ func TestDryRunTellsLiveEjections(t *testing.T) {
 		m.service(caller, 0)
 	}
 	m.apply(policyFor("ejects", "payments", outlier))
-	orders, web, quiet, desk := m.envoy("orders", reporting), m.brownfieldTo("web", name, reporting), m.envoy("quiet"), m.agent("desk")
+	orders, web, quiet, desk := m.envoy("orders", reporting), m.brownfieldTo("web", []string{name}, reporting), m.envoy("quiet"), m.agent("desk")
 
 	const edit = "outlierDetection: {consecutiveGatewayFailure: 4, interval: 1s, baseEjectionTime: 60s, maxEjectionTime: 60s, maxEjectionPercent: 100}"
 	edited := policyFor("ejects", "payments", edit)
