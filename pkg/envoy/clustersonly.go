@@ -100,13 +100,14 @@ var ridingLines = []line{
 
 var leadingLines = []line{
 	{field: "fallback.response", on: clustersOnly, level: Unsupported, reason: ownersRoutes},
-	{field: "fallback", on: clustersOnly, when: ownRetries, level: Unsupported, reason: "it is the last of our retries, and the proxy's node says that its routes' own stay", instead: "breakwater.retry left out of the node's metadata"},
+	{field: "fallback", on: clustersOnly, when: both(ownRetries, leadsNowhere), level: Unsupported,
+		reason: "it is the last of our retries, and the proxy's node says that its routes' own stay", instead: "breakwater.retry left out of the node's metadata"},
 	{field: "fallback", on: clustersOnly, when: leadsNowhere, level: Unsupported,
-		reason: "in a proxy with routes of its own it stands behind the name that is in those routes, and there must be another one for the service itself", instead: "clusterName of the Service"},
+		reason: "it stands behind the name that is in the owner's routes, so the service itself must have another one", instead: "clusterName in the Service"},
 	{field: "fallback.service", on: clustersOnly, when: guards, level: Approximate,
-		reason: "what retry.methods keeps from being sent twice falls back only where the service has no host to try, and a call that a limit of the service cuts off never does", instead: "retry.methods: all"},
-	{field: "fallback.service", on: clustersOnly, level: Approximate, reason: "a call that a limit of the service cuts off does not fall back"},
-	{field: "fallback.when", on: clustersOnly, when: hasSpare, level: Exact},
+		reason: "a call whose method is not retried falls back only where the service has no host to try", instead: "retry.methods: all"},
+	{field: "fallback.service", on: clustersOnly, when: cutsOff, level: Approximate, reason: "a call that the policy's own limits cut off does not fall back"},
+	{field: "fallback", on: clustersOnly, when: hasSpare, level: Exact},
 }
 
 // leadsNowhere reports whether there is a fallback service to which no name can lead.
