@@ -12,7 +12,7 @@ import (
 type Fallback struct {
 	Disabled *bool             `json:"disabled,omitempty" doc:"Clears the fallback that less specific policies set." scope:"route" effect:"in place" bwdefault:"false"`
 	Observe  *bool             `json:"observe,omitempty" doc:"Counts what this section would do, and does nothing. It takes the place of nothing that is enforced." scope:"route" effect:"in place" bwdefault:"false"`
-	Service  *string           `json:"service,omitempty" doc:"This service, as name or namespace/name, gets the call once every try has failed, or at once where the called one has no host to try. Its proxies receive it even if dependsOn does not name it." oneof:"answer" scope:"route" effect:"in place" bwdefault:"none"`
+	Service  *string           `json:"service,omitempty" doc:"This service, as name or namespace/name, gets the call once every try has failed, or at once where the called one has no host to try. Its proxies receive it even if dependsOn does not name it. On an Envoy with routes of its own it needs clusterName, and turning it on or off rebuilds the cluster of that name." oneof:"answer" scope:"route" effect:"in place" bwdefault:"none"`
 	Response *FallbackResponse `json:"response,omitempty" doc:"A fixed response in place of the last try's, also where a limit or an open breaker lets no try happen." oneof:"answer" scope:"route" effect:"in place" bwdefault:"none"`
 	When     []string          `json:"when,omitempty" doc:"The failures that it stands in for: 5xx, gateway-error (502, 503, 504), reset, connect-failure, and for gRPC unavailable. With service they are conditions of retries as well." scope:"route" effect:"in place" bwdefault:"5xx, reset, connect-failure; for grpc also unavailable (Breakwater)"`
 }
