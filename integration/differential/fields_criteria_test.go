@@ -46,7 +46,7 @@ func criteriaFields() []*scenario {
 				"adaptiveConcurrency: {minLatency: {interval: 20ms, requests: 5, concurrency: 2, bufferPercent: 100}}",
 				"adaptiveConcurrency: {minLatency: {interval: 1h, requests: 5000, concurrency: 2, bufferPercent: 100}}",
 				"adaptiveConcurrency: {minLatency: {interval: 1h, requests: 5, concurrency: 2, bufferPercent: 0}}"}},
-		{name: "field-adaptive-percentile", policy: []string{"adaptiveConcurrency: {maxConcurrency: 4, updateInterval: 250ms, percentile: 50, minLatency: {interval: 1h, requests: 6, concurrency: 2}}"},
+		{name: "field-adaptive-percentile", policy: []string{"adaptiveConcurrency: {maxConcurrency: 4, updateInterval: 350ms, percentile: 50, minLatency: {interval: 1h, requests: 6, concurrency: 2}}"},
 			script:  append(append(slices.Repeat([]behaviour{{delay: 10 * ms}}, 6), slices.Repeat([]behaviour{{delay: 10 * ms}, {delay: 10 * ms}, {delay: 40 * ms}}, 15)...), behaviour{hold: true}),
 			traffic: func(s *side) { s.get(51); s.hold(4); s.get(1); s.free() }, longest: patience, markSlack: time.Second,
 			variants: []string{"adaptiveConcurrency: {percentile: 100}"}},
