@@ -44,13 +44,17 @@ func (s *server) past(ctx context.Context, kind string, key manifest.Key) ([]pas
 	return list, snap.Revision, nil
 }
 
-// generation is the place of one generation among those that are kept.
-func generation(list []pastEdit, kind string, key manifest.Key, n int64) (int, error) {
+// generation is the history of an object, and the place of one generation in it.
+func (s *server) generation(ctx context.Context, kind string, key manifest.Key, n int64) ([]pastEdit, int, error) {
+	list, _, err := s.past(ctx, kind, key)
+	if err != nil {
+		return nil, 0, err
+	}
 	i, found := slices.BinarySearchFunc(list, n, func(e pastEdit, n int64) int { return cmp.Compare(e.Generation, n) })
 	if !found {
-		return 0, notFound(fmt.Sprintf("the history of %s %s has generations %d to %d, and no %d", kind, key, list[0].Generation, list[len(list)-1].Generation, n))
+		return nil, 0, notFound(fmt.Sprintf("the history of %s %s has generations %d to %d, and no %d", kind, key, list[0].Generation, list[len(list)-1].Generation, n))
 	}
-	return i, nil
+	return list, i, nil
 }
 
 // edit describes the edit at place i of a history.
@@ -170,11 +174,7 @@ func pastObject[S any](s *server, kind string) func(context.Context, *pastInput)
 		if err := in.check(); err != nil {
 			return nil, err
 		}
-		list, _, err := s.past(ctx, kind, in.key())
-		if err != nil {
-			return nil, err
-		}
-		i, err := generation(list, kind, in.key(), in.Generation)
+		list, i, err := s.generation(ctx, kind, in.key(), in.Generation)
 		if err != nil {
 			return nil, err
 		}

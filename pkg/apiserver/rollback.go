@@ -68,11 +68,7 @@ func (s *server) rollBack(ctx context.Context, kind string, in *RollbackInput, e
 
 // asItWas is the change that makes an object what it was at a generation.
 func (s *server) asItWas(ctx context.Context, kind string, in *RollbackInput) (*change, error) {
-	list, _, err := s.past(ctx, kind, in.key())
-	if err != nil {
-		return nil, err
-	}
-	i, err := generation(list, kind, in.key(), in.Generation)
+	list, i, err := s.generation(ctx, kind, in.key(), in.Generation)
 	if err != nil {
 		return nil, err
 	}

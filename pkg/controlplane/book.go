@@ -126,7 +126,7 @@ func addProgress(d *api.Delivery, p xds.Progress, newer func(xds.Rejection) bool
 		superseded := len(of.Rejected) > 0
 		for _, r := range of.Rejected {
 			superseded = superseded && newer(r)
-			out.Rejected = append(out.Rejected, api.Refused{Type: r.ID.Type.String(), Name: r.ID.Name, Version: r.Version, Message: r.Text})
+			out.Rejected = append(out.Rejected, refused(r))
 		}
 		if superseded {
 			out.State = api.DeliverySuperseded
@@ -134,6 +134,10 @@ func addProgress(d *api.Delivery, p xds.Progress, newer func(xds.Rejection) bool
 		d.Proxies = append(d.Proxies, out)
 	}
 	d.Sum()
+}
+
+func refused(r xds.Rejection) api.Refused {
+	return api.Refused{Type: r.ID.Type.String(), Name: r.ID.Name, Version: r.Version, Message: r.Text}
 }
 
 // mostWaiting is how many resources are named that a proxy is waited for.

@@ -48,7 +48,8 @@ func proxyResource(h xds.Held) api.ProxyResource {
 		r.Acked = h.Acked.Version
 	}
 	if h.Rejected != nil {
-		r.Rejected = &api.Refused{Type: h.Rejected.ID.Type.String(), Name: h.Rejected.ID.Name, Version: h.Rejected.Version, Message: h.Rejected.Text}
+		why := refused(*h.Rejected)
+		r.Rejected = &why
 	}
 	return r
 }
