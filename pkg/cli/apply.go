@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -25,11 +26,8 @@ func (a *app) applyCommand() *cobra.Command {
   cat policy.yaml | bwctl apply -f - --wait`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := wait.check(cmd, true); err != nil {
+			if err := wait.checkWrite(cmd, o.DryRun); err != nil {
 				return err
-			}
-			if wait.wanted && o.DryRun {
-				return usagef("--wait: a dry run writes nothing to wait for")
 			}
 			text, err := a.manifests(files, o)
 			if err != nil {
@@ -40,11 +38,7 @@ func (a *app) applyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := a.printApplied(result, o.DryRun); err != nil || !wait.wanted {
-				return err
-			}
-			a.output = "text" // of the delivery there is one line, beside the data
-			return a.await(cmd.Context(), result.Revision, wait)
+			return a.applied(cmd.Context(), result, o.DryRun, wait)
 		},
 	}
 	a.manifestFlags(cmd, &files, &o)
@@ -55,6 +49,15 @@ func (a *app) applyCommand() *cobra.Command {
 	cmd.Flags().StringVar(&a.reason, "reason", "", "why, for the history")
 	a.outputFlag(cmd, "text", "json")
 	return cmd
+}
+
+// applied says what a write did, or a dry run would have, and waits for the proxies if so asked.
+func (a *app) applied(ctx context.Context, result *api.ApplyResult, dryRun bool, wait waiting) error {
+	if err := a.printApplied(result, dryRun); err != nil || !wait.wanted {
+		return err
+	}
+	a.output = "text" // of the delivery there is one line, beside the data
+	return a.await(ctx, result.Revision, wait)
 }
 
 // printApplied says what a write did, or a dry run would have.
@@ -144,23 +147,16 @@ func (a *app) warn(warnings []api.Warning) {
 	}
 }
 
-// plurals are the words for the kinds, and the plural that the API uses.
-var plurals = map[string]string{
-	"policy": api.Policies, "policies": api.Policies, "pol": api.Policies,
-	"guardrail": api.Guardrails, "guardrails": api.Guardrails, "guard": api.Guardrails,
-	"service": api.Services, "services": api.Services, "svc": api.Services,
-	"endpoint": "endpoints", "endpoints": "endpoints", "ep": "endpoints",
-	"proxy": "proxies", "proxies": "proxies",
-}
-
 func (a *app) deleteCommand() *cobra.Command {
 	var files []string
 	var o client.DeleteOptions
 	var wait waiting
 	cmd := &cobra.Command{
-		Use:   "delete (policy|guardrail|service|endpoint) NAME... | -f FILE",
+		Use:   "delete (policy|guardrail|service|endpoint) NAME... | KIND/[NAMESPACE/]NAME... | -f FILE",
 		Short: "Delete objects",
 		Long:  "Delete objects by name, one after the other, or all objects of some manifests in one transaction. An endpoint's name is SERVICE/ID.",
+		Example: `  bwctl delete policy orders-to-payments -n shop --wait
+  bwctl delete $(bwctl get policies -A -o name)`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := wait.check(cmd, true); err != nil {
 				return err
@@ -197,11 +193,15 @@ func (a *app) deleteAll(cmd *cobra.Command, files, args []string, o client.Delet
 	case len(files) > 0:
 		revision, err := a.deleteManifests(cmd, files, o)
 		return []int64{revision}, err
-	case len(args) < 2:
+	case len(args) == 0 || len(args) == 1 && !strings.Contains(args[0], "/"):
 		return nil, usagef("want a kind and a name, or -f")
 	}
-	for _, name := range args[1:] {
-		revision, err := a.deleteOne(cmd, args[0], name, o)
+	refs, err := a.references(args)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range refs {
+		revision, err := a.deleteOne(cmd, r, o)
 		if err != nil {
 			return nil, err
 		}
@@ -210,24 +210,24 @@ func (a *app) deleteAll(cmd *cobra.Command, files, args []string, o client.Delet
 	return revisions, nil
 }
 
-func (a *app) deleteOne(cmd *cobra.Command, kind, name string, o client.DeleteOptions) (revision int64, err error) {
+func (a *app) deleteOne(cmd *cobra.Command, r reference, o client.DeleteOptions) (revision int64, err error) {
 	var result *api.ApplyResult
-	switch plurals[kind] {
+	switch plurals[r.kind] {
 	case api.Policies, api.Guardrails, api.Services:
-		result, err = a.client.Delete(cmd.Context(), plurals[kind], a.namespace, name, o)
-	case "endpoints":
-		service, id, ok := strings.Cut(name, "/")
+		result, err = a.client.Delete(cmd.Context(), plurals[r.kind], r.namespace, r.name, o)
+	case endpointPlural:
+		service, id, ok := strings.Cut(r.name, "/")
 		if !ok {
-			return 0, usagef("endpoint %s: want SERVICE/ID", name)
+			return 0, usagef("endpoint %s: want SERVICE/ID", r.name)
 		}
-		result, err = a.client.DeleteEndpoint(cmd.Context(), a.namespace, service, id)
+		result, err = a.client.DeleteEndpoint(cmd.Context(), r.namespace, service, id)
 	default:
-		return 0, usagef("%s: want policy, guardrail, service or endpoint", kind)
+		return 0, usagef("%s: want policy, guardrail, service or endpoint", r.kind)
 	}
 	if err != nil {
 		return 0, err
 	}
-	a.printf("%s %s/%s deleted\n", singular(kind), a.namespace, name)
+	a.printf("%s %s/%s deleted\n", singular(r.kind), r.namespace, r.name)
 	return result.Revision, nil
 }
 
@@ -264,18 +264,6 @@ func (a *app) deleteManifests(cmd *cobra.Command, files []string, with client.De
 		a.printf("%s %s/%s %s\n", strings.ToLower(r.Kind), r.Namespace, r.Name, what)
 	}
 	return result.Revision, nil
-}
-
-func singular(kind string) string {
-	switch plurals[kind] {
-	case api.Policies:
-		return "policy"
-	case api.Guardrails:
-		return "guardrail"
-	case api.Services:
-		return "service"
-	}
-	return "endpoint"
 }
 
 func (a *app) versionCommand() *cobra.Command {

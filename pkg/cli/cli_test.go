@@ -60,6 +60,7 @@ func startServer(env *testscript.Env) string {
 	clock := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	server := httptest.NewServer(apiserver.New(apiserver.Config{
 		KV: kv, Worlds: loop, Book: book{}, Classes: classes, Ejected: ejected, Version: "v0.0.0-server", Now: func() time.Time { return clock },
+		Held: held,
 	}))
 	env.Defer(func() {
 		server.Close()
@@ -137,6 +138,31 @@ func (deliveries) Revision(rev int64, _ bool) api.Delivery {
 
 func (d deliveries) Object(context.Context, string, manifest.Key, bool) (api.Delivery, error) {
 	return d.Revision(100, false), nil
+}
+
+// held is what orders-1 holds: of its cluster not what it should. The other proxies that are known hold nothing.
+func held(_ context.Context, id string, diff bool) (*api.ProxyConfig, error) {
+	c := &api.ProxyConfig{ID: id, Resources: []api.ProxyResource{}}
+	switch id {
+	case "orders-1":
+	case "web-1":
+		return c, nil
+	default:
+		return nil, nil
+	}
+	cluster := api.ProxyResource{
+		Type: "CDS", Name: "shop/payments", Version: "cd", Acked: "ab", State: api.DeliveryRejected, Policies: []string{"shop/p", "shop/q"},
+		Rejected: &api.Refused{Type: "CDS", Name: "shop/payments", Version: "cd", Message: "no such thing"},
+	}
+	if !diff {
+		routes := api.ProxyResource{Type: "RDS", Name: "shop/payments", Version: "ef", Acked: "ef", State: api.DeliveryAcked}
+		c.Resources = append(c.Resources, cluster, routes)
+		return c, nil
+	}
+	cluster.Lines = []api.DiffLine{{Path: "connect_timeout", Old: `"1s"`, Now: `"2s"`}}
+	brought := api.ProxyResource{Type: "EDS", Name: "shop/payments", Version: "12", Acked: "34", State: api.DeliveryPending, Unknown: true}
+	c.Resources = append(c.Resources, cluster, brought)
+	return c, nil
 }
 
 // lease registers an endpoint of shop/SERVICE as its agent does: lease SERVICE ID ADDRESS.

@@ -19,34 +19,63 @@ import (
 type listing struct {
 	head, wide []string   // columns; wide ones come after head
 	rows       [][]string // head, then wide
-	names      []string
+	names      []name
+	qualified  bool // names have their namespaces
 	items      []any
 	whole      any // what -o json prints for a list
+}
+
+// name is an object as -o name prints it, and get and delete take it.
+type name struct {
+	kind      string
+	namespace string // "" where it has none
+	name      string
+}
+
+func (n name) text(qualified bool) string {
+	if qualified && n.namespace != "" {
+		return n.kind + "/" + n.namespace + "/" + n.name
+	}
+	return n.kind + "/" + n.name
 }
 
 func (a *app) getCommand() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
-		Use:   "get (policies|guardrails|services|endpoints|proxies) [NAME...]",
+		Use:   "get (policies|guardrails|services|endpoints|proxies) [NAME...] | KIND/[NAMESPACE/]NAME...",
 		Short: "Read objects",
-		Long:  "Read objects. The name of an endpoint is its service's name: all endpoints of the service are printed.",
+		Long: "Read objects. The name of an endpoint is its service's name: all endpoints of the service are printed.\n" +
+			"What -o name prints, get and delete take; with -A it has the namespaces.",
 		Example: `  bwctl get policies -A
   bwctl get policy orders-to-payments -n shop -o yaml
   bwctl get endpoints payments -n shop`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if all && len(args) > 1 {
-				return usagef("-A lists; it takes no names")
-			}
-			namespace := a.namespace
-			if all {
-				namespace = ""
-			}
-			l, err := a.list(cmd, args[0], namespace, args[1:])
+			refs, err := a.references(args)
 			if err != nil {
 				return err
 			}
-			return a.print(l, len(args) == 2 && plurals[args[0]] != "endpoints")
+			if all && len(refs) > 0 {
+				return usagef("-A lists; it takes no names")
+			}
+			kind, namespace := args[0], a.namespace
+			if all {
+				namespace = ""
+			}
+			if len(refs) > 0 {
+				kind = refs[0].kind
+			}
+			for _, r := range refs {
+				if plurals[r.kind] != plurals[kind] {
+					return usagef("%s and %s: get prints one kind at a time", kind, r.kind)
+				}
+			}
+			l, err := a.list(cmd, kind, namespace, refs)
+			if err != nil {
+				return err
+			}
+			l.qualified = all || slices.ContainsFunc(refs, func(r reference) bool { return r.namespace != a.namespace })
+			return a.print(l, len(refs) == 1 && plurals[kind] != endpointPlural)
 		},
 	}
 	cmd.Flags().BoolVarP(&all, "all-namespaces", "A", false, "list all namespaces")
@@ -54,30 +83,35 @@ func (a *app) getCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) list(cmd *cobra.Command, kind, namespace string, names []string) (*listing, error) {
+// list is what refs name, or all of a kind in a namespace, which may be "" for all of them.
+func (a *app) list(cmd *cobra.Command, kind, namespace string, refs []reference) (*listing, error) {
 	switch plurals[kind] {
 	case api.Policies:
-		return a.listPolicies(cmd, namespace, names)
+		return a.listPolicies(cmd, namespace, refs)
 	case api.Guardrails:
-		return a.listGuardrails(cmd, namespace, names)
+		return a.listGuardrails(cmd, namespace, refs)
 	case api.Services:
-		return a.listServices(cmd, namespace, names)
-	case "endpoints":
-		return a.listEndpoints(cmd, namespace, names)
-	case "proxies":
-		return a.listProxies(cmd, names)
+		return a.listServices(cmd, namespace, refs)
+	case endpointPlural:
+		return a.listEndpoints(cmd, namespace, refs)
+	case proxyPlural:
+		var ids []string
+		for _, r := range refs {
+			ids = append(ids, r.name)
+		}
+		return a.listProxies(cmd, ids)
 	}
 	return nil, usagef("%s: want policies, guardrails, services, endpoints or proxies", kind)
 }
 
-func (a *app) listPolicies(cmd *cobra.Command, namespace string, names []string) (*listing, error) {
+func (a *app) listPolicies(cmd *cobra.Command, namespace string, refs []reference) (*listing, error) {
 	list := &api.PolicyList{}
 	var err error
-	if len(names) == 0 {
+	if len(refs) == 0 {
 		list, err = a.client.Policies(cmd.Context(), namespace)
 	}
-	for _, name := range names {
-		p, e := a.client.Policy(cmd.Context(), namespace, name)
+	for _, r := range refs {
+		p, e := a.client.Policy(cmd.Context(), r.namespace, r.name)
 		if e != nil {
 			return nil, e
 		}
@@ -96,14 +130,14 @@ func (a *app) listPolicies(cmd *cobra.Command, namespace string, names []string)
 	return l, nil
 }
 
-func (a *app) listGuardrails(cmd *cobra.Command, namespace string, names []string) (*listing, error) {
+func (a *app) listGuardrails(cmd *cobra.Command, namespace string, refs []reference) (*listing, error) {
 	list := &api.GuardrailList{}
 	var err error
-	if len(names) == 0 {
+	if len(refs) == 0 {
 		list, err = a.client.Guardrails(cmd.Context(), namespace)
 	}
-	for _, name := range names {
-		g, e := a.client.Guardrail(cmd.Context(), namespace, name)
+	for _, r := range refs {
+		g, e := a.client.Guardrail(cmd.Context(), r.namespace, r.name)
 		if e != nil {
 			return nil, e
 		}
@@ -137,14 +171,14 @@ func bounds(list []policy.Bound) string {
 	return strings.Join(texts, ",")
 }
 
-func (a *app) listServices(cmd *cobra.Command, namespace string, names []string) (*listing, error) {
+func (a *app) listServices(cmd *cobra.Command, namespace string, refs []reference) (*listing, error) {
 	list := &api.ServiceList{}
 	var err error
-	if len(names) == 0 {
+	if len(refs) == 0 {
 		list, err = a.client.Services(cmd.Context(), namespace)
 	}
-	for _, name := range names {
-		s, e := a.client.Service(cmd.Context(), namespace, name)
+	for _, r := range refs {
+		s, e := a.client.Service(cmd.Context(), r.namespace, r.name)
 		if e != nil {
 			return nil, e
 		}
@@ -169,34 +203,43 @@ func (a *app) listServices(cmd *cobra.Command, namespace string, names []string)
 	return l, nil
 }
 
-func (a *app) listEndpoints(cmd *cobra.Command, namespace string, services []string) (*listing, error) {
-	keys := make([]manifest.Key, 0, len(services))
-	for _, name := range services {
-		keys = append(keys, manifest.Key{Namespace: namespace, Name: name})
-	}
-	if len(services) == 0 {
+func (a *app) listEndpoints(cmd *cobra.Command, namespace string, refs []reference) (*listing, error) {
+	if len(refs) == 0 {
 		list, err := a.client.Services(cmd.Context(), namespace)
 		if err != nil {
 			return nil, err
 		}
 		for _, s := range list.Items {
-			keys = append(keys, s.Metadata.Key())
+			refs = append(refs, reference{endpointPlural, s.Metadata.Namespace, s.Metadata.Name})
 		}
 	}
 	whole := &api.EndpointList{Items: []api.Endpoint{}}
 	l := &listing{head: []string{"NAMESPACE", "SERVICE", "ID", "ADDRESS", "SOURCE", "HEALTH", "AGENT"}, wide: []string{"WEIGHT", "ZONE", "LEASE", "SINCE"}, whole: whole}
-	for _, key := range keys {
-		list, err := a.client.Endpoints(cmd.Context(), key.Namespace, key.Name)
+	for _, r := range refs {
+		list, err := a.endpointsOf(cmd, r)
 		if err != nil {
 			return nil, err
 		}
-		whole.Revision = list.Revision
+		whole.Revision = max(whole.Revision, list.Revision)
 		for _, e := range list.Items {
 			whole.Items = append(whole.Items, e)
 			l.addEndpoint(e)
 		}
 	}
 	return l, nil
+}
+
+// endpointsOf are the endpoints of the service that r names, or the one endpoint.
+func (a *app) endpointsOf(cmd *cobra.Command, r reference) (*api.EndpointList, error) {
+	service, id, one := strings.Cut(r.name, "/")
+	if !one {
+		return a.client.Endpoints(cmd.Context(), r.namespace, service)
+	}
+	e, err := a.client.Endpoint(cmd.Context(), r.namespace, service, id)
+	if err != nil {
+		return nil, err
+	}
+	return &api.EndpointList{Items: []api.Endpoint{*e}}, nil
 }
 
 func (l *listing) addEndpoint(e api.Endpoint) {
@@ -214,14 +257,16 @@ func (l *listing) addEndpoint(e api.Endpoint) {
 		since = e.Since.UTC().Format(time.RFC3339)
 	}
 	l.items = append(l.items, e)
-	l.names = append(l.names, "endpoint/"+e.Service+"/"+dash(e.ID))
+	if e.ID != "" { // a static one is a part of its service
+		l.names = append(l.names, name{"endpoint", e.Namespace, e.Service + "/" + e.ID})
+	}
 	l.rows = append(l.rows, []string{e.Namespace, e.Service, dash(e.ID), address, e.Source, dash(string(e.Spec.Health)), dash(e.State),
 		weight, zone, dash(e.Lease), since})
 }
 
 func (l *listing) add(item any, m manifest.Meta, kind string, cells ...string) {
 	l.items = append(l.items, item)
-	l.names = append(l.names, kind+"/"+m.Name)
+	l.names = append(l.names, name{kind, m.Namespace, m.Name})
 	l.rows = append(l.rows, append([]string{m.Namespace, m.Name}, cells...))
 }
 
@@ -236,8 +281,8 @@ func (a *app) print(l *listing, single bool) error {
 	case "yaml":
 		return a.printYAML(l.items)
 	case "name":
-		for _, name := range l.names {
-			a.printf("%s\n", name)
+		for _, n := range l.names {
+			a.printf("%s\n", n.text(l.qualified))
 		}
 		return nil
 	}

@@ -103,15 +103,19 @@ func parseGeneration(text string) (int64, error) {
 
 func (a *app) rollbackCommand() *cobra.Command {
 	var o client.RollbackOptions
+	var wait waiting
 	cmd := &cobra.Command{
 		Use:   "rollback (policy|guardrail|service) NAME [GENERATION]",
 		Short: "Write an object anew as it was at a generation, also one that was deleted",
 		Long: "Write an object anew as it was at a generation, also one that was deleted: labels, annotations and spec. It is a write like any other,\n" +
 			"with a generation of its own, and passes the same checks. Without a generation: undo the last edit, unless there is a newer one by then.",
 		Example: `  bwctl rollback policy orders-to-payments -n shop --dry-run
-  bwctl rollback policy orders-to-payments 3 -n shop --reason "too many retries"`,
+  bwctl rollback policy orders-to-payments 3 -n shop --reason "too many retries" --wait`,
 		Args: cobra.RangeArgs(2, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := wait.checkWrite(cmd, o.DryRun); err != nil {
+				return err
+			}
 			plural, err := withHistory(args[0])
 			if err != nil {
 				return err
@@ -133,9 +137,10 @@ func (a *app) rollbackCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.printApplied(result, o.DryRun)
+			return a.applied(cmd.Context(), result, o.DryRun, wait)
 		},
 	}
+	wait.waitFlags(cmd)
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "write nothing, and show what it would do to the connected proxies")
 	cmd.Flags().BoolVar(&o.Wide, "wide", false, "rebuild clusters of more than one service on more than 10 % of the proxies")
 	cmd.Flags().BoolVar(&o.Strict, "strict", false, "refuse what lint finds errors in")

@@ -54,7 +54,7 @@ func (a *app) listProxies(cmd *cobra.Command, ids []string) (*listing, error) {
 			rejected += len(t.Rejected)
 		}
 		l.items = append(l.items, p)
-		l.names = append(l.names, "proxy/"+p.ID)
+		l.names = append(l.names, name{kind: "proxy", name: p.ID})
 		l.rows = append(l.rows, []string{
 			p.ID, p.Namespace + "/" + p.Service, p.Dialect, p.Version, fmt.Sprint(pending), fmt.Sprint(rejected),
 			dash(p.Profile), dash(p.Address), p.Connected.UTC().Format("2006-01-02T15:04:05Z"),

@@ -54,6 +54,14 @@ func (o *waiting) check(cmd *cobra.Command, needsWait bool) error {
 	return nil
 }
 
+// checkWrite is check for a write that may be a dry run.
+func (o *waiting) checkWrite(cmd *cobra.Command, dryRun bool) error {
+	if o.wanted && dryRun {
+		return usagef("--wait: a dry run writes nothing to wait for")
+	}
+	return o.check(cmd, true)
+}
+
 func (a *app) waitCommand() *cobra.Command {
 	var revision int64
 	var o waiting

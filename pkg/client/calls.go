@@ -110,6 +110,11 @@ func (c *Client) Endpoints(ctx context.Context, namespace, service string) (*api
 	return read[api.EndpointList](ctx, c, http.MethodGet, api.EndpointsPath(namespace, service), nil)
 }
 
+// Endpoint reads a registered endpoint.
+func (c *Client) Endpoint(ctx context.Context, namespace, service, id string) (*api.Endpoint, error) {
+	return read[api.Endpoint](ctx, c, http.MethodGet, api.EndpointPath(namespace, service, id), nil)
+}
+
 // PutEndpoint registers or replaces an endpoint.
 func (c *Client) PutEndpoint(ctx context.Context, namespace, service, id string, spec catalog.EndpointSpec) (*api.Endpoint, error) {
 	return c.putEndpoint(ctx, api.EndpointPath(namespace, service, id), id, spec)
