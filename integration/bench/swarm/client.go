@@ -46,12 +46,20 @@ func (s *swarm) dial(number int) (*client, error) {
 		return nil, err
 	}
 	c := &client{swarm: s, number: number, conn: conn, in: bufio.NewReaderSize(conn, readBuffer), room: firstWindow, window: firstWindow}
-	node := s.dialect.identify(fmt.Sprintf("client-%d", number), s.callers[number%len(s.callers)])
+	node := s.dialect.identify(fmt.Sprintf("client-%d", s.first+number), s.callers[number%len(s.callers)])
 	if err := c.hello(node); err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
 	return c, nil
+}
+
+// close ends the connection, at once or after what is under way.
+func (c *client) close(reset bool) {
+	if t, ok := c.conn.(*net.TCPConn); ok && reset {
+		_ = t.SetLinger(0)
+	}
+	_ = c.conn.Close()
 }
 
 // hello opens the connection and its one stream, and asks for runtime layers and clusters.
@@ -199,6 +207,9 @@ func (c *client) take(b []byte) error {
 	c.got[r.typ].Add(1)
 	if s.record != nil {
 		s.record(r, b)
+	}
+	if churn := s.churn.Load(); churn != nil && r.typ == view.EDS {
+		churn.saw(b)
 	}
 	var again []byte // a request of SotW says every time all that it asks for
 	if s.dialect.version != 0 {

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // settings are the flags.
@@ -24,6 +25,8 @@ type settings struct {
 	servers  []string
 	callers  int // services that the clients belong to
 	edits    int // of each kind, in each cell
+	churn    time.Duration
+	streams  int
 	profile  string
 	write    string
 }
@@ -36,7 +39,9 @@ func main() {
 	flag.Func("server", "breakwater, floor, linear, with commas between; what the first sends is what the others need (default all)", words(&s.servers, breakwaterName, floorName, linearName))
 	flag.IntVar(&s.callers, "callers", 10, "services that the clients belong to: each is a class")
 	flag.IntVar(&s.edits, "edits", 0, "edits of each kind; 0: fewer the more clients there are")
-	flag.StringVar(&s.profile, "profile", "", "write profiles of the control plane's edits and memory to this folder")
+	flag.DurationVar(&s.churn, "churn", time.Minute, "after the table, register endpoints for so long, with at most 1000 clients; 0: don't")
+	flag.IntVar(&s.streams, "streams", 100_000, "at the end, open and close so many streams; 0: don't")
+	flag.StringVar(&s.profile, "profile", "", "write profiles of the control plane, during edits and churn, to this folder")
 	flag.StringVar(&s.write, "write", "", "write the table to this file too, with how it was measured")
 	flag.Parse()
 	if err := run(s, flag.Arg(0)); err != nil {

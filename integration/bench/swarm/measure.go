@@ -64,6 +64,25 @@ func measure(ctx context.Context, s settings) (err error) {
 			}
 		}
 	}
+	return measureRest(ctx, s)
+}
+
+// measureRest is what the table has no column for.
+func measureRest(ctx context.Context, s settings) error {
+	if s.churn > 0 {
+		c, err := measureChurn(ctx, s, min(1_000, slices.Max(s.clients)), slices.Max(s.services))
+		if err != nil {
+			return fmt.Errorf("churn: %w", err)
+		}
+		c.print()
+	}
+	if s.streams > 0 {
+		t, err := measureTurnover(ctx, s)
+		if err != nil {
+			return fmt.Errorf("turnover: %w", err)
+		}
+		t.print()
+	}
 	return nil
 }
 
@@ -131,7 +150,7 @@ func (c *cell) measure(ctx context.Context, s settings, from *recording) (r *rec
 	if n == 0 {
 		n = max(10, min(40, 30_000/c.clients))
 	}
-	stop := t.profile(ctx, s.profile)
+	stop := t.profile(ctx, s.profile, "edits")
 	defer stop()
 	for _, k := range kinds {
 		cpu, last, err := t.edit(ctx, k, n)
@@ -296,8 +315,8 @@ func (r *trial) edit(ctx context.Context, k kind, n int) (cpu time.Duration, las
 	return cpu / time.Duration(max(1, len(last))), last, err
 }
 
-// profile has the control plane write profiles while the edits go on.
-func (r *trial) profile(ctx context.Context, folder string) (stop func()) {
+// profile has the control plane write profiles of what goes on.
+func (r *trial) profile(ctx context.Context, folder, of string) (stop func()) {
 	if folder == "" || r.admin == "" {
 		return func() {}
 	}
@@ -308,7 +327,7 @@ func (r *trial) profile(ctx context.Context, folder string) (stop func()) {
 			text, err := get(ctx, "http://"+r.admin+"/debug/pprof/"+p)
 			if err == nil {
 				name, _, _ := strings.Cut(p, "?")
-				err = os.WriteFile(filepath.Join(folder, fmt.Sprintf("%s-%d-%d.pprof", name, r.clients, r.services)), text, 0o644)
+				err = os.WriteFile(filepath.Join(folder, fmt.Sprintf("%s-%s-%d-%d.pprof", of, name, r.clients, r.services)), text, 0o644)
 			}
 			if err != nil {
 				fmt.Fprintln(os.Stderr, "profile:", err)

@@ -92,3 +92,15 @@ func percentile(d []time.Duration, p int) time.Duration {
 	sorted := slices.Sorted(slices.Values(d))
 	return sorted[(len(sorted)*p+99)/100-1]
 }
+
+func (c *churned) print() {
+	fmt.Fprintf(output, "\nChurn: %d endpoints registered, %.0f a second, N=%d, S=%d: from the acknowledgement until a client has it p50 %s ms, p99 %s ms, at most %s ms; "+
+		"p99 of the last sixth %s ms; %d did not reach a client; the server took %.2f cores.\n",
+		c.writes, c.rate, c.clients, c.services, millis(c.p50), millis(c.p99), millis(c.latest), millis(c.late99), c.missing, c.cpu)
+}
+
+func (t *turned) print() {
+	fmt.Fprintf(output, "\nTurnover: %d streams opened, configured and closed, %d at once, S=%d, in %.0f s. In use without clients: before %s KiB and %d goroutines, after %s KiB and %d goroutines; "+
+		"resident %s KiB and %s KiB.\n", t.streams, turnoverAtOnce, turnoverServices, t.took.Seconds(), kibi(int64(t.before.inUse)), t.before.goroutines, kibi(int64(t.after.inUse)), t.after.goroutines,
+		kibi(t.before.resident), kibi(t.after.resident))
+}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,8 +27,9 @@ type subject struct {
 	name    string
 	pid     int
 	address string
-	write   func(k kind, n int) error // the n-th edit of a kind; returns once it is acknowledged, which may be before it is pushed
-	used    func() (uint64, error)    // memory in use after a collection
+	write   func(k kind, n int) error                            // the n-th edit of a kind; returns once it is acknowledged, which may be before it is pushed
+	used    func() (uint64, error)                               // memory in use after a collection
+	do      func(method, path, body string) (int, string, error) // an API request, of the control plane alone
 	admin   string
 	log     func() string // the last of what it wrote, where that is kept
 	close   func()
@@ -76,7 +78,7 @@ func openBreakwater(ctx context.Context, m mesh) (*subject, error) {
 		_ = os.RemoveAll(dir)
 		return nil, err
 	}
-	s := &subject{name: breakwaterName, pid: cp.Pid(), address: cp.XDS, admin: cp.Admin, log: cp.Log}
+	s := &subject{name: breakwaterName, pid: cp.Pid(), address: cp.XDS, admin: cp.Admin, log: cp.Log, do: cp.Do}
 	s.close = func() { cp.Kill(); _ = os.RemoveAll(dir) }
 	s.write = func(k kind, n int) error { return cp.Apply(m.edit(k, 1+n)) }
 	s.used = func() (uint64, error) { return metricsInUse(ctx, cp.Admin) }
@@ -90,25 +92,30 @@ func openBreakwater(ctx context.Context, m mesh) (*subject, error) {
 }
 
 // metricsInUse is inUse of a process that tells its metrics.
-func metricsInUse(ctx context.Context, admin string) (used uint64, err error) {
+func metricsInUse(ctx context.Context, admin string) (uint64, error) {
 	if _, err := get(ctx, "http://"+admin+"/debug/pprof/heap?gc=1"); err != nil {
 		return 0, err
 	}
+	m, err := metrics(ctx, admin, "go_memstats_alloc_bytes", "go_memstats_stack_inuse_bytes")
+	return uint64(m[0] + m[1]), err
+}
+
+// metrics are the values of those series, which have no labels.
+func metrics(ctx context.Context, admin string, series ...string) ([]float64, error) {
+	values := make([]float64, len(series))
 	text, err := get(ctx, "http://"+admin+"/metrics")
 	if err != nil {
-		return 0, err
+		return values, err
 	}
 	for line := range strings.Lines(string(text)) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if name == "go_memstats_alloc_bytes" || name == "go_memstats_stack_inuse_bytes" {
-			v, err := strconv.ParseFloat(value, 64)
-			if err != nil {
-				return 0, fmt.Errorf("metric %s: %w", line, err)
+		if i := slices.Index(series, name); i >= 0 {
+			if values[i], err = strconv.ParseFloat(value, 64); err != nil {
+				return values, fmt.Errorf("metric %s: %w", line, err)
 			}
-			used += uint64(v)
 		}
 	}
-	return used, nil
+	return values, nil
 }
 
 func get(ctx context.Context, url string) ([]byte, error) {

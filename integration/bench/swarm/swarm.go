@@ -27,6 +27,10 @@ type swarm struct {
 	subscriptions [view.NumTypes][]byte
 	expected      [view.NumTypes]int64 // resources that a configured client has
 
+	first int                   // number of the first client, by which its id is told from that of another swarm's
+	reset bool                  // end connections at once, with RST: their ports are free again
+	churn atomic.Pointer[churn] // hears of each assignment
+
 	record func(response, []byte) // of every response; only while there is one client
 
 	clients    []*client
@@ -200,7 +204,7 @@ func (s *swarm) close() error {
 	s.over.Store(true)
 	for _, c := range s.clients {
 		if c != nil {
-			_ = c.conn.Close()
+			c.close(s.reset)
 		}
 	}
 	s.wg.Wait()
