@@ -73,7 +73,7 @@ func assemble(c Config, log hclog.Logger, opened openedStore) *parts {
 	})
 	p.metrics.Quarantined(func() int { return objects(p.loop.Quarantined()) })
 	p.metrics.Leased(leaseStates(), func(state string) int { return leased(p.loop.World(), state) })
-	p.xds = xds.New(xds.Config{Classes: p.loop, Logger: log.Named("xds"), Metrics: p.metrics})
+	p.xds = xds.New(xds.Config{Classes: p.loop, Confirm: p.loop.Confirm, Logger: log.Named("xds"), Metrics: p.metrics})
 	p.grpc = grpc.NewServer(xds.ServerOptions()...)
 	p.xds.Register(p.grpc)
 	ejections.NewReceiver(p.xds, log.Named("ejections")).Register(p.grpc)

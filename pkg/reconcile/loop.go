@@ -29,6 +29,7 @@ type Loop struct {
 	observe func(Built)
 
 	deliveries chan delivery
+	confirm    *confirmer
 	calls      chan func(*world.Builder, *members)
 
 	config, live *feed
@@ -51,6 +52,15 @@ type feed struct {
 	prefix string
 	stale  atomic.Pointer[Staleness] // nil while it is heard
 	heard  atomic.Pointer[time.Time] // since when it has been, without a break; nil before that
+	built  atomic.Pointer[position]  // how far it is in the world; nil: not yet
+
+	resets int // only the loop touches it
+}
+
+// position is how far a feed has come.
+type position struct {
+	store.Head
+	resets int // times that what came before has lost its meaning
 }
 
 // delivery is one step of one feed.
@@ -77,6 +87,7 @@ func New(kv store.KV, log hclog.Logger, observe func(Built)) *Loop {
 		deliveries: make(chan delivery, 256), // a burst waits here while a step is built
 		calls:      make(chan func(*world.Builder, *members)),
 		advanced:   make(chan struct{}),
+		confirm:    newConfirmer(kv, log),
 		config:     &feed{prefix: store.ConfigPrefix}, live: &feed{prefix: store.LivePrefix},
 	}
 }
@@ -89,6 +100,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { return l.loop(ctx) })
 	group.Go(func() error { return l.sweep(ctx) })
+	group.Go(func() error { return l.confirm.run(ctx, l.positions) })
 	return group.Wait()
 }
 
@@ -126,7 +138,6 @@ func (l *Loop) loop(ctx context.Context) error {
 	idle, again := time.NewTicker(classIdle/10), time.NewTicker(pastAgain)
 	defer idle.Stop()
 	defer again.Stop()
-	var read reading
 	for {
 		// Before the first list there is no world: joining waits.
 		calls := l.calls
@@ -137,7 +148,7 @@ func (l *Loop) loop(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case d := <-l.deliveries:
-			l.step(b, l.gather(d), &read)
+			l.step(b, l.gather(d))
 		case call := <-calls:
 			call(b, m)
 		case now := <-idle.C:
@@ -151,22 +162,23 @@ func (l *Loop) loop(ctx context.Context) error {
 
 // gathered is what has arrived of both feeds.
 type gathered struct {
-	events   []store.Event
-	reset    bool
-	config   bool // there is news of the configuration, up to revision
-	live     bool
-	revision int64
-	cluster  uint64
+	events       []store.Event
+	reset        bool
+	config, live *position // nil: there is no news of it
 }
 
 func (l *Loop) add(g *gathered, d delivery) {
 	g.events = append(g.events, d.Events...)
-	g.reset = g.reset || d.Reset
-	if d.from == l.live {
-		g.live = true
-		return
+	if d.Reset {
+		g.reset = true
+		d.from.resets++
 	}
-	g.config, g.revision, g.cluster = true, d.Revision, d.Cluster
+	at := &position{store.Head{Revision: d.Revision, Cluster: d.Cluster}, d.from.resets}
+	if d.from == l.live {
+		g.live = at
+	} else {
+		g.config = at
+	}
 }
 
 // gather merges d with whatever else has arrived: a burst that came while the last step was built becomes one step.
@@ -182,19 +194,17 @@ func (l *Loop) gather(d delivery) gathered {
 	}
 }
 
-// reading says which feeds were read at all.
-type reading struct{ config, live bool }
-
-func (l *Loop) step(b *world.Builder, d gathered, read *reading) {
+func (l *Loop) step(b *world.Builder, d gathered) {
 	begun := time.Now()
 	changes := l.decode(d.events)
-	if !d.config { // signs of life have no revision in the world
-		d.revision, d.cluster = b.World().Rev, b.World().Cluster
+	revision, cluster := b.World().Rev, b.World().Cluster // signs of life have no revision in the world
+	if d.config != nil {
+		revision, cluster = d.config.Revision, d.config.Cluster
 	}
-	next := b.World().With(d.revision, changes)
-	next.Cluster = d.cluster
+	next := b.World().With(revision, changes)
+	next.Cluster = cluster
 	if d.reset {
-		l.log.Warn("the store is another one, or went back: everything was read anew", "revision", d.revision)
+		l.log.Warn("the store is another one, or went back: everything was read anew", "revision", revision)
 	}
 	before := b.Problems()
 	b.Update(next, changes)
@@ -205,16 +215,23 @@ func (l *Loop) step(b *world.Builder, d gathered, read *reading) {
 			l.log.Error("a part of a service can't be built and stays as its proxies hold it", "service", key, "error", err)
 		}
 	}
-	// Without the signs of life an endpoint that left long ago would be served for a moment.
-	if read.config, read.live = read.config || d.config, read.live || d.live; read.config && read.live {
-		l.advance(next, b.Log())
-	}
-	l.observe(Built{Revision: d.revision, Events: len(d.events), Elapsed: time.Since(begun), Problems: len(after)})
+	l.advance(next, b.Log(), d)
+	l.observe(Built{Revision: revision, Events: len(d.events), Elapsed: time.Since(begun), Problems: len(after)})
 }
 
-func (l *Loop) advance(w *world.World, batches world.Log) {
+func (l *Loop) advance(w *world.World, batches world.Log, d gathered) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if d.config != nil {
+		l.config.built.Store(d.config)
+	}
+	if d.live != nil {
+		l.live.built.Store(d.live)
+	}
+	// Without the signs of life an endpoint that left long ago would be served for a moment.
+	if l.config.built.Load() == nil || l.live.built.Load() == nil {
+		return
+	}
 	l.batches.Store(&batches) // first: who sees the world finds its batch
 	l.world.Store(w)
 	close(l.advanced)
@@ -239,8 +256,16 @@ func (l *Loop) Advanced() <-chan struct{} {
 	return l.advanced
 }
 
-// Stale is not nil while the store can't be heard.
+// Stale is not nil while the store can't be heard, or does not answer.
 func (l *Loop) Stale() *Staleness {
+	if s := l.silent(); s != nil {
+		return s
+	}
+	return l.confirm.stale(time.Now())
+}
+
+// silent is not nil while a feed can't be heard.
+func (l *Loop) silent() *Staleness {
 	if s := l.config.stale.Load(); s != nil {
 		return s
 	}

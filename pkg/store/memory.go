@@ -27,6 +27,7 @@ type Memory struct {
 	changes   []Batch // one for each revision that changed anything, ascending
 	leases    map[LeaseID]*memoryLease
 	lastLease LeaseID
+	heads     int           // times that Head was asked
 	wake      chan struct{} // closed and replaced when anything above changes
 	failure   error
 }
@@ -94,6 +95,18 @@ func (m *Memory) List(ctx context.Context, prefix string) (Snapshot, error) {
 	return snap, nil
 }
 
+// Head implements KV.
+func (m *Memory) Head(ctx context.Context) (Head, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.ready(ctx); err != nil {
+		return Head{}, fmt.Errorf("head: %w", err)
+	}
+	m.heads++
+	m.changed()
+	return Head{Revision: m.revision, Cluster: m.cluster}, nil
+}
+
 // Commit implements KV.
 func (m *Memory) Commit(ctx context.Context, txn Txn) (int64, error) {
 	if err := m.limits.Check(txn); err != nil {
@@ -144,13 +157,15 @@ func (m *Memory) apply(ops []Op) {
 func (m *Memory) Watch(ctx context.Context, prefix string, after int64, fn func(Batch) error) error {
 	ticker := time.NewTicker(memoryProgress)
 	defer ticker.Stop()
+	told, asked := after, 0 // the revision that fn was told, and how often Head had been asked then
 	for {
-		batch, wake, err := m.since(ctx, prefix, after)
+		batch, heads, wake, err := m.since(ctx, prefix, after)
 		if err != nil {
 			return fmt.Errorf("watch %s: %w", prefix, err)
 		}
 		after = batch.Revision
-		if len(batch.Events) > 0 {
+		if len(batch.Events) > 0 || heads > asked && after > told {
+			told, asked = after, heads
 			if err := fn(batch); err != nil {
 				return err
 			}
@@ -161,6 +176,7 @@ func (m *Memory) Watch(ctx context.Context, prefix string, after int64, fn func(
 			return context.Cause(ctx)
 		case <-wake:
 		case <-ticker.C:
+			told, asked = after, heads
 			if err := fn(batch); err != nil {
 				return err
 			}
@@ -169,14 +185,14 @@ func (m *Memory) Watch(ctx context.Context, prefix string, after int64, fn func(
 }
 
 // since gathers what changed below prefix after a revision. When nothing did, wake is closed once anything does.
-func (m *Memory) since(ctx context.Context, prefix string, after int64) (batch Batch, wake <-chan struct{}, err error) {
+func (m *Memory) since(ctx context.Context, prefix string, after int64) (batch Batch, heads int, wake <-chan struct{}, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.ready(ctx); err != nil {
-		return Batch{}, nil, err
+		return Batch{}, 0, nil, err
 	}
 	if after+1 < m.compacted || after > m.revision {
-		return Batch{}, nil, fmt.Errorf("%w: revision %d of %d..%d", ErrCompacted, after, m.compacted, m.revision)
+		return Batch{}, 0, nil, fmt.Errorf("%w: revision %d of %d..%d", ErrCompacted, after, m.compacted, m.revision)
 	}
 	batch = Batch{Revision: m.revision, Cluster: m.cluster}
 	from, _ := slices.BinarySearchFunc(m.changes, after+1, func(b Batch, r int64) int { return int(b.Revision - r) })
@@ -187,7 +203,7 @@ func (m *Memory) since(ctx context.Context, prefix string, after int64) (batch B
 			}
 		}
 	}
-	return batch, m.wake, nil
+	return batch, m.heads, m.wake, nil
 }
 
 // Grant implements KV.

@@ -38,6 +38,12 @@ type Snapshot struct {
 	Entries  []Entry
 }
 
+// Head is how far a store is.
+type Head struct {
+	Revision int64
+	Cluster  uint64 // identity of the store's cluster, as in Snapshot
+}
+
 // Event is a key that changed; Deleted says it is gone (Entry.Value is nil then).
 type Event struct {
 	Entry
@@ -78,6 +84,9 @@ type KV interface {
 	Get(ctx context.Context, key string) (Entry, error)
 	// List reads everything below prefix at one revision, linearizably, in key order.
 	List(ctx context.Context, prefix string) (Snapshot, error)
+	// Head reads how far the store is, linearizably: it holds every write that was acked before the call. Watches that run soon say
+	// that they have come so far.
+	Head(ctx context.Context) (Head, error)
 	// Commit writes a Txn and returns its revision.
 	Commit(ctx context.Context, txn Txn) (int64, error)
 	// Watch calls fn with every batch below prefix after revision (exclusive), in order, never with part of a transaction, until

@@ -49,6 +49,8 @@ const (
 // Config is what a Server is made of. Classes is required; zero values of the rest mean the defaults.
 type Config struct {
 	Classes Classes
+	// Confirm returns nil once what Classes hold may be given to a proxy that comes new, perhaps from another replica. Nil: at once.
+	Confirm func(context.Context) error
 	Logger  hclog.Logger // nil: silent
 	Metrics Metrics      // nil: none
 

@@ -254,17 +254,27 @@ func (st *stream) join(ctx context.Context, node *corev3.Node) error {
 	if err != nil {
 		return err
 	}
+	if confirm := st.server.cfg.Confirm; confirm != nil {
+		if err := confirm(ctx); err != nil {
+			return notReady(err)
+		}
+	}
 	class, err := st.server.cfg.Classes.Join(ctx, id.key)
 	if err != nil {
-		if _, ok := status.FromError(err); ok {
-			return err
-		}
-		return status.Errorf(codes.Unavailable, "not ready: %v", err)
+		return notReady(err)
 	}
 	st.id, st.class, st.connected = id, class, time.Now()
 	st.state = newState(st.server.limits, id.key.Dialect != dialectGRPC, st.connected)
 	st.state.world = st.form.world
 	return nil
+}
+
+// notReady sends a proxy elsewhere, or has it come back.
+func notReady(err error) error {
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	return status.Errorf(codes.Unavailable, "not ready: %v", err)
 }
 
 // note tells the world of an answer.

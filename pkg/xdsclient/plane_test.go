@@ -119,7 +119,7 @@ type plane struct {
 func startPlane(t *testing.T, n *network, name string, kv store.KV) *plane {
 	t.Helper()
 	p := &plane{loop: reconcile.New(kv, hclog.NewNullLogger(), nil)}
-	p.server = xds.New(xds.Config{Classes: p.loop, Metrics: &p.counter})
+	p.server = xds.New(xds.Config{Classes: p.loop, Confirm: p.loop.Confirm, Metrics: &p.counter})
 	g := grpc.NewServer(xds.ServerOptions()...)
 	p.server.Register(g)
 	lis := n.listen(name)

@@ -25,6 +25,8 @@ type Store struct {
 	limits  store.Limits
 	silence time.Duration // a watch that hears nothing for so long is broken
 	watches atomic.Uint64 // made so far
+	told    atomic.Int64  // the revision that a watch told last
+	heads   heads
 }
 
 var _ store.KV = (*Store)(nil)

@@ -17,6 +17,7 @@ const (
 	watchSilence  = 10 * time.Second
 	progressEvery = time.Second
 	progressFirst = 200 * time.Millisecond // etcd lets a new watch catch up every 100 ms
+	progressQuick = 10 * time.Millisecond  // doubles up to progressEvery: the store is known to be ahead
 	probeAfter    = 3                      // questions for progress without news
 	probeTimeout  = time.Second
 	foldAtMost    = 256 // responses in one batch
@@ -50,16 +51,28 @@ func (s *Store) watch(parent context.Context, prefix string, after int64, fn fun
 	// From after and not from the next revision: etcd reports no progress to a watch that begins in the future, which in a quiet
 	// store it would. The fold leaves the event out.
 	responses := s.client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(max(after, 1)), clientv3.WithFragment(), clientv3.WithCreatedNotify())
-	ask := time.NewTimer(progressFirst)
+	ask, pace := time.NewTimer(progressFirst), progressEvery
 	defer ask.Stop()
+	_, _, found := s.heads.next()
 	for {
 		var err error
 		select {
 		case resp, ok := <-responses:
 			err = w.take(ctx, resp, ok, responses)
 		case <-ask.C:
-			ask.Reset(progressEvery)
-			err = w.ask(ctx)
+			ask.Reset(pace)
+			err = w.ask(ctx, pace == progressEvery)
+			pace = min(2*pace, progressEvery)
+		case <-found:
+			var head store.Head
+			var back bool
+			head, back, found = s.heads.next()
+			if w.fold.cluster != 0 && (back || head.Cluster != w.fold.cluster) {
+				err = w.probe(ctx)
+			} else if head.Revision > w.fold.revision && pace == progressEvery {
+				pace = progressQuick
+				ask.Reset(0)
+			}
 		case <-ctx.Done():
 			err = ended(ctx)
 		}
@@ -96,6 +109,7 @@ func (w *watch) take(ctx context.Context, resp clientv3.WatchResponse, ok bool, 
 func (w *watch) tell(batch store.Batch) error {
 	w.watchdog.Stop() // fn may take its time
 	w.unheard, w.fold.revision = 0, batch.Revision
+	w.store.told.Store(batch.Revision)
 	if err := w.fn(batch); err != nil {
 		return &fnError{err}
 	}
@@ -103,9 +117,13 @@ func (w *watch) tell(batch store.Batch) error {
 	return nil
 }
 
-// ask asks for progress with the watch's own context, which names its stream. A failure to ask shows as silence.
-func (w *watch) ask(ctx context.Context) error {
+// ask asks for progress with the watch's own context, which names its stream. A failure to ask shows as silence, which counts
+// between questions that are not too close to each other.
+func (w *watch) ask(ctx context.Context, counts bool) error {
 	_ = w.store.client.RequestProgress(ctx)
+	if !counts {
+		return nil
+	}
 	if w.unheard++; w.unheard < probeAfter || w.fold.cluster == 0 {
 		return nil
 	}

@@ -92,6 +92,7 @@ func testContextEnd(t *testing.T, b *bench) {
 	}{{"cancelled", ended, context.Canceled}, {"late", late, context.DeadlineExceeded}} {
 		for name, call := range map[string]func() error{
 			"get":    func() error { _, err := b.KV.Get(c.ctx, key); return err },
+			"head":   func() error { _, err := b.KV.Head(c.ctx); return err },
 			"list":   func() error { _, err := b.KV.List(c.ctx, b.prefix); return err },
 			"commit": func() error { _, err := b.KV.Commit(c.ctx, store.Txn{Ops: []store.Op{put(key, "x")}}); return err },
 			"grant":  func() error { _, err := b.KV.Grant(c.ctx, time.Minute); return err },

@@ -50,6 +50,8 @@ func Run(t *testing.T, opts Options, open func(t *testing.T) Fixture) {
 		{"WatchBigTransactionsWhole", testWatchBigTransactions},
 		{"WatchFromThePast", testWatchFromThePast},
 		{"WatchProgress", testWatchProgress},
+		{"HeadHoldsEveryWrite", testHead},
+		{"HeadIsToldToWatches", testHeadTold},
 		{"WatchEndsWithItsContextOrFunction", testWatchEnds},
 		{"WatchOfACompactedRevision", testWatchCompacted},
 		{"WatchOfAFutureRevision", testWatchFuture},
