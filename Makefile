@@ -20,7 +20,7 @@ test: ## everything, with the race detector where there are goroutines, against 
 	tools/run-tests.sh
 
 test-long: ## the crash tests more often, more random corpora, larger bodies, longer attacks
-	BREAKWATER_LONG=1 $(GO) test -count=1 -timeout 60m -run 'Long|Survives|Moves' ./integration/...
+	BREAKWATER_LONG=1 $(GO) test -count=1 -timeout 60m -run 'Long|Survives|Moves|RandomEdits' ./integration/...
 	BREAKWATER_LONG=1 $(GO) test -count=1 -run Corpus ./pkg/world
 
 differential: tools ## the agent beside a real Envoy, every scenario; make test runs those that no tick decides

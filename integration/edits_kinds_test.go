@@ -58,22 +58,16 @@ func (e *editor) putPolicies(n int) {
 	}
 }
 
-// policy is a random policy that never fails a call to a healthy host. Precedence keeps two of them from being in conflict.
+// policy is a random policy of any kind that never fails a call to a healthy host. Precedence keeps two of them from being in conflict.
 func (e *editor) policy(name string, precedence int) string {
-	n := func(from, to int) int { return from + e.rng.IntN(to-from+1) }
-	sections := []string{
-		fmt.Sprintf("timeout: {request: %ds, perTry: %ds, connect: %ds, connectionIdle: %dm}", n(10, 15), n(5, 9), n(2, 5), n(1, 9)),
-		fmt.Sprintf("retry: {numRetries: %d, retryOn: [refused-stream], backOff: {base: %dms, max: 500ms}, budget: {percent: %d, minConcurrent: %d}}", n(1, 4), n(5, 100), n(10, 90), n(1, 9)),
-		fmt.Sprintf("retry: {numRetries: %d, methods: safe, avoidPreviousHosts: true, hostSelectionAttempts: %d}", n(1, 4), n(1, 5)),
-		fmt.Sprintf("limits: {maxConnections: %d, maxPendingRequests: %d, maxRequests: %d, maxRetries: %d}", n(500, 900), n(500, 900), n(500, 900), n(1, 9)),
-		fmt.Sprintf("bulkhead: {maxConcurrent: %d}", n(500, 900)),
-		fmt.Sprintf("outlierDetection: {consecutive5xx: %d, interval: %ds, baseEjectionTime: %ds, maxEjectionTime: 60s, maxEjectionPercent: %d}", n(2, 9), n(1, 9), n(1, 30), n(10, 100)),
-		fmt.Sprintf("circuitBreaker: {failureThreshold: %d, recoveryTimeout: %ds}", n(2, 9), n(1, 30)),
-		fmt.Sprintf("loadBalancing: {algorithm: %s, panicThreshold: %d}", e.some([]string{"round-robin", "least-request", "random"}), n(0, 60)),
+	to := e.existing()
+	sections := e.sections(to)
+	if e.rng.IntN(4) == 0 {
+		to = `"*"`
 	}
-	clash := [][2]int{{1, 2}, {3, 4}, {5, 6}}
+	clash := [][2]int{{1, 2}, {3, 4}, {5, 6}, {8, 9}, {10, 11}, {0, 13}, {1, 13}, {2, 13}, {15, 16}}
 	var picked []int
-	for range n(1, 3) {
+	for range 1 + e.rng.IntN(3) {
 		i := e.rng.IntN(len(sections))
 		if !slices.Contains(picked, i) && !slices.ContainsFunc(clash, func(c [2]int) bool {
 			return i == c[0] && slices.Contains(picked, c[1]) || i == c[1] && slices.Contains(picked, c[0])
@@ -88,11 +82,35 @@ func (e *editor) policy(name string, precedence int) string {
 	for _, i := range picked {
 		lines = append(lines, sections[i])
 	}
-	to := e.existing()
-	if e.rng.IntN(4) == 0 {
-		to = `"*"`
-	}
 	return policyFor(name, to, lines...)
+}
+
+// sections are lines of spec, one of which is drawn for each kind of section. What stands in for an answer says 599, so that it hides no call
+// that was lost, and where health is checked some host is always asked: of a service that moves all are new at once.
+func (e *editor) sections(to string) []string {
+	n := func(from, to int) int { return from + e.rng.IntN(to-from+1) }
+	other := slices.DeleteFunc(slices.Clone(permanent), func(name string) bool { return name == to })
+	return []string{
+		fmt.Sprintf("timeout: {request: %ds, perTry: %ds, connect: %ds, connectionIdle: %dm}", n(10, 15), n(5, 9), n(2, 5), n(1, 9)),
+		fmt.Sprintf("retry: {numRetries: %d, retryOn: [refused-stream], backOff: {base: %dms, max: 500ms}, budget: {percent: %d, minConcurrent: %d}}", n(1, 4), n(5, 100), n(10, 90), n(1, 9)),
+		fmt.Sprintf("retry: {numRetries: %d, methods: safe, avoidPreviousHosts: true, hostSelectionAttempts: %d}", n(1, 4), n(1, 5)),
+		fmt.Sprintf("limits: {maxConnections: %d, maxPendingRequests: %d, maxRequests: %d, maxRetries: %d}", n(500, 900), n(500, 900), n(500, 900), n(1, 9)),
+		fmt.Sprintf("bulkhead: {maxConcurrent: %d}", n(500, 900)),
+		fmt.Sprintf("outlierDetection: {consecutive5xx: %d, interval: %ds, baseEjectionTime: %ds, maxEjectionTime: 60s, maxEjectionPercent: %d}", n(2, 9), n(1, 9), n(1, 30), n(10, 100)),
+		fmt.Sprintf("circuitBreaker: {failureThreshold: %d, recoveryTimeout: %ds}", n(2, 9), n(1, 30)),
+		fmt.Sprintf("loadBalancing: {algorithm: %s, panicThreshold: %d}", e.some([]string{"round-robin", "least-request", "random"}), n(1, 60)),
+		fmt.Sprintf("healthCheck: {http: {path: /healthz}, interval: %ds, timeout: 10s}", n(1, 9)),
+		fmt.Sprintf("healthCheck: {tcp: {}, interval: %ds, timeout: 10s}", n(1, 9)),
+		fmt.Sprintf("failureCriteria: {http: {statuses: [5xx], exceptStatuses: [%d]}}\n  admissionControl: {aggression: %d}", n(505, 511), n(1, 3)),
+		fmt.Sprintf("admissionControl: {successRatePercent: %d, window: %ds}", n(10, 90), n(10, 60)),
+		fmt.Sprintf("adaptiveConcurrency: {maxConcurrency: %d, minLatency: {concurrency: %d}}", n(500, 900), n(200, 400)),
+		fmt.Sprintf("hedge: {onPerTryTimeout: true}\n  timeout: {perTry: %ds}\n  retry: {numRetries: 1, retryOn: [refused-stream]}", n(5, 9)),
+		fmt.Sprintf("rateLimit: {requests: %d, interval: 1s}", n(100_000, 900_000)),
+		fmt.Sprintf("fallback: {service: %s}", e.some(other)),
+		fmt.Sprintf("fallback: {response: {status: 599, body: '%d'}}", n(1, 1000)),
+		"errorMapping: {gateway: true}",
+		fmt.Sprintf("fault: {delay: {duration: %dms, percent: %d}}\n  expiresAt: 2099-01-01T00:00:00Z", n(1, 20), n(1, 100)),
+	}
 }
 
 func (e *editor) dropPolicy() {

@@ -23,22 +23,24 @@ import (
 )
 
 // TestRandomEditsUnderTraffic edits everything that can be edited while requests go through one Envoy, and kills the control plane
-// twice. No request may be lost, and in the end Envoy must hold what the control plane wants and nothing else. BREAKWATER_SEED
-// repeats a run, as far as edits go; BREAKWATER_LONG=1 makes 10,000 edits.
+// at times. No request may be lost, and now and then, and in the end, Envoy must hold what the control plane wants and nothing else.
+// BREAKWATER_SEED repeats a run, as far as edits go; BREAKWATER_LONG=1 makes 10,000 edits.
 func TestRandomEditsUnderTraffic(t *testing.T) {
 	t.Parallel()
-	edits, pause := 300, 60*time.Millisecond
+	edits, stages, pause := 300, 3, 60*time.Millisecond
 	if os.Getenv("BREAKWATER_LONG") == "1" {
-		edits = 10_000
+		edits, stages = 10_000, 20
 	}
 	if n, err := strconv.Atoi(os.Getenv("BREAKWATER_EDITS")); err == nil {
 		edits = n
 	}
 	e := newEditor(t)
 	stop := e.load(200)
-	kills := map[int]bool{edits / 3: true, edits * 2 / 3: true}
 	for step := range edits {
-		if kills[step] {
+		if stage := max(edits/stages, 1); step > 0 && step%stage == 0 {
+			if step/stage%2 == 0 {
+				e.checkpoint()
+			}
 			e.restart()
 		}
 		e.step()
@@ -544,10 +546,53 @@ func (e *editor) finish() {
 	eventually(e.t, e.delivered)
 }
 
+// checkpoint waits until nothing is under way, and compares what Envoy holds with the head and with what the control plane thinks it holds.
+func (e *editor) checkpoint() {
+	e.t.Helper()
+	e.settled()
+	eventually(e.t, e.delivered)
+	e.converges(e.orders, "orders")
+	eventually(e.t, e.booked)
+}
+
+// booked returns nil where the control plane sees no difference between what orders-1 should hold and holds, and Envoy says the same.
+func (e *editor) booked() error {
+	var diff, config api.ProxyConfig
+	for path, doc := range map[string]*api.ProxyConfig{api.ProxyDiffPath("orders-1"): &diff, api.ProxyConfigPath("orders-1"): &config} {
+		_, answer, err := e.cp.Do(http.MethodGet, path, "")
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal([]byte(answer), doc); err != nil {
+			return err
+		}
+	}
+	if len(diff.Resources) > 0 {
+		return fmt.Errorf("a difference is left: %+v", diff.Resources)
+	}
+	got, err := e.orders.holds()
+	if err != nil {
+		return err
+	}
+	compared := 0
+	for _, r := range config.Resources {
+		if id := r.Type + " " + r.Name; r.Type == "CDS" || r.Type == "RDS" {
+			compared++
+			if got[id] != r.Version || r.Acked != r.Version {
+				return fmt.Errorf("%s: envoy has %q, the book %q, wanted is %q", id, got[id], r.Acked, r.Version)
+			}
+		}
+	}
+	if compared < 2*len(e.town.services) {
+		return fmt.Errorf("only %d versions were compared", compared)
+	}
+	return nil
+}
+
 // judge compares what Envoy holds with what it should hold, before and after a restart that makes all of it anew.
 func (e *editor) judge() {
 	e.t.Logf("%d asserted requests, edits: %v", e.asserts.Load(), e.counts)
-	e.converges(e.orders, "orders")
+	e.checkpoint()
 	if n := e.orders.stat("cluster_manager.warming_clusters"); n != 0 {
 		e.t.Errorf("cluster_manager.warming_clusters = %d, want 0", n)
 	}

@@ -168,3 +168,33 @@ func TestKeepalive(t *testing.T) {
 		r.thaw()
 	})
 }
+
+// A call that a fault holds back, or that waits to be tried again, looks for its cluster only then: one that nothing names any more stays
+// for a while, and its assignment as long. One that is named again in that time stays for good.
+func TestWhatNothingNamesStaysForCallsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, shop{}.head(1), Config{Linger: DefaultLinger})
+		c := r.connect()
+		c.start()
+		r.classes.publish(shop{"shop/billing": "gone"}.head(2))
+		c.want("SRDS -billing.shop")
+		c.want("RDS -shop/billing")
+		c.quiet()
+		time.Sleep(DefaultLinger / 2)
+		r.classes.publish(shop{}.head(3))
+		c.want("SRDS billing.shop")
+		c.want("RDS shop/billing")
+		time.Sleep(2 * DefaultLinger)
+		c.quiet() // the cluster was never away
+		r.classes.publish(shop{"shop/billing": "gone"}.head(4))
+		c.want("SRDS -billing.shop")
+		c.want("RDS -shop/billing")
+		began := time.Now()
+		c.want("CDS -shop/billing")
+		if d := time.Since(began); d != DefaultLinger {
+			t.Errorf("removed after %s, want %s", d, DefaultLinger)
+		}
+		c.want("EDS -shop/billing")
+		c.quiet()
+	})
+}

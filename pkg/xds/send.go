@@ -221,6 +221,8 @@ func (s *state) removal(head *world.Head, now time.Time) *response {
 			}
 			switch {
 			case used.keep(old.ID()):
+				delete(sub.held, old.Name)
+			case s.lingers(t, old.Name, now):
 			case t == view.RDS && sub.acked.Get(old.Name) == nil, s.world && !whole(t):
 				silent = append(silent, view.Change{Name: old.Name}) // never the first answer
 			default:
@@ -236,4 +238,20 @@ func (s *state) removal(head *world.Head, now time.Time) *response {
 		}
 	}
 	return nil
+}
+
+// lingers reports whether a cluster or a listener that nothing names any more stays for the sake of calls under way: one that is held back
+// by a fault, or waits to be tried again, looks for its cluster only then.
+func (s *state) lingers(t view.Type, name string, now time.Time) bool {
+	if !s.gates || t != view.CDS && t != view.LDS {
+		return false
+	}
+	sub := &s.subs[t]
+	if sub.held == nil {
+		sub.held = make(map[string]time.Time)
+	}
+	if _, waits := sub.held[name]; !waits {
+		sub.held[name] = now
+	}
+	return now.Sub(sub.held[name]) < s.limits.linger
 }

@@ -35,6 +35,7 @@ const (
 	DefaultAnswerTimeout  = 60 * time.Second
 	DefaultWarmingTimeout = 90 * time.Second
 	DefaultHold           = 5 * time.Second
+	DefaultLinger         = time.Second
 	DefaultMaxNames       = 10_000
 
 	pingInterval   = 15 * time.Second // with pingTimeout: a dead peer is found within 30 s
@@ -57,6 +58,7 @@ type Config struct {
 	AnswerTimeout  time.Duration // a stream whose proxy leaves a response unanswered for so long is closed
 	WarmingTimeout time.Duration // likewise for CDS, which a proxy answers once its clusters are warm
 	Hold           time.Duration // how long a moving scope waits for its route configuration to be subscribed
+	Linger         time.Duration // how long what nothing names any more is kept for calls under way
 	MaxNames       int           // subscriptions of one type on one stream
 }
 
@@ -89,6 +91,7 @@ func New(cfg Config) *Server {
 		unanswered: orDefault(cfg.AnswerTimeout, DefaultAnswerTimeout),
 		warming:    orDefault(cfg.WarmingTimeout, DefaultWarmingTimeout),
 		hold:       orDefault(cfg.Hold, DefaultHold),
+		linger:     orDefault(cfg.Linger, DefaultLinger),
 	}
 	return &Server{
 		cfg:      cfg,

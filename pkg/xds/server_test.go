@@ -114,6 +114,9 @@ func newRig(t *testing.T, head *world.Head, cfg Config) *rig {
 	t.Helper()
 	r := &rig{t: t, gate: &gate{}, classes: &fakeClasses{head: head, classes: map[world.ClassKey]*world.Class{}}}
 	cfg.Classes = r.classes
+	if cfg.Linger == 0 {
+		cfg.Linger = time.Nanosecond // a test that is about it says so
+	}
 	r.server = New(cfg)
 	g := grpc.NewServer(ServerOptions()...)
 	r.server.Register(g)

@@ -20,6 +20,7 @@ type limits struct {
 	unanswered time.Duration // a response
 	warming    time.Duration // a CDS response, whose answer a proxy withholds until its clusters are warm
 	hold       time.Duration // how long a scope waits for its route configuration, and removals for a reconnect to tell all it holds
+	linger     time.Duration // how long a cluster or a listener stays that nothing names any more
 }
 
 // state is the conversation with one proxy: what it subscribes to, was told and accepted. It is pure: no stream, no clock, no
@@ -278,7 +279,7 @@ func (s *state) alarm(now time.Time) time.Time {
 			at(f.at.Add(s.patience(t)))
 		}
 		for _, since := range s.subs[t].held {
-			if end := since.Add(s.limits.hold); end.After(now) {
+			if end := since.Add(s.holds(t)); end.After(now) {
 				at(end)
 			}
 		}
@@ -287,6 +288,14 @@ func (s *state) alarm(now time.Time) time.Time {
 		at(end)
 	}
 	return first
+}
+
+// holds is how long something of a type is held back.
+func (s *state) holds(t view.Type) time.Duration {
+	if t == view.SRDS {
+		return s.limits.hold
+	}
+	return s.limits.linger
 }
 
 // unanswered is the number of responses under way.

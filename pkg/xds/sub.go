@@ -79,7 +79,7 @@ type sub struct {
 
 	force    map[string]urge
 	rejected map[string]rejection
-	held     map[string]time.Time // scopes that wait for their route configuration, since when
+	held     map[string]time.Time // since when: scopes wait for their route configuration, clusters and listeners for their end
 }
 
 func (s *sub) has(name string) bool { return s.wild || s.names.Get(name) != nil }

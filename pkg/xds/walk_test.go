@@ -17,7 +17,7 @@ var (
 	walkSeed = flag.Uint64("walkseed", 0, "run this one walk")
 )
 
-var testLimits = limits{names: 10000, unanswered: time.Minute, warming: 90 * time.Second, hold: 5 * time.Second}
+var testLimits = limits{names: 10000, unanswered: time.Minute, warming: 90 * time.Second, hold: 5 * time.Second, linger: time.Second}
 
 // town is a made-up configuration: services with a cluster, an assignment, a route configuration and a scope each, and aliases.
 type town struct {
