@@ -11,7 +11,7 @@ import (
 // DeliveryState says how far something has come, with one proxy or with all that it concerns.
 type DeliveryState string
 
-// The states. Of all proxies the first of these that holds: rejected, superseded, pending, unconcerned, acked.
+// The states. Of all proxies the first of these that holds: quarantined, rejected, superseded, pending, unconcerned, acked.
 const (
 	DeliveryAcked       DeliveryState = "acked"       // accepted
 	DeliveryRejected    DeliveryState = "rejected"    // a proxy said no
@@ -20,6 +20,7 @@ const (
 	DeliveryJoining     DeliveryState = "joining"     // of a proxy: it has just come, and what it holds is not known yet
 	DeliveryOffline     DeliveryState = "offline"     // of a proxy: it went, not long ago; nobody waits for it
 	DeliveryUnsupported DeliveryState = "unsupported" // of a proxy: it can enforce nothing of the policy
+	DeliveryQuarantined DeliveryState = "quarantined" // of all: something can't be built with it, so that proxies are served what was before
 	DeliveryUnconcerned DeliveryState = "unconcerned" // of all: no connected proxy has anything of it
 )
 
@@ -27,7 +28,7 @@ const (
 type Delivery struct {
 	Revision int64         `json:"revision"` // what was asked for; of an object, that of its last edit
 	World    int64         `json:"world"`    // the revision that proxies are served from
-	State    DeliveryState `json:"state" enum:"acked,rejected,superseded,pending,unconcerned"`
+	State    DeliveryState `json:"state" enum:"acked,quarantined,rejected,superseded,pending,unconcerned"`
 	Message  string        `json:"message"`
 
 	Concerned   int `json:"concerned"` // connected: acked, rejected, pending and joining
@@ -41,6 +42,7 @@ type Delivery struct {
 	Proxies []ProxyDelivery `json:"proxies"`        // those that have not accepted it, the worst first; or all if so asked
 	More    int             `json:"more,omitempty"` // that are left out
 
+	Quarantined []string `json:"quarantined,omitempty"` // of a revision: what it wrote and some service can't be built with, and why
 	Unreachable []string `json:"unreachable,omitempty"` // replicas of the control plane that did not say what their proxies hold
 }
 
@@ -70,7 +72,7 @@ type Refused struct {
 // Done reports whether nothing more is to be waited for: it has arrived with all, of whom there are at least so many, or it never will.
 func (d *Delivery) Done(minAcked int) bool {
 	switch d.State {
-	case DeliveryRejected, DeliverySuperseded:
+	case DeliveryQuarantined, DeliveryRejected, DeliverySuperseded:
 		return true
 	case DeliveryAcked, DeliveryUnconcerned:
 		return d.Acked >= minAcked && len(d.Unreachable) == 0
@@ -89,6 +91,7 @@ func MergeDeliveries(list ...Delivery) Delivery {
 			d.World = of.World
 		}
 		d.Unreachable = append(d.Unreachable, of.Unreachable...)
+		d.Quarantined = append(d.Quarantined, of.Quarantined...)
 		d.Acked += of.Acked
 		for _, p := range of.Proxies {
 			connected[who(p)] = connected[who(p)] || p.State != DeliveryOffline
@@ -118,7 +121,11 @@ func (d *Delivery) Sum() {
 	d.Offline, d.Unsupported = n[DeliveryOffline], n[DeliveryUnsupported]
 	d.Concerned = d.Acked + d.Rejected + d.Pending + d.Joining
 	slices.Sort(d.Unreachable)
+	slices.Sort(d.Quarantined)
+	d.Quarantined = slices.Compact(d.Quarantined)
 	switch {
+	case len(d.Quarantined) > 0:
+		d.State = DeliveryQuarantined
 	case n[DeliveryRejected] > 0:
 		d.State = DeliveryRejected
 	case n[DeliverySuperseded] > 0:
@@ -164,6 +171,8 @@ func (d *Delivery) message() string {
 	switch {
 	case d.World < d.Revision:
 		text = fmt.Sprintf("revision %d was not seen yet: proxies are served from %d", d.Revision, d.World)
+	case d.State == DeliveryQuarantined:
+		text = strings.Join(d.Quarantined, "; ")
 	case d.State == DeliveryRejected || d.State == DeliverySuperseded:
 		text = fmt.Sprintf("%d acked, %d pending; %s", d.Acked, d.Pending+d.Joining, strings.Join(d.words(), "; "))
 	case d.State == DeliveryPending:

@@ -74,6 +74,7 @@ func (s *server) awaitDelivery(ctx context.Context, in *deliveryInput, wait time
 		changed := s.Book.Changed()
 		begun := time.Now()
 		d := s.Book.Look().Revision(in.Revision, in.All)
+		s.quarantinedIn(&d)
 		if ctx.Err() != nil || d.Done(in.MinAcked) {
 			return d
 		}
@@ -88,6 +89,16 @@ func (s *server) awaitDelivery(ctx context.Context, in *deliveryInput, wait time
 		case <-changed:
 		}
 	}
+}
+
+// quarantinedIn says what the revision wrote that this replica can't build: proxies will never be sent it.
+func (s *server) quarantinedIn(d *api.Delivery) {
+	for _, q := range s.Quarantined() {
+		if q.Revision == d.Revision {
+			d.Quarantined = append(d.Quarantined, fmt.Sprintf("%s %s: %s", q.Kind, q.Key, q))
+		}
+	}
+	d.Sum()
 }
 
 // programmed is how far a policy or a guardrail has come with the proxies of fleet.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/apiserver"
@@ -37,6 +38,14 @@ func TestStatusTellsOfQuarantine(t *testing.T) {
 		body := f.want(http.StatusOK, "GET", path, "").body
 		if quarantined := strings.Contains(body, "Quarantined"); quarantined != (path == policies) {
 			t.Errorf("%s tells of a quarantine: %v", path, quarantined)
+		}
+	}
+	list = append(list, q) // for another caller
+	list[0].Revision, list[1].Revision = 1, 1
+	for revision, want := range map[int64]api.DeliveryState{1: api.DeliveryQuarantined, 2: api.DeliveryUnconcerned} {
+		d := parse[api.Delivery](t, f.want(http.StatusOK, "GET", api.DeliveryFor(api.DeliveryQuery{Revision: revision, Wait: time.Minute}), ""))
+		if told := d.Message == "Policy shop/p: "+text; d.State != want || told != (revision == 1) || len(d.Quarantined) > 1 {
+			t.Errorf("delivery of revision %d is %+v, want %s", revision, d, want)
 		}
 	}
 	f.apply(doc("shop", "p", "to: {service: payments}, timeout: {request: 2s}"))

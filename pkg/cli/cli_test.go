@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"os"
@@ -60,7 +61,7 @@ func startServer(env *testscript.Env) string {
 	clock := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	server := httptest.NewServer(apiserver.New(apiserver.Config{
 		KV: kv, Worlds: loop, Book: book{}, Classes: classes, Ejected: ejected, Version: "v0.0.0-server", Now: func() time.Time { return clock },
-		Held: held,
+		Held: held, Quarantined: quarantined,
 	}))
 	env.Defer(func() {
 		server.Close()
@@ -84,6 +85,14 @@ func classes() map[world.ClassKey]int {
 // ejected is what one of the two says, and the agent; web's says nothing.
 func ejected() map[world.ClassKey][]map[string]int {
 	return map[world.ClassKey][]map[string]int{sidecars: {{"shop/billing": 1}, nil}, agents: {{"shop/billing": 2}}}
+}
+
+// quarantined is what revision 6 wrote.
+func quarantined() []world.Quarantined {
+	key := func(name string) manifest.Key { return manifest.Key{Namespace: "shop", Name: name} }
+	return []world.Quarantined{{
+		Kind: "Policy", Key: key("poison"), Generation: 3, Revision: 6, InForce: 2, Service: key("payments"), Caller: key("orders"), Err: errors.New("no such thing"),
+	}}
 }
 
 // book has one proxy that rejected something.

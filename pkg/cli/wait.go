@@ -69,7 +69,7 @@ func (a *app) waitCommand() *cobra.Command {
 		Use:   "wait --revision N",
 		Short: "Wait until every connected proxy that a revision concerns has accepted it",
 		Long: `Wait until every connected proxy that a revision concerns has accepted it. Proxies that are offline are not waited for.
-Exit code 0: all have, or none is concerned, which is said. 7: one rejected it or something newer in its place, or time is over, or fewer than
+Exit code 0: all have, or none is concerned, which is said. 7: one rejected it or something newer in its place, or it can't be built, or time is over, or fewer than
 --min-acked have accepted it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -137,6 +137,8 @@ func (a *app) delivered(d *api.Delivery, o waiting) error {
 		}
 	}
 	switch {
+	case d.State == api.DeliveryQuarantined:
+		return &undelivered{fmt.Sprintf("revision %d is quarantined: %s", d.Revision, d.Message)}
 	case d.State == api.DeliveryRejected:
 		return &undelivered{fmt.Sprintf("revision %d is rejected: %s", d.Revision, d.Message)}
 	case d.State == api.DeliverySuperseded:

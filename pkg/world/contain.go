@@ -23,6 +23,7 @@ type Quarantined struct {
 	Kind       string // policy.Kind or policy.GuardrailKind
 	Key        manifest.Key
 	Generation int64        // that can't be built
+	Revision   int64        // of the store, in which it was written
 	InForce    int64        // the generation in its place; 0: none, it is left out
 	Service    manifest.Key // that can't be built with it
 	Caller     manifest.Key // for whose proxies, the first that were met
@@ -120,7 +121,7 @@ func (b *Builder) contain(state *serviceState, cs *classState, applied []*policy
 			return nil, false, fmt.Errorf("%w; its history can't be read: %w", err, fault)
 		}
 		shared = shared && toEvery(p, past)
-		q := Quarantined{Kind: kindOf(p), Key: p.Policy.Key(), Generation: p.Policy.Metadata.Generation, Service: state.service.Key(), Caller: cs.caller.Key, Err: err}
+		q := Quarantined{Kind: kindOf(p), Key: p.Policy.Key(), Generation: p.Policy.Metadata.Generation, Revision: p.Policy.Metadata.Revision, Service: state.service.Key(), Caller: cs.caller.Key, Err: err}
 		for _, earlier := range past {
 			list := good
 			if earlier.Matches(state.called) && earlier.Applies(state.called, cs.caller) {
