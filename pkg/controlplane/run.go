@@ -63,7 +63,7 @@ type parts struct {
 
 func assemble(c Config, log hclog.Logger, opened openedStore) *parts {
 	p := &parts{config: c, log: log, metrics: telemetry.NewMetrics(), health: health.NewServer(), stopping: make(chan struct{})}
-	p.loop = reconcile.New(opened.kv, log.Named("reconcile"), func(b reconcile.Built) { p.metrics.Step(b.Revision, b.Events, b.Elapsed, b.Problems) })
+	p.loop = reconcile.New(opened.kv, log.Named("reconcile"), p.built)
 	p.metrics.StaleSince(func() (time.Time, bool) {
 		s := p.loop.Stale()
 		if s == nil {
@@ -85,6 +85,15 @@ func assemble(c Config, log hclog.Logger, opened openedStore) *parts {
 	p.api, p.expiry = httpServer(apiserver.New(writes)), apiserver.NewExpiry(writes)
 	p.admin = httpServer(byAddress(adminPort(p.metrics.Handler(), p.loop.Ready), c.AllowedHosts))
 	return p
+}
+
+// built tells the metrics what the loop has built.
+func (p *parts) built(b reconcile.Built) {
+	if b.Class {
+		p.metrics.Class(b.Elapsed)
+	} else {
+		p.metrics.Step(b.Revision, b.Events, b.Elapsed, b.Problems)
+	}
 }
 
 // objects is how many policies and guardrails are in quarantine, each perhaps for many services.

@@ -29,7 +29,11 @@ func (m *members) drop(b *world.Builder, now time.Time) {
 func (l *Loop) Join(ctx context.Context, key world.ClassKey) (*world.Class, error) {
 	var class *world.Class
 	err := l.do(ctx, func(b *world.Builder, m *members) {
+		begun := time.Now()
 		class = b.Join(key)
+		if _, known := m.refs[class]; !known {
+			l.observe(Built{Class: true, Elapsed: time.Since(begun)})
+		}
 		m.refs[class]++
 		delete(m.left, class)
 	})

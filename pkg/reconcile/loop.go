@@ -67,14 +67,16 @@ type position struct {
 type delivery struct {
 	store.Delivery
 	from *feed
+	seen time.Time
 }
 
-// Built is one step of the loop, for metrics.
+// Built is one step of the loop, or the first build of a class, for metrics.
 type Built struct {
 	Revision int64
 	Events   int
 	Elapsed  time.Duration
-	Problems int // services of which something can't be built, though no policy is in the way
+	Class    bool // a class was built, for its first proxy; Revision and Problems say nothing then
+	Problems int  // services of which something can't be built, though no policy is in the way
 }
 
 // New is a loop over kv. Observe, which may be nil, is called after each step.
@@ -117,7 +119,7 @@ func (s sink) Deliver(d store.Delivery) error {
 		s.feed.heard.Store(&now)
 	}
 	select {
-	case s.loop.deliveries <- delivery{d, s.feed}:
+	case s.loop.deliveries <- delivery{d, s.feed, time.Now()}:
 		return nil
 	case <-s.ctx.Done():
 		return context.Cause(s.ctx)
@@ -165,6 +167,7 @@ type gathered struct {
 	events       []store.Event
 	reset        bool
 	config, live *position // nil: there is no news of it
+	seen         time.Time // when the first of it was
 }
 
 func (l *Loop) add(g *gathered, d delivery) {
@@ -183,7 +186,7 @@ func (l *Loop) add(g *gathered, d delivery) {
 
 // gather merges d with whatever else has arrived: a burst that came while the last step was built becomes one step.
 func (l *Loop) gather(d delivery) gathered {
-	var g gathered
+	g := gathered{seen: d.seen}
 	for {
 		l.add(&g, d)
 		select {
@@ -207,7 +210,9 @@ func (l *Loop) step(b *world.Builder, d gathered) {
 		l.log.Warn("the store is another one, or went back: everything was read anew", "revision", revision)
 	}
 	before := b.Problems()
+	b.Seen = d.seen
 	b.Update(next, changes)
+	b.Seen = time.Time{}
 	l.contained(b) // before anybody is told that the world has come so far
 	after := b.Problems()
 	for key, err := range after {

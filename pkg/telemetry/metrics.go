@@ -16,12 +16,19 @@ type Metrics struct {
 	registry *prometheus.Registry
 
 	streams  *prometheus.GaugeVec
-	sent     *prometheus.CounterVec
-	answered *prometheus.CounterVec
-	answers  *prometheus.HistogramVec
+	types    [view.NumTypes]typeMetrics
+	behind   prometheus.Observer // until the last response
+	current  prometheus.Observer // until the last answer
 	revision prometheus.Gauge
 	problems prometheus.Gauge
 	steps    prometheus.Histogram
+	classes  prometheus.Histogram
+}
+
+// typeMetrics are those of one type of resources, looked up once: a push adds to them, and does no more.
+type typeMetrics struct {
+	resources, bytes, acked, rejected prometheus.Counter
+	answers                           prometheus.Observer
 }
 
 // latencies reach from a tenth of a millisecond to the 15 s that Envoy may wait.
@@ -32,23 +39,51 @@ func NewMetrics() *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		streams: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "breakwater_xds_streams", Help: "Connected proxies, by dialect."}, []string{"dialect"}),
-		sent: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "breakwater_xds_resources_sent_total", Help: "Resources sent to proxies, by type."}, []string{"type"}),
-		answered: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "breakwater_xds_responses_answered_total", Help: "Responses that proxies acked or rejected, by type and answer."}, []string{"type", "answer"}),
-		answers: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "breakwater_xds_answer_seconds", Help: "From a response to its answer, by type. Clusters are answered when they are warm.", Buckets: latencies}, []string{"type"}),
+			Name: "breakwater_xds_streams", Help: "Connected proxies, by dialect and form: delta, or sotw (the state of the world)."}, []string{"dialect", "form"}),
 		revision: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "breakwater_world_revision", Help: "The store revision that proxies are served from."}),
 		problems: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "breakwater_world_unbuildable_services", Help: "Services of which something can't be built; the log says why."}),
 		steps: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "breakwater_world_step_seconds", Help: "From a change of the store seen to every touched class having its new head.", Buckets: latencies}),
+		classes: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "breakwater_world_class_seconds", Help: "The first build of everything that a class of proxies must hold, for its first proxy.", Buckets: latencies}),
 	}
-	m.registry.MustRegister(m.streams, m.sent, m.answered, m.answers, m.revision, m.problems, m.steps,
+	m.registry.MustRegister(m.streams, m.revision, m.problems, m.steps, m.classes,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registerTypes()
+	m.registerPush()
 	return m
+}
+
+func (m *Metrics) registerTypes() {
+	resources := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "breakwater_xds_resources_sent_total", Help: "Resources sent to proxies, by type."}, []string{"type"})
+	bytes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "breakwater_xds_sent_bytes_total", Help: "Bytes of the responses sent to proxies, by type."}, []string{"type"})
+	answered := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "breakwater_xds_responses_answered_total", Help: "Responses that proxies acked or rejected, by type and answer."}, []string{"type", "answer"})
+	answers := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "breakwater_xds_answer_seconds", Help: "From a response to its answer, by type. Clusters are answered when they are warm.", Buckets: latencies}, []string{"type"})
+	m.registry.MustRegister(resources, bytes, answered, answers)
+	for t := range view.NumTypes {
+		name := t.String()
+		m.types[t] = typeMetrics{
+			resources: resources.WithLabelValues(name), bytes: bytes.WithLabelValues(name),
+			acked: answered.WithLabelValues(name, "acked"), rejected: answered.WithLabelValues(name, "rejected"),
+			answers: answers.WithLabelValues(name),
+		}
+	}
+}
+
+func (m *Metrics) registerPush() {
+	push := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "breakwater_xds_push_seconds",
+		Help:    "Of each proxy that a change reaches: from the change seen to the last response about it (until=sent), and to the proxy's last answer (until=answered).",
+		Buckets: latencies,
+	}, []string{"until"})
+	m.registry.MustRegister(push)
+	m.behind, m.current = push.WithLabelValues("sent"), push.WithLabelValues("answered")
 }
 
 // StaleSince registers a gauge of the seconds since the store was last heard, 0 while it is.
@@ -86,25 +121,36 @@ func (m *Metrics) Handler() http.Handler {
 }
 
 // Stream counts a proxy that came (1) or went (-1).
-func (m *Metrics) Stream(dialect string, change int) {
-	m.streams.WithLabelValues(dialect).Add(float64(change))
+func (m *Metrics) Stream(dialect, form string, change int) {
+	m.streams.WithLabelValues(dialect, form).Add(float64(change))
 }
 
-// Sent counts the resources of one response.
-func (m *Metrics) Sent(t view.Type, resources int) {
-	m.sent.WithLabelValues(t.String()).Add(float64(resources))
+// Sent counts the resources and bytes of one response.
+func (m *Metrics) Sent(t view.Type, resources, bytes int) {
+	m.types[t].resources.Add(float64(resources))
+	m.types[t].bytes.Add(float64(bytes))
 }
 
 // Acked records a response that was accepted.
-func (m *Metrics) Acked(t view.Type, after time.Duration) { m.answer(t, "acked", after) }
+func (m *Metrics) Acked(t view.Type, after time.Duration) {
+	m.types[t].acked.Inc()
+	m.types[t].answers.Observe(after.Seconds())
+}
 
 // Rejected records a response that was refused.
-func (m *Metrics) Rejected(t view.Type, after time.Duration) { m.answer(t, "rejected", after) }
-
-func (m *Metrics) answer(t view.Type, answer string, after time.Duration) {
-	m.answered.WithLabelValues(t.String(), answer).Inc()
-	m.answers.WithLabelValues(t.String()).Observe(after.Seconds())
+func (m *Metrics) Rejected(t view.Type, after time.Duration) {
+	m.types[t].rejected.Inc()
+	m.types[t].answers.Observe(after.Seconds())
 }
+
+// CaughtUp records how long it took from a change to the last response about it to one proxy, and to that proxy's last answer.
+func (m *Metrics) CaughtUp(sent, answered time.Duration) {
+	m.behind.Observe(sent.Seconds())
+	m.current.Observe(answered.Seconds())
+}
+
+// Class records the first build of a class.
+func (m *Metrics) Class(elapsed time.Duration) { m.classes.Observe(elapsed.Seconds()) }
 
 // Step records one step of the world. Problems are the services of which something can't be built.
 func (m *Metrics) Step(revision int64, events int, elapsed time.Duration, problems int) {

@@ -30,12 +30,15 @@ func scrape(t *testing.T, m *Metrics) map[string]string {
 
 func TestEveryMetricIsServed(t *testing.T) {
 	m := NewMetrics()
-	m.Stream("envoy", 1)
-	m.Stream("envoy", 1)
-	m.Stream("envoy", -1)
+	m.Stream("envoy", "delta", 1)
+	m.Stream("envoy", "delta", 1)
+	m.Stream("envoy", "delta", -1)
+	m.Stream("grpc", "sotw", 1)
+	m.CaughtUp(2*time.Second, 3*time.Second)
+	m.Class(4 * time.Second)
 	for i, typ := range []view.Type{view.RTDS, view.CDS, view.EDS, view.LDS, view.SRDS, view.RDS} {
-		m.Sent(typ, i+1)
-		m.Sent(typ, 1)
+		m.Sent(typ, i+1, 100)
+		m.Sent(typ, 1, 20)
 		m.Acked(typ, time.Second)
 		m.Rejected(typ, 2*time.Second)
 		m.Rejected(typ, 0)
@@ -43,11 +46,18 @@ func TestEveryMetricIsServed(t *testing.T) {
 	m.Step(41, 3, 500*time.Millisecond, 2)
 	m.Step(42, 0, time.Hour, 1) // nothing changed: no step
 	want := map[string]string{
-		"breakwater_xds_streams{dialect=\"envoy\"}": "1", "breakwater_world_revision": "42",
+		"breakwater_xds_streams{dialect=\"envoy\",form=\"delta\"}": "1", "breakwater_xds_streams{dialect=\"grpc\",form=\"sotw\"}": "1",
+		"breakwater_world_revision":                             "42",
+		"breakwater_xds_push_seconds_sum{until=\"sent\"}":       "2",
+		"breakwater_xds_push_seconds_sum{until=\"answered\"}":   "3",
+		"breakwater_xds_push_seconds_count{until=\"sent\"}":     "1",
+		"breakwater_xds_push_seconds_count{until=\"answered\"}": "1",
+		"breakwater_world_class_seconds_count":                  "1", "breakwater_world_class_seconds_sum": "4",
 		"breakwater_world_unbuildable_services": "1",
 		"breakwater_world_step_seconds_count":   "1", "breakwater_world_step_seconds_sum": "0.5"}
 	for i, typ := range []string{"RTDS", "CDS", "EDS", "LDS", "SRDS", "RDS"} {
 		want[`breakwater_xds_resources_sent_total{type="`+typ+`"}`] = strconv.Itoa(i + 2)
+		want[`breakwater_xds_sent_bytes_total{type="`+typ+`"}`] = "120"
 		want[`breakwater_xds_responses_answered_total{answer="acked",type="`+typ+`"}`] = "1"
 		want[`breakwater_xds_responses_answered_total{answer="rejected",type="`+typ+`"}`] = "2"
 		want[`breakwater_xds_answer_seconds_count{type="`+typ+`"}`] = "3"

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy"
@@ -17,7 +18,8 @@ import (
 // Builder keeps every class's head equal to what the world asks for. It builds a resource once for each service, tier and set of
 // applying policies, and touches only what a change touches. It belongs to one goroutine.
 type Builder struct {
-	Past Past // of policies; nil: none has any. To be set before the first use
+	Past Past      // of policies; nil: none has any. To be set before the first use
+	Seen time.Time // when the change was seen that the next Update takes in, for the heads that it makes
 
 	world    *World
 	services map[manifest.Key]*serviceState
@@ -548,7 +550,7 @@ func (b *Builder) publish(cs *classState, c classChanges) {
 		b.frame(cs, &c)
 	}
 	old := cs.class.Head()
-	head := &Head{Rev: b.world.Rev, Views: old.Views}
+	head := &Head{Rev: b.world.Rev, Views: old.Views, Seen: old.Seen}
 	for t := range c.views {
 		head.Views[t] = old.Views[t].With(moved(c.views[t]))
 	}
@@ -556,6 +558,7 @@ func (b *Builder) publish(cs *classState, c classChanges) {
 		cs.class.advance(head)
 		return
 	}
+	head.Seen = b.Seen
 	b.batch.note(cs.class, old, head)
 	cs.class.Publish(head)
 }

@@ -3,6 +3,7 @@ package world
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	"github.com/breakwater-mesh/breakwater/pkg/view"
@@ -31,6 +32,7 @@ func (k ClassKey) target() envoy.Target {
 type Head struct {
 	Rev   int64
 	Views [view.NumTypes]*view.View
+	Seen  time.Time // when the change was seen that its views came with; zero: they came with the class
 }
 
 // Class is the proxies that share a key. Its head is replaced by the reconcile loop alone; any goroutine may read it.

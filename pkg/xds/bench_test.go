@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/breakwater-mesh/breakwater/pkg/telemetry"
 	"github.com/breakwater-mesh/breakwater/pkg/view"
 	"github.com/breakwater-mesh/breakwater/pkg/world"
 )
@@ -76,5 +77,37 @@ func BenchmarkFirstLoad(b *testing.B) {
 				load(b, newState(limits{names: DefaultMaxNames, hold: time.Second}, true, time.Now()), head, names)
 			}
 		})
+	}
+}
+
+// BenchmarkEdit is one changed cluster on its way to one proxy that holds 1,000 services, and its answer, without the transport: what is said
+// and booked, and what the metrics take.
+func BenchmarkEdit(b *testing.B) {
+	head, names := fleetHead(1000)
+	m := telemetry.NewMetrics()
+	st := &stream{server: New(Config{Metrics: m}), form: deltaForm, class: world.NewClass(world.ClassKey{}, head), state: newState(limits{names: DefaultMaxNames, hold: time.Second}, true, time.Now())}
+	load(b, st.state, head, names)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		next := &world.Head{Rev: head.Rev + 1, Views: head.Views, Seen: time.Now()}
+		next.Views[view.RDS] = head.Views[view.RDS].With([]view.Change{view.Put(view.New(view.RDS, names[0], []byte{byte(i), byte(i >> 8)}, nil))})
+		st.class.Publish(next)
+		head = next
+		r, _, _, err := st.next(time.Now())
+		if err != nil || r == nil {
+			b.Fatal(r, err)
+		}
+		f := st.form.frame(r)
+		m.Sent(r.typ, len(r.set), f.buffers.Len())
+		now := time.Now()
+		q := request{typ: r.typ, nonce: r.nonce}
+		sent, _, err := st.request(q, now)
+		if err != nil {
+			b.Fatal(err)
+		}
+		m.Acked(q.typ, now.Sub(sent))
+		if !st.settled() {
+			b.Fatal("it is not at rest")
+		}
 	}
 }

@@ -24,11 +24,21 @@ type Classes interface {
 
 // Metrics is told what goes on. Its methods are called often, by many goroutines, and must not block.
 type Metrics interface {
-	Stream(dialect string, change int)         // +1 a stream began, -1 it ended
-	Sent(t view.Type, resources int)           // one response
+	Stream(dialect, form string, change int)   // +1 a stream began, -1 it ended; the forms are FormDelta and FormSotW
+	Sent(t view.Type, resources, bytes int)    // one response
 	Acked(t view.Type, after time.Duration)    // since it was sent
 	Rejected(t view.Type, after time.Duration) // likewise
+
+	// CaughtUp says that a proxy was sent the last response, and has given the last answer, about what changed so long ago. Changes that came
+	// in between count with the first.
+	CaughtUp(sent, answered time.Duration)
 }
+
+// The forms of the conversation with a proxy.
+const (
+	FormDelta = "delta"
+	FormSotW  = "sotw" // the state of the world
+)
 
 // Defaults of Config.
 const (
@@ -172,7 +182,7 @@ func (s *Server) enter(st *stream) {
 	if n > 1 {
 		s.cfg.Logger.Warn("several streams have one node id", "node", st.id.node, "streams", n, "address", st.address)
 	}
-	s.cfg.Metrics.Stream(st.id.key.Dialect, 1)
+	s.cfg.Metrics.Stream(st.id.key.Dialect, st.form.name(), 1)
 	s.changed.fire()
 }
 
@@ -189,7 +199,7 @@ func (s *Server) leave(st *stream) {
 	}
 	s.mu.Unlock()
 	if in {
-		s.cfg.Metrics.Stream(st.id.key.Dialect, -1)
+		s.cfg.Metrics.Stream(st.id.key.Dialect, st.form.name(), -1)
 		s.changed.fire()
 	}
 }
@@ -224,7 +234,8 @@ func (b *broadcast) fire() {
 
 type noMetrics struct{}
 
-func (noMetrics) Stream(string, int)                {}
-func (noMetrics) Sent(view.Type, int)               {}
-func (noMetrics) Acked(view.Type, time.Duration)    {}
-func (noMetrics) Rejected(view.Type, time.Duration) {}
+func (noMetrics) Stream(string, string, int)            {}
+func (noMetrics) Sent(view.Type, int, int)              {}
+func (noMetrics) Acked(view.Type, time.Duration)        {}
+func (noMetrics) Rejected(view.Type, time.Duration)     {}
+func (noMetrics) CaughtUp(time.Duration, time.Duration) {}

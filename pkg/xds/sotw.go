@@ -17,6 +17,13 @@ type form struct {
 	frame   func(*response) *frame
 }
 
+func (f form) name() string {
+	if f.world {
+		return FormSotW
+	}
+	return FormDelta
+}
+
 var deltaForm = form{
 	receive: func(g grpc.ServerStream) (*corev3.Node, request, error) {
 		m := new(discoveryv3.DeltaDiscoveryRequest)

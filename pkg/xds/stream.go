@@ -33,6 +33,7 @@ type stream struct {
 
 	mu    sync.Mutex // held for a moment, never while sending
 	state *state     // guarded by mu
+	lag   lag        // guarded by mu
 }
 
 // serve is the life of a stream.
@@ -121,8 +122,9 @@ func (st *stream) flush(ctx context.Context, g grpc.ServerStream, ended <-chan e
 			st.server.changed.fire() // what can't be said in so many words is done too
 			return nil
 		}
-		st.server.cfg.Metrics.Sent(r.typ, len(r.set))
-		if err := st.send(ctx, g, st.form.frame(r), busy == 0, ended, timer); err != nil {
+		f := st.form.frame(r)
+		st.server.cfg.Metrics.Sent(r.typ, len(r.set), f.buffers.Len())
+		if err := st.send(ctx, g, f, busy == 0, ended, timer); err != nil {
 			return err
 		}
 	}
@@ -134,9 +136,24 @@ func (st *stream) next(now time.Time) (r *response, busy int, alarm time.Time, e
 	defer st.mu.Unlock() // a panic here closes this stream, and must not hold up those who read the book
 	busy = st.state.unanswered()
 	if err = st.state.overdue(now); err == nil {
-		r = st.state.next(st.class.Head(), now)
+		head := st.class.Head()
+		st.lag.look(head)
+		r = st.state.next(head, now)
+	}
+	switch {
+	case r != nil:
+		st.lag.sent = now
+	case busy == 0:
+		st.caughtUp(now)
 	}
 	return r, busy, st.state.alarm(now), err
+}
+
+// caughtUp tells how long the proxy was behind. The caller holds mu.
+func (st *stream) caughtUp(now time.Time) {
+	if sent, answered, ok := st.lag.end(now); ok {
+		st.server.cfg.Metrics.CaughtUp(sent, answered)
+	}
 }
 
 // send sends f. Where everything before it was answered, the transport has room and takes it at once. Otherwise a proxy that does
@@ -212,7 +229,13 @@ func (st *stream) read(ctx context.Context, g grpc.ServerStream) (err error) {
 func (st *stream) settled() bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.state.atRest(st.class.Head())
+	if !st.state.atRest(st.class.Head()) {
+		return false
+	}
+	if !st.lag.since.IsZero() {
+		st.caughtUp(time.Now())
+	}
+	return true
 }
 
 // take hands one request to the state. The first one decides who the proxy is.
@@ -266,6 +289,7 @@ func (st *stream) join(ctx context.Context, node *corev3.Node) error {
 	st.id, st.class, st.connected = id, class, time.Now()
 	st.state = newState(st.server.limits, id.key.Dialect != dialectGRPC, st.connected)
 	st.state.world = st.form.world
+	st.lag.seen = st.connected // what changed before comes with its first load
 	return nil
 }
 

@@ -78,8 +78,9 @@ type counter struct {
 	rejected  int
 }
 
-func (c *counter) Stream(string, int) {}
-func (c *counter) Sent(t view.Type, n int) {
+func (c *counter) Stream(string, string, int)            {}
+func (c *counter) CaughtUp(time.Duration, time.Duration) {}
+func (c *counter) Sent(t view.Type, n, _ int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.resources == nil {
