@@ -41,7 +41,7 @@ func main() {
 	flag.IntVar(&s.edits, "edits", 0, "edits of each kind; 0: fewer the more clients there are")
 	flag.DurationVar(&s.churn, "churn", time.Minute, "after the table, register endpoints for so long, with at most 1000 clients; 0: don't")
 	flag.IntVar(&s.streams, "streams", 100_000, "at the end, open and close so many streams; 0: don't")
-	flag.StringVar(&s.profile, "profile", "", "write profiles of the control plane, during edits and churn, to this folder")
+	flag.StringVar(&s.profile, "profile", "", "write profiles of the control plane, during storms, edits and churn, to this folder")
 	flag.StringVar(&s.write, "write", "", "write the table to this file too, with how it was measured")
 	flag.Parse()
 	if err := run(s, flag.Arg(0)); err != nil {

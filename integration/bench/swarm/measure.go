@@ -143,7 +143,7 @@ func (c *cell) measure(ctx context.Context, s settings, from *recording) (r *rec
 	if r, err = t.scout(ctx); err != nil {
 		return nil, err
 	}
-	if err := t.storm(ctx); err != nil {
+	if err := t.storm(ctx, s.profile); err != nil {
 		return nil, err
 	}
 	n := s.edits
@@ -237,7 +237,7 @@ func (r *trial) cost(f func() error) (time.Duration, error) {
 }
 
 // storm connects all clients at once, and takes the memory that they need once they are idle.
-func (r *trial) storm(ctx context.Context) error {
+func (r *trial) storm(ctx context.Context, profile string) error {
 	usedBefore, err := r.used()
 	if err != nil {
 		return err
@@ -247,6 +247,8 @@ func (r *trial) storm(ctx context.Context) error {
 		return err
 	}
 	bytes := r.swarm.bytes.Load()
+	stop := r.profile(ctx, profile, "storm")
+	defer stop()
 	cpu, err := r.cost(func() (err error) {
 		if r.took, err = r.swarm.grow(ctx, r.clients); err != nil {
 			return err
@@ -323,7 +325,7 @@ func (r *trial) profile(ctx context.Context, folder, of string) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for _, p := range []string{"heap?gc=1", "profile?seconds=10"} {
+		for _, p := range []string{"profile?seconds=10", "heap?gc=1"} {
 			text, err := get(ctx, "http://"+r.admin+"/debug/pprof/"+p)
 			if err == nil {
 				name, _, _ := strings.Cut(p, "?")
