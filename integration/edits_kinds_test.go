@@ -61,19 +61,18 @@ func (e *editor) putPolicies(n int) {
 // policy is a random policy of any kind that never fails a call to a healthy host. Precedence keeps two of them from being in conflict.
 func (e *editor) policy(name string, precedence int) string {
 	to := e.existing()
-	sections := e.sections(to)
 	if e.rng.IntN(4) == 0 {
 		to = `"*"`
 	}
-	clash := [][2]int{{1, 2}, {3, 4}, {5, 6}, {8, 9}, {10, 11}, {0, 13}, {1, 13}, {2, 13}, {15, 16}}
+	sections := e.sections(to)
 	var picked []int
 	for range 1 + e.rng.IntN(3) {
-		i := e.rng.IntN(len(sections))
-		if !slices.Contains(picked, i) && !slices.ContainsFunc(clash, func(c [2]int) bool {
-			return i == c[0] && slices.Contains(picked, c[1]) || i == c[1] && slices.Contains(picked, c[0])
-		}) {
+		if i := e.rng.IntN(len(sections)); allowed(to, i) && !slices.Contains(picked, i) && !slices.ContainsFunc(picked, func(j int) bool { return clash(i, j) }) {
 			picked = append(picked, i)
 		}
+	}
+	if len(picked) == 0 {
+		picked = []int{0}
 	}
 	lines := []string{fmt.Sprintf("precedence: %d", precedence)}
 	if e.rng.IntN(3) == 0 {
@@ -83,6 +82,25 @@ func (e *editor) policy(name string, precedence int) string {
 		lines = append(lines, sections[i])
 	}
 	return policyFor(name, to, lines...)
+}
+
+// allowed reports whether section i may be drawn for a service. A circuit breaker takes no panic, and where health is checked that would
+// fail the calls of a service whose endpoints are all replaced until they are checked: no service has both.
+func allowed(to string, i int) bool {
+	breaks := slices.Contains(permanent[:3], to)
+	switch i {
+	case 6:
+		return breaks
+	case 8, 9:
+		return !breaks && to != `"*"`
+	}
+	return true
+}
+
+// clash reports whether one policy can't have both sections.
+func clash(i, j int) bool {
+	pairs := [][2]int{{1, 2}, {3, 4}, {5, 6}, {8, 9}, {10, 11}, {0, 13}, {1, 13}, {2, 13}, {15, 16}}
+	return slices.Contains(pairs, [2]int{min(i, j), max(i, j)})
 }
 
 // sections are lines of spec, one of which is drawn for each kind of section. What stands in for an answer says 599, so that it hides no call
