@@ -248,13 +248,17 @@ func TestAStoreThatIsLongGoneIsKnownToBeDown(t *testing.T) {
 func TestASilentWatchAndOneLostReadAreNoStoreThatIsDown(t *testing.T) {
 	kv := &faulty{}
 	overFaulty(t, kv, func(r *running) {
-		r.sink().Stale(time.Now(), errors.New("the watch is silent"))
+		if _, err := r.confirmed(); err != nil { // both watches have come so far
+			t.Fatal(err)
+		}
+		defer kv.halt()()
+		silent := time.Now()
 		time.Sleep(time.Minute)
+		r.sink().Stale(silent, errors.New("the watch is silent"))
 		if _, err := r.confirmed(); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		r.sink().Stale(time.Now().Add(-time.Minute), errors.New("the watch is silent"))
 		kv.hangs.Store(true)
 		if _, err := r.confirmed(); err == nil {
 			t.Error("served from old state a second after the store has answered")

@@ -88,7 +88,11 @@ func (r *running) putService(name string) int64 {
 		r.t.Fatal(err)
 	}
 	r.put(store.HostKey(name+".shop"), host)
-	return r.put(store.ServiceKey("shop", name), encoded(r.t, catalog.Kind, name, catalog.ServiceSpec{Protocol: catalog.HTTP}))
+	return r.put(store.ServiceKey("shop", name), service(r.t, name))
+}
+
+func service(t *testing.T, name string) []byte {
+	return encoded(t, catalog.Kind, name, catalog.ServiceSpec{Protocol: catalog.HTTP})
 }
 
 func (r *running) putTimeout(request string) int64 {
