@@ -13,7 +13,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	if err := controlplane.Command(os.Stderr).ExecuteContext(ctx); err != nil {
 		os.Exit(settings.Fail(os.Stderr, "breakwater", err))
 	}

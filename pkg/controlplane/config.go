@@ -26,7 +26,7 @@ type Config struct {
 	EtcdUnsafeNoFsync                  bool // tests only
 	LogLevel                           string
 	LogJSON                            bool
-	ShutdownTimeout                    time.Duration
+	DrainTime, ShutdownTimeout         time.Duration
 }
 
 // Defaults start everything on loopback with an embedded etcd in ./breakwater-data.
@@ -39,6 +39,7 @@ func Defaults() Config {
 		EtcdMaxTxnOps:       128,
 		EtcdMaxRequestBytes: 3 << 19,
 		LogLevel:            "info",
+		DrainTime:           10 * time.Second,
 		ShutdownTimeout:     10 * time.Second,
 	}
 }
@@ -63,7 +64,16 @@ func (c *Config) Flags(fs *pflag.FlagSet) {
 	_ = fs.MarkHidden("etcd-unsafe-no-fsync")
 	fs.StringVar(&c.LogLevel, "log-level", c.LogLevel, "trace, debug, info, warn, error or off")
 	fs.BoolVar(&c.LogJSON, "log-json", c.LogJSON, "log JSON lines")
-	fs.DurationVar(&c.ShutdownTimeout, "shutdown-timeout", c.ShutdownTimeout, "how long an orderly stop may take")
+	fs.DurationVar(&c.DrainTime, "drain-time", c.DrainTime, "how long at an orderly stop proxies are sent to the other replicas, one by one, while the API still answers; none with an embedded etcd")
+	fs.DurationVar(&c.ShutdownTimeout, "shutdown-timeout", c.ShutdownTimeout, "how long an orderly stop may take after that")
+}
+
+// drain is for how long proxies are handed over at a stop. Beside an embedded etcd there is no other replica.
+func (c *Config) drain() time.Duration {
+	if len(c.EtcdEndpoints) == 0 {
+		return 0
+	}
+	return c.DrainTime
 }
 
 // EnvPrefix is in front of every environment variable.
@@ -83,6 +93,9 @@ func (c *Config) Validate() error {
 	}
 	if len(c.EtcdEndpoints) == 0 && (c.EtcdCA+c.EtcdCert+c.EtcdKey+c.EtcdUser+c.EtcdPasswordFile) != "" {
 		return fmt.Errorf("--etcd-ca, --etcd-cert, --etcd-key, --etcd-user and --etcd-password-file: of no use without --etcd-endpoints")
+	}
+	if c.DrainTime < 0 {
+		return fmt.Errorf("--drain-time %v: must be 0 or more", c.DrainTime)
 	}
 	if c.ShutdownTimeout <= 0 {
 		return fmt.Errorf("--shutdown-timeout %v: must be more than 0", c.ShutdownTimeout)

@@ -58,11 +58,13 @@ type parts struct {
 	api     *http.Server
 	admin   *http.Server
 
-	stopping chan struct{} // closed by stop
+	leaving  chan struct{} // closed by stop: proxies and load balancers are to go elsewhere
+	stopping chan struct{} // closed by stop, later: the API ends
 }
 
 func assemble(c Config, log hclog.Logger, opened openedStore) *parts {
-	p := &parts{config: c, log: log, metrics: telemetry.NewMetrics(), health: health.NewServer(), stopping: make(chan struct{})}
+	p := &parts{config: c, log: log, metrics: telemetry.NewMetrics(), health: health.NewServer(), leaving: make(chan struct{}), stopping: make(chan struct{})}
+	p.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 	p.loop = reconcile.New(opened.kv, log.Named("reconcile"), p.built)
 	p.metrics.StaleSince(func() (time.Time, bool) {
 		s := p.loop.Stale()
@@ -73,7 +75,7 @@ func assemble(c Config, log hclog.Logger, opened openedStore) *parts {
 	})
 	p.metrics.Quarantined(func() int { return objects(p.loop.Quarantined()) })
 	p.metrics.Leased(leaseStates(), func(state string) int { return leased(p.loop.World(), state) })
-	p.xds = xds.New(xds.Config{Classes: p.loop, Confirm: p.loop.Confirm, Logger: log.Named("xds"), Metrics: p.metrics})
+	p.xds = xds.New(xds.Config{Classes: p.loop, Confirm: p.loop.Confirm, Logger: log.Named("xds"), Metrics: p.metrics, Drain: c.drain()})
 	p.grpc = grpc.NewServer(xds.ServerOptions()...)
 	p.xds.Register(p.grpc)
 	ejections.NewReceiver(p.xds, log.Named("ejections")).Register(p.grpc)
@@ -83,7 +85,7 @@ func assemble(c Config, log hclog.Logger, opened openedStore) *parts {
 		Held: book{p.loop, p.xds}.Held, Stopping: p.stopping,
 	}
 	p.api, p.expiry = httpServer(apiserver.New(writes)), apiserver.NewExpiry(writes)
-	p.admin = httpServer(byAddress(adminPort(p.metrics.Handler(), p.loop.Ready), c.AllowedHosts))
+	p.admin = httpServer(byAddress(adminPort(p.metrics.Handler(), p.ready), c.AllowedHosts))
 	return p
 }
 
@@ -93,6 +95,16 @@ func (p *parts) built(b reconcile.Built) {
 		p.metrics.Class(b.Elapsed)
 	} else {
 		p.metrics.Step(b.Revision, b.Events, b.Elapsed, b.Problems)
+	}
+}
+
+// ready is nil while proxies and operators are to come here.
+func (p *parts) ready() error {
+	select {
+	case <-p.leaving:
+		return errStopping
+	default:
+		return p.loop.Ready()
 	}
 }
 
@@ -115,7 +127,8 @@ func httpServer(h http.Handler) *http.Server {
 	return &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
 }
 
-// serve starts in order (world, then proxies, then writes) and stops in reverse.
+// serve starts in order (world, then proxies, then writes) and stops in reverse. Streams are taken from the beginning, since one that is
+// not taken would wait in the kernel; until there is a world each is told to go elsewhere.
 func serve(ctx context.Context, c Config, log hclog.Logger, ls listeners, opened openedStore) error {
 	p := assemble(c, log, opened)
 	// Parts end one after another, so each has a context of its own that outlives ctx.
@@ -130,20 +143,23 @@ func serve(ctx context.Context, c Config, log hclog.Logger, ls listeners, opened
 	group.Go(func() error { return p.serveHTTP("--listen-admin", p.admin, ls.admin) }) // first: health and profiles are wanted most when the start hangs
 	group.Go(func() error { return orderly(p.loop.Run(loopCtx)) })
 	group.Go(func() error { return orderly(p.xds.Run(xdsCtx)) })
+	group.Go(func() error { return p.serveGRPC(ls.xds) })
 	group.Go(func() error { return orderly(p.expiry.Run(expiryCtx)) })
 	group.Go(func() error {
+		drain := time.Duration(0)
 		select {
 		case <-inner.Done():
 		case <-ctx.Done():
+			drain = c.drain()
 		case err := <-opened.failed:
 			return fmt.Errorf("embedded etcd: %w", err)
 		}
 		stopExpiry(errStopping)
-		p.stop(stopXDS, stopLoop)
+		p.stop(drain, stopXDS, stopLoop)
 		return nil
 	})
 	if p.firstWorld(ctx, inner) {
-		group.Go(func() error { return p.serveGRPC(ls.xds) })
+		p.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
 		group.Go(func() error { return p.serveHTTP("--listen-api", p.api, ls.api) })
 		log.Info("serving", "xds", ls.xds.Addr(), "api", ls.api.Addr(), "admin", ls.admin.Addr(), "revision", p.loop.World().Rev, "version", telemetry.Version)
 	}
@@ -182,9 +198,16 @@ func (p *parts) serveGRPC(l net.Listener) error {
 	return nil
 }
 
-// stop ends the parts in reverse order: no more writes, then no more streams, then the loop.
-func (p *parts) stop(stopXDS, stopLoop context.CancelCauseFunc) {
-	p.log.Info("stopping")
+// stop ends the parts in reverse order. First, for the time of drain, proxies are sent elsewhere one by one, and who asks the API before
+// its load balancer has noticed is answered. Then there are no more writes, then no more streams, then the loop.
+func (p *parts) stop(drain time.Duration, stopXDS, stopLoop context.CancelCauseFunc) {
+	p.log.Info("stopping", "drain", drain)
+	close(p.leaving)
+	p.health.Shutdown()
+	if drain > 0 {
+		p.goAway(stopXDS)
+		time.Sleep(drain)
+	}
 	close(p.stopping)
 	ctx, cancel := context.WithTimeout(context.Background(), p.config.ShutdownTimeout)
 	defer cancel()
@@ -192,10 +215,7 @@ func (p *parts) stop(stopXDS, stopLoop context.CancelCauseFunc) {
 		p.log.Warn("API requests were cut off", "error", err)
 		_ = p.api.Close()
 	}
-	p.health.Shutdown()
-	stopXDS(errStopping) // streams end with Unavailable: proxies go elsewhere or come back
-	drained := make(chan struct{})
-	go func() { defer close(drained); p.grpc.GracefulStop() }()
+	drained := p.goAway(stopXDS)
 	select {
 	case <-drained:
 	case <-ctx.Done():
@@ -205,4 +225,13 @@ func (p *parts) stop(stopXDS, stopLoop context.CancelCauseFunc) {
 	stopLoop(errStopping)
 	_ = p.admin.Shutdown(ctx)
 	_ = p.admin.Close()
+}
+
+// goAway tells every connection of a proxy, by GOAWAY, that its next stream is to be made elsewhere, and ends the streams, in the time of
+// drain. What it returns is closed when all have gone. It may be called again.
+func (p *parts) goAway(stopXDS context.CancelCauseFunc) (gone <-chan struct{}) {
+	stopXDS(errStopping) // streams end with Unavailable
+	done := make(chan struct{})
+	go func() { defer close(done); p.grpc.GracefulStop() }()
+	return done
 }

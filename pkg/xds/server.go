@@ -70,19 +70,20 @@ type Config struct {
 	Hold           time.Duration // how long a moving scope waits for its route configuration to be subscribed
 	Linger         time.Duration // how long what nothing names any more is kept for calls under way
 	MaxNames       int           // subscriptions of one type on one stream
+	Drain          time.Duration // over which Run ends the streams; 0: all at once
 }
 
 // Server is the aggregated discovery service. Its methods may be called by any goroutine.
 type Server struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
-	cfg      Config
-	limits   limits
-	draining chan struct{} // closed by Run
-	changed  broadcast
-	readers  sync.WaitGroup
+	cfg     Config
+	limits  limits
+	changed broadcast
+	readers sync.WaitGroup
 
 	mu      sync.Mutex
 	closed  bool
+	begun   map[*stream]struct{} // whether or not they have said who they are
 	streams map[*stream]struct{} // that have said who they are
 	ids     map[string][]*stream // by node id
 	left    departed
@@ -104,11 +105,11 @@ func New(cfg Config) *Server {
 		linger:     orDefault(cfg.Linger, DefaultLinger),
 	}
 	return &Server{
-		cfg:      cfg,
-		limits:   l,
-		draining: make(chan struct{}),
-		streams:  make(map[*stream]struct{}),
-		ids:      make(map[string][]*stream),
+		cfg:     cfg,
+		limits:  l,
+		begun:   make(map[*stream]struct{}),
+		streams: make(map[*stream]struct{}),
+		ids:     make(map[string][]*stream),
 	}
 }
 
@@ -137,19 +138,6 @@ func (s *Server) Register(g *grpc.Server) {
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(g, s)
 }
 
-// Run returns once ctx has ended and with it every stream, with Unavailable so that proxies go elsewhere or come back.
-func (s *Server) Run(ctx context.Context) error {
-	<-ctx.Done()
-	s.mu.Lock()
-	if !s.closed {
-		s.closed = true
-		close(s.draining)
-	}
-	s.mu.Unlock()
-	s.readers.Wait()
-	return context.Cause(ctx)
-}
-
 // StreamAggregatedResources serves one proxy, in the state of the world, until its stream ends. gRPC clients know nothing else.
 func (s *Server) StreamAggregatedResources(g grpc.BidiStreamingServer[discoveryv3.DiscoveryRequest, discoveryv3.DiscoveryResponse]) error {
 	return s.serve(g, worldForm)
@@ -158,17 +146,6 @@ func (s *Server) StreamAggregatedResources(g grpc.BidiStreamingServer[discoveryv
 // DeltaAggregatedResources serves one proxy, in deltas, until its stream ends.
 func (s *Server) DeltaAggregatedResources(g grpc.BidiStreamingServer[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]) error {
 	return s.serve(g, deltaForm)
-}
-
-// begin counts a reader, unless the server is going.
-func (s *Server) begin() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	s.readers.Add(1)
-	return true
 }
 
 // enter puts a stream into the book. Two streams of one id are two entries: neither takes anything from the other.

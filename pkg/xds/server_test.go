@@ -338,6 +338,58 @@ func TestNoClassIsUnavailable(t *testing.T) {
 	c.ended(codes.Unavailable, "no world yet")
 }
 
+func TestADrainEndsStreamsOneAfterAnother(t *testing.T) {
+	const streams, drain = 20, 2 * time.Second
+	s := New(Config{Classes: &fakeClasses{head: shop{}.head(1), classes: map[world.ClassKey]*world.Class{}}, Drain: drain})
+	g, lis := grpc.NewServer(ServerOptions()...), bufconn.Listen(1<<20)
+	s.Register(g)
+	served := make(chan struct{})
+	go func() { defer close(served); _ = g.Serve(lis) }()
+	ended := make(chan time.Duration, streams)
+	ctx, stop := context.WithCancel(t.Context())
+	var begun time.Time
+	for range streams {
+		r := &rig{t: t, server: s, conn: bufferedConn(t, lis)}
+		c := r.connect()
+		c.subscribe(view.LDS)
+		c.want("LDS outbound")
+		go func() {
+			if _, err := c.s.Recv(); status.Code(err) != codes.Unavailable {
+				t.Errorf("a stream ended with %v, want Unavailable", err)
+			}
+			ended <- time.Since(begun)
+		}()
+	}
+	begun = time.Now()
+	stop()
+	if err := s.Run(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Run = %v, want Canceled", err)
+	}
+	var halves [2]int // of the drain
+	for range streams {
+		halves[min(1, int(2*<-ended/drain))]++
+	}
+	if halves[0] < streams/4 || halves[1] < streams/4 {
+		t.Errorf("%d streams ended in the first half of the drain, %d in the second", halves[0], halves[1])
+	}
+	if took := time.Since(begun); took > drain+2*time.Second {
+		t.Errorf("the drain took %v, want %v", took, drain)
+	}
+	g.GracefulStop()
+	<-served
+}
+
+func bufferedConn(t *testing.T, lis *bufconn.Listener) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///x", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
 func TestShutdownEndsStreamsWithUnavailable(t *testing.T) {
 	s := New(Config{Classes: &fakeClasses{head: shop{}.head(1), classes: map[world.ClassKey]*world.Class{}}})
 	g := grpc.NewServer(ServerOptions()...)
@@ -345,13 +397,7 @@ func TestShutdownEndsStreamsWithUnavailable(t *testing.T) {
 	lis := bufconn.Listen(1 << 20)
 	served := make(chan struct{})
 	go func() { defer close(served); _ = g.Serve(lis) }()
-	conn, err := grpc.NewClient("passthrough:///x", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	r := &rig{t: t, server: s, conn: conn}
+	r := &rig{t: t, server: s, conn: bufferedConn(t, lis)}
 	c := r.connect()
 	c.subscribe(view.LDS)
 	c.want("LDS outbound")

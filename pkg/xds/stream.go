@@ -21,7 +21,8 @@ type stream struct {
 	server  *Server
 	form    form
 	address string
-	wake    chan struct{} // capacity 1: the newest head is all that is of interest
+	end     context.CancelCauseFunc // of the stream, with its error
+	wake    chan struct{}           // capacity 1: the newest head is all that is of interest
 
 	// Set by the reader before ready is closed, then read-only.
 	ready     chan struct{}
@@ -38,11 +39,12 @@ type stream struct {
 
 // serve is the life of a stream.
 func (s *Server) serve(g grpc.ServerStream, f form) (err error) {
-	if !s.begin() {
+	ctx, cancel := context.WithCancelCause(g.Context())
+	defer cancel(nil)
+	st := &stream{server: s, form: f, end: cancel, wake: make(chan struct{}, 1), ready: make(chan struct{})}
+	if !s.begin(st) {
 		return errDraining()
 	}
-	ctx, cancel := context.WithCancel(g.Context())
-	st := &stream{server: s, form: f, wake: make(chan struct{}, 1), ready: make(chan struct{})}
 	if p, ok := peer.FromContext(ctx); ok {
 		st.address = p.Addr.String()
 	}
@@ -56,7 +58,8 @@ func (s *Server) serve(g grpc.ServerStream, f form) (err error) {
 		ended <- st.read(ctx, g)
 	}()
 	defer func() {
-		cancel() // and the handler's return ends the reader
+		cancel(nil) // and the handler's return ends the reader
+		s.done(st)
 		s.leave(st)
 		if r := recover(); r != nil {
 			err = st.panicked(r)
@@ -64,11 +67,6 @@ func (s *Server) serve(g grpc.ServerStream, f form) (err error) {
 		s.cfg.Logger.Debug("stream ended", "address", st.address, "error", err)
 	}()
 	return st.write(ctx, g, ended)
-}
-
-// errDraining sends a proxy elsewhere.
-func errDraining() error {
-	return status.Error(codes.Unavailable, "the control plane is shutting down")
 }
 
 func (st *stream) panicked(r any) error {
@@ -94,9 +92,9 @@ func (st *stream) write(ctx context.Context, g grpc.ServerStream, ended <-chan e
 			}
 		case err := <-ended:
 			return err
-		case <-st.server.draining:
-			return errDraining()
-		} // the end of ctx ends the reader, and so comes by ended
+		case <-ctx.Done():
+			return over(ctx)
+		}
 		if ready != nil {
 			continue
 		}
@@ -171,10 +169,8 @@ func (st *stream) send(ctx context.Context, g grpc.ServerStream, f *frame, alone
 			return err
 		case err := <-ended:
 			return err
-		case <-st.server.draining:
-			return errDraining()
 		case <-ctx.Done():
-			return status.FromContextError(ctx.Err()).Err()
+			return over(ctx)
 		case now := <-timer.C:
 			if err := st.late(now, timer); err != nil {
 				return err
