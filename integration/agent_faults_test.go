@@ -14,6 +14,7 @@ import (
 
 	"github.com/breakwater-mesh/breakwater/integration/harness"
 	"github.com/breakwater-mesh/breakwater/internal/testkit/etcdcluster"
+	"github.com/breakwater-mesh/breakwater/internal/testkit/wire"
 )
 
 // long reports whether the long versions are asked for: make test-long.
@@ -98,23 +99,23 @@ func TestAgentSurvivesAFlappingControlPlane(t *testing.T) {
 	m := newMesh(t)
 	m.service("payments", 2)
 	m.apply(m.manifest("orders"))
-	link, err := harness.StartLink(m.cp.XDS)
+	way, err := wire.Start(m.cp.XDS)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(link.Close)
-	a := m.agentWith(harness.AgentOptions{XDS: link.Address})
+	t.Cleanup(way.Close)
+	a := m.agentWith(harness.AgentOptions{XDS: way.Address})
 	a.reaches("payments", 200)
-	before, dials := a.resident(), link.Dials()
+	before, dials := a.resident(), way.Dials()
 
 	stop := a.traffic("payments")
 	flapping := choose(2*time.Second, 30*time.Second)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(flapping); time.Now().Before(end); <-tick.C {
-		link.Cut()
+		way.Cut()
 	}
-	dials = link.Dials() - dials
+	dials = way.Dials() - dials
 	host := m.addHost("payments")
 	m.apply(m.manifest("payments"))
 	calm := within(t, patience+30*time.Second) // the longest wait of an agent that heard nothing

@@ -31,6 +31,9 @@ type Cluster struct {
 	dir     string
 	token   string
 	tls     TLS
+	peers   bool     // TLS between the members too
+	timing  []string // flags of members
+	flags   []string // of clients of a guarded cluster
 	members []*member
 }
 
@@ -40,11 +43,16 @@ type TLS struct{ CA, Cert, Key, ClientCert, ClientKey string }
 
 type member struct {
 	name         string
-	client, peer string // URLs
+	client, peer string // URLs under which it is known
+	at           at
 	process      *exec.Cmd
 	exited       chan struct{}
 	log          *tail
+	ways         ways // of a guarded cluster
 }
+
+// at is where a member itself listens, as URLs.
+type at struct{ client, peer string }
 
 // Start builds the member program where it has to, starts n members and waits until they serve. They end with the test, and
 // their logs are shown when it failed.
@@ -60,29 +68,38 @@ func StartTLS(t testing.TB, n int, files TLS) *Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c := &Cluster{t: t, binary: binary, dir: t.TempDir(), token: "first", tls: files, timing: []string{"--heartbeat-interval", "50", "--election-timeout", "500"}}
+	client := "http://"
+	if files.CA != "" {
+		client = "https://"
+	}
+	c.place(n, client, "http://")
+	c.start()
+	return c
+}
+
+// place gives n members their addresses.
+func (c *Cluster) place(n int, client, peer string) {
+	c.t.Helper()
 	free, err := ports.Free(2 * n)
 	if err != nil {
-		t.Fatal(err)
-	}
-	c := &Cluster{t: t, binary: binary, dir: t.TempDir(), token: "first", tls: files}
-	scheme := "http://"
-	if files.CA != "" {
-		scheme = "https://"
+		c.t.Fatal(err)
 	}
 	for i := range n {
-		c.members = append(c.members, &member{
-			name:   fmt.Sprintf("m%d", i),
-			client: scheme + ports.Loopback(free[2*i]),
-			peer:   "http://" + ports.Loopback(free[2*i+1]),
-			log:    new(tail),
-		})
+		m := &member{name: fmt.Sprintf("m%d", i), client: client + ports.Loopback(free[2*i]), peer: peer + ports.Loopback(free[2*i+1]), log: new(tail)}
+		m.at = at{m.client, m.peer}
+		c.members = append(c.members, m)
 	}
-	t.Cleanup(c.stop)
+}
+
+// start starts the members that were placed, for as long as the test runs.
+func (c *Cluster) start() {
+	c.t.Helper()
+	c.t.Cleanup(c.stop)
 	for i := range c.members {
 		c.launch(i)
 	}
 	c.WaitHealthy()
-	return c
 }
 
 // Endpoints are the client URLs of all members.
@@ -123,7 +140,7 @@ func (c *Cluster) Recreate(token string) {
 		if m.process != nil {
 			c.Kill(i)
 		}
-		if err := os.RemoveAll(filepath.Join(c.dir, m.name)); err != nil {
+		if err := os.RemoveAll(c.data(m)); err != nil {
 			c.t.Fatal(err)
 		}
 	}
@@ -137,21 +154,25 @@ func (c *Cluster) Recreate(token string) {
 // Token is what the cluster was made with, for Recreate.
 func (c *Cluster) Token() string { return c.token }
 
-// Leader is the index of the member that leads.
+// Leader is the index of the member that leads: of several who believe so, the one that was elected last.
 func (c *Cluster) Leader() int {
 	c.t.Helper()
 	leader := -1
 	c.poll("a leader", func(ctx context.Context) error {
+		var term uint64
 		for i, m := range c.members {
 			if m.process == nil {
 				continue
 			}
-			if status, err := c.status(ctx, i); err == nil && status.Leader == status.Header.MemberId {
-				leader = i
-				return nil
+			status, err := c.status(ctx, i)
+			if err == nil && status.Leader == status.Header.MemberId && status.RaftTerm > term {
+				leader, term = i, status.RaftTerm
 			}
 		}
-		return fmt.Errorf("none of the running members leads")
+		if term == 0 {
+			return fmt.Errorf("none of the running members leads")
+		}
+		return nil
 	})
 	return leader
 }
@@ -189,8 +210,10 @@ func (c *Cluster) Revision(i int) int64 {
 }
 
 func (c *Cluster) status(ctx context.Context, i int) (status *clientv3.StatusResponse, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond) // one that is paused must not take the time of all
+	defer cancel()
 	err = c.with(i, func(client *clientv3.Client) error {
-		status, err = client.Status(ctx, c.members[i].client)
+		status, err = client.Status(ctx, c.members[i].at.client)
 		return err
 	})
 	return status, err
@@ -198,14 +221,9 @@ func (c *Cluster) status(ctx context.Context, i int) (status *clientv3.StatusRes
 
 // with calls fn with a client of member i alone.
 func (c *Cluster) with(i int, fn func(*clientv3.Client) error) error {
-	config := clientv3.Config{Endpoints: []string{c.members[i].client}, Logger: zap.NewNop()}
-	if c.tls.CA != "" {
-		info := transport.TLSInfo{TrustedCAFile: c.tls.CA, CertFile: c.tls.ClientCert, KeyFile: c.tls.ClientKey}
-		tlsConfig, err := info.ClientConfig()
-		if err != nil {
-			return err
-		}
-		config.TLS = tlsConfig
+	config, err := c.config(c.members[i].at.client)
+	if err != nil {
+		return err
 	}
 	client, err := clientv3.New(config)
 	if err != nil {
@@ -213,6 +231,15 @@ func (c *Cluster) with(i int, fn func(*clientv3.Client) error) error {
 	}
 	defer client.Close()
 	return fn(client)
+}
+
+func (c *Cluster) config(endpoint string) (config clientv3.Config, err error) {
+	config = clientv3.Config{Endpoints: []string{endpoint}, Logger: zap.NewNop()}
+	if c.tls.CA != "" {
+		info := transport.TLSInfo{TrustedCAFile: c.tls.CA, CertFile: c.tls.ClientCert, KeyFile: c.tls.ClientKey}
+		config.TLS, err = info.ClientConfig()
+	}
+	return config, err
 }
 
 // poll calls try, for a second at a time, until it returns nil.
@@ -238,21 +265,20 @@ func (c *Cluster) poll(what string, try func(context.Context) error) {
 func (c *Cluster) launch(i int) {
 	c.t.Helper()
 	m := c.members[i]
-	var initial []string
-	for _, peer := range c.members {
-		initial = append(initial, peer.name+"="+peer.peer)
-	}
-	args := []string{
-		"--name", m.name, "--data-dir", filepath.Join(c.dir, m.name),
-		"--listen-client-urls", m.client, "--advertise-client-urls", m.client,
-		"--listen-peer-urls", m.peer, "--initial-advertise-peer-urls", m.peer,
-		"--initial-cluster", strings.Join(initial, ","), "--initial-cluster-token", c.token,
-		"--heartbeat-interval", "50", "--election-timeout", "500", "--log-level", "warn",
-	}
+	args := append([]string{
+		"--name", m.name, "--data-dir", c.data(m),
+		"--listen-client-urls", m.at.client, "--advertise-client-urls", m.client,
+		"--listen-peer-urls", m.at.peer, "--initial-advertise-peer-urls", m.peer,
+		"--initial-cluster", c.initial(), "--initial-cluster-token", c.token, "--log-level", "warn",
+	}, c.timing...)
 	if c.tls.CA != "" {
 		args = append(args, "--client-cert-auth", "--trusted-ca-file", c.tls.CA, "--cert-file", c.tls.Cert, "--key-file", c.tls.Key)
 	}
+	if c.peers {
+		args = append(args, "--peer-client-cert-auth", "--peer-trusted-ca-file", c.tls.CA, "--peer-cert-file", c.tls.Cert, "--peer-key-file", c.tls.Key)
+	}
 	m.process = exec.Command(c.binary, args...)
+	m.process.Env = append(os.Environ(), m.ways.environment()...)
 	m.process.Stdout, m.process.Stderr = m.log, m.log
 	m.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // no member outlives a test that was killed
 	if err := m.process.Start(); err != nil {
@@ -264,6 +290,17 @@ func (c *Cluster) launch(i int) {
 		_ = process.Wait()
 		close(exited)
 	}()
+}
+
+func (c *Cluster) data(m *member) string { return filepath.Join(c.dir, m.name) }
+
+// initial are the members by their names, as etcd's flag wants them.
+func (c *Cluster) initial() string {
+	var list []string
+	for _, peer := range c.members {
+		list = append(list, peer.name+"="+peer.peer)
+	}
+	return strings.Join(list, ",")
 }
 
 func (c *Cluster) stop() {

@@ -7,12 +7,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
 // Build links a main package of the module, such as "./cmd/agent", and returns the program's path, below the module's .cache: one that is
 // there and still right is not linked again, which takes seconds. Several processes may call it at once.
-func Build(pkg string) (string, error) {
+func Build(pkg string) (string, error) { return BuildAs(filepath.Base(pkg), pkg) }
+
+// BuildAs is Build of a program under another name, with further flags of go build.
+func BuildAs(name, pkg string, flags ...string) (string, error) {
 	root, err := Root()
 	if err != nil {
 		return "", err
@@ -29,8 +33,8 @@ func Build(pkg string) (string, error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
-	out := filepath.Join(cache, filepath.Base(pkg))
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", out, pkg)
+	out := filepath.Join(cache, name)
+	cmd := exec.Command("go", slices.Concat([]string{"build", "-buildvcs=false", "-ldflags=-s -w", "-o", out}, flags, []string{pkg})...)
 	cmd.Dir = root
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", pkg, err, msg)
