@@ -64,16 +64,21 @@ func (m *mesh) wanted(caller, outbound string) (held, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &observer{stream: stream, got: held{}, missing: map[string]bool{}, node: &corev3.Node{
-		Id: "observer", Cluster: caller + ".shop", UserAgentName: "envoy",
+	o := &observer{stream: stream, got: held{}, missing: map[string]bool{}, node: sidecarNode("observer", caller, outbound)}
+	return o.observe()
+}
+
+// sidecarNode is what the Envoy of shop/caller says of itself.
+func sidecarNode(id, caller, outbound string) *corev3.Node {
+	return &corev3.Node{
+		Id: id, Cluster: caller + ".shop", UserAgentName: "envoy",
 		UserAgentVersionType: &corev3.Node_UserAgentBuildVersion{UserAgentBuildVersion: &corev3.BuildVersion{Version: &typev3.SemanticVersion{MajorNumber: 1, MinorNumber: 40}}},
 		Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{
 			"breakwater.profile":  structpb.NewStringValue("sidecar"),
 			"breakwater.runtime":  structpb.NewStringValue("8"),
 			"breakwater.outbound": structpb.NewStringValue(outbound),
 		}},
-	}}
-	return o.observe()
+	}
 }
 
 // observer is a proxy that only looks.

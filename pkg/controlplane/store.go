@@ -31,6 +31,10 @@ var expected = []string{
 	"still pending configuration changes to apply",
 }
 
+// retried are messages of etcd's client about calls that it makes once more, many times a second while there is no quorum. What fails in the
+// end is told by who called.
+var retried = []string{"retrying of unary invoker failed", "getToken failed"}
+
 // openStore connects to the external etcd or starts the embedded one.
 func openStore(ctx context.Context, c Config, log hclog.Logger) (openedStore, error) {
 	if len(c.EtcdEndpoints) > 0 {
@@ -67,7 +71,7 @@ func openExternal(ctx context.Context, c Config, log hclog.Logger) (openedStore,
 		CAFile:    c.EtcdCA, CertFile: c.EtcdCert, KeyFile: c.EtcdKey,
 		User: c.EtcdUser, Password: password,
 		MaxTxnOps: c.EtcdMaxTxnOps, MaxRequestBytes: c.EtcdMaxRequestBytes,
-		Logger: telemetry.Zap(log.Named("etcd"), nil),
+		Logger: telemetry.Zap(log.Named("etcd"), nil, retried...),
 	})
 	if err != nil {
 		return openedStore{}, fmt.Errorf("--etcd-endpoints %s: %w", strings.Join(c.EtcdEndpoints, ","), err)

@@ -15,6 +15,8 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/store"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 )
 
 // Defaults of Options: what an etcd without flags takes.
@@ -52,6 +54,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := o.reach(ctx, tlsConfig); err != nil {
 		return nil, err
 	}
+	beat := newPulse(o.Logger, o.Endpoints)
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:            o.Endpoints,
 		TLS:                  tlsConfig,
@@ -61,6 +64,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: 5 * time.Second,
 		MaxCallSendMsgSize:   o.MaxRequestBytes + 512<<10, // what etcd's own server allows for the envelope
+		BackoffWaitBetween:   100 * time.Millisecond,      // before a read is made again
+		DialOptions:          []grpc.DialOption{grpc.WithContextDialer(beat.dial), connectSoon},
 		Logger:               o.Logger,
 	})
 	if err != nil {
@@ -73,8 +78,18 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if _, err := s.Get(ctx, store.ConfigPrefix); err != nil {
 		return nil, errors.Join(fmt.Errorf("etcd at %s: %w", o.where(), err), client.Close())
 	}
+	if err := beat.start(tlsConfig, client.SetEndpoints); err != nil {
+		return nil, errors.Join(fmt.Errorf("etcd at %s: %w", o.where(), err), client.Close())
+	}
+	s.pulse = beat
 	return s, nil
 }
+
+// connectSoon lets a member that is back be found within seconds, however long it was away: gRPC's own pause between two attempts grows to two minutes.
+var connectSoon = grpc.WithConnectParams(grpc.ConnectParams{
+	Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+	MinConnectTimeout: 5 * time.Second,
+})
 
 func (o Options) withDefaults() Options {
 	if o.MaxTxnOps == 0 {
@@ -120,14 +135,8 @@ func (o Options) reach(ctx context.Context, tlsConfig *tls.Config) error {
 }
 
 func knock(ctx context.Context, endpoint string, tlsConfig *tls.Config) error {
-	network, address, secure := "tcp", endpoint, tlsConfig != nil
-	if u, err := url.Parse(endpoint); err == nil && u.Scheme != "" && (u.Host != "" || u.Path != "") {
-		address = u.Host
-		if strings.HasPrefix(u.Scheme, "unix") {
-			network, address = "unix", u.Host+u.Path
-		}
-		secure = secure && u.Scheme != "http" && u.Scheme != "unix"
-	}
+	network, address := target(endpoint)
+	secure := tlsConfig != nil && !strings.HasPrefix(endpoint, "http://") && !strings.HasPrefix(endpoint, "unix:")
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, network, address)
 	if err == nil && secure {
@@ -137,6 +146,18 @@ func knock(ctx context.Context, endpoint string, tlsConfig *tls.Config) error {
 		return fmt.Errorf("%s: %w", endpoint, err)
 	}
 	return conn.Close()
+}
+
+// target is where an endpoint is: a URL, host:port, or unix:PATH.
+func target(endpoint string) (network, address string) {
+	u, err := url.Parse(endpoint)
+	switch {
+	case err != nil || u.Scheme == "" || u.Host == "" && u.Path == "":
+		return "tcp", endpoint
+	case strings.HasPrefix(u.Scheme, "unix"):
+		return "unix", u.Host + u.Path
+	}
+	return "tcp", u.Host
 }
 
 // preface is how an HTTP/2 client begins: the fixed text and an empty SETTINGS frame.

@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	callTimeout = 10 * time.Second // of a call whose context has no earlier deadline
+	callTimeout = 2 * time.Second  // of a call whose context has no earlier deadline: a leader is elected within that, or there is no quorum
+	pageTimeout = 10 * time.Second // of one List request, and of a compaction
 	pageSize    = 500              // entries of one List request
 	listTries   = 3                // before a List gives up against compactions
 )
@@ -27,6 +28,7 @@ type Store struct {
 	watches atomic.Uint64 // made so far
 	told    atomic.Int64  // the revision that a watch told last
 	heads   heads
+	pulse   *pulse // nil: of an embedded server
 }
 
 var _ store.KV = (*Store)(nil)
@@ -37,14 +39,23 @@ func Wrap(client *clientv3.Client, limits store.Limits) *Store {
 }
 
 // Close closes the client.
-func (s *Store) Close() error { return s.client.Close() }
+func (s *Store) Close() error {
+	if s.pulse != nil {
+		s.pulse.stop()
+	}
+	return s.client.Close()
+}
 
 // call gives a call its deadline. None is made for a context that has ended: an embedded server would answer it all the same.
 func call(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	return callFor(ctx, callTimeout)
+}
+
+func callFor(ctx context.Context, most time.Duration) (context.Context, context.CancelFunc, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, translate(ctx, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, most)
 	return ctx, cancel, nil
 }
 
@@ -55,7 +66,7 @@ func (s *Store) Get(ctx context.Context, key string) (store.Entry, error) {
 		return store.Entry{}, fmt.Errorf("get %s: %w", key, err)
 	}
 	defer cancel()
-	resp, err := s.client.Get(ctx, key)
+	resp, err := s.client.Get(clientv3.WithRequireLeader(ctx), key)
 	if err != nil {
 		return store.Entry{}, fmt.Errorf("get %s: %w", key, translate(ctx, err))
 	}
@@ -104,12 +115,12 @@ func (s *Store) list(ctx context.Context, prefix string) (store.Snapshot, error)
 }
 
 func (s *Store) page(ctx context.Context, from, end string, revision int64) (*clientv3.GetResponse, error) {
-	ctx, cancel, err := call(ctx)
+	ctx, cancel, err := callFor(ctx, pageTimeout)
 	if err != nil {
 		return nil, err
 	}
 	defer cancel()
-	resp, err := s.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(pageSize), clientv3.WithRev(revision))
+	resp, err := s.client.Get(clientv3.WithRequireLeader(ctx), from, clientv3.WithRange(end), clientv3.WithLimit(pageSize), clientv3.WithRev(revision))
 	if err != nil {
 		return nil, translate(ctx, err)
 	}
@@ -211,7 +222,7 @@ func (s *Store) Revoke(ctx context.Context, id store.LeaseID) error {
 
 // Compact makes the servers forget the changes before revision.
 func (s *Store) Compact(ctx context.Context, revision int64) error {
-	ctx, cancel, err := call(ctx)
+	ctx, cancel, err := callFor(ctx, pageTimeout)
 	if err != nil {
 		return fmt.Errorf("compact to %d: %w", revision, err)
 	}
