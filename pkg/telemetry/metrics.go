@@ -19,6 +19,7 @@ type Metrics struct {
 	types    [view.NumTypes]typeMetrics
 	behind   prometheus.Observer // until the last response
 	current  prometheus.Observer // until the last answer
+	refused  *prometheus.CounterVec
 	revision prometheus.Gauge
 	problems prometheus.Gauge
 	steps    prometheus.Histogram
@@ -40,6 +41,8 @@ func NewMetrics() *Metrics {
 		registry: prometheus.NewRegistry(),
 		streams: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "breakwater_xds_streams", Help: "Connected proxies, by dialect and form: delta, or sotw (the state of the world)."}, []string{"dialect", "form"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "breakwater_xds_refused_total", Help: "Streams that were refused, closed or slowed down, by reason."}, []string{"reason"}),
 		revision: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "breakwater_world_revision", Help: "The store revision that proxies are served from."}),
 		problems: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -49,7 +52,7 @@ func NewMetrics() *Metrics {
 		classes: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "breakwater_world_class_seconds", Help: "The first build of everything that a class of proxies must hold, for its first proxy.", Buckets: latencies}),
 	}
-	m.registry.MustRegister(m.streams, m.revision, m.problems, m.steps, m.classes,
+	m.registry.MustRegister(m.streams, m.refused, m.revision, m.problems, m.steps, m.classes,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registerTypes()
 	m.registerPush()
@@ -141,6 +144,11 @@ func (m *Metrics) Acked(t view.Type, after time.Duration) {
 func (m *Metrics) Rejected(t view.Type, after time.Duration) {
 	m.types[t].rejected.Inc()
 	m.types[t].answers.Observe(after.Seconds())
+}
+
+// Refused counts a stream that was refused, closed or slowed down.
+func (m *Metrics) Refused(reason string) {
+	m.refused.WithLabelValues(reason).Inc()
 }
 
 // CaughtUp records how long it took from a change to the last response about it to one proxy, and to that proxy's last answer.

@@ -36,6 +36,7 @@ func TestEveryMetricIsServed(t *testing.T) {
 	m.Stream("grpc", "sotw", 1)
 	m.CaughtUp(2*time.Second, 3*time.Second)
 	m.Class(4 * time.Second)
+	m.Refused("memory")
 	for i, typ := range []view.Type{view.RTDS, view.CDS, view.EDS, view.LDS, view.SRDS, view.RDS} {
 		m.Sent(typ, i+1, 100)
 		m.Sent(typ, 1, 20)
@@ -53,8 +54,8 @@ func TestEveryMetricIsServed(t *testing.T) {
 		"breakwater_xds_push_seconds_count{until=\"sent\"}":     "1",
 		"breakwater_xds_push_seconds_count{until=\"answered\"}": "1",
 		"breakwater_world_class_seconds_count":                  "1", "breakwater_world_class_seconds_sum": "4",
-		"breakwater_world_unbuildable_services": "1",
-		"breakwater_world_step_seconds_count":   "1", "breakwater_world_step_seconds_sum": "0.5"}
+		"breakwater_world_unbuildable_services": "1", `breakwater_xds_refused_total{reason="memory"}`: "1",
+		"breakwater_world_step_seconds_count": "1", "breakwater_world_step_seconds_sum": "0.5"}
 	for i, typ := range []string{"RTDS", "CDS", "EDS", "LDS", "SRDS", "RDS"} {
 		want[`breakwater_xds_resources_sent_total{type="`+typ+`"}`] = strconv.Itoa(i + 2)
 		want[`breakwater_xds_sent_bytes_total{type="`+typ+`"}`] = "120"

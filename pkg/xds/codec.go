@@ -9,7 +9,7 @@ import (
 // frame is a message whose bytes are ready: the buffers of its resources are shared by every stream that sends them.
 type frame struct{ buffers mem.BufferSlice }
 
-// codec hands out the bytes of a frame as they are, and is the protobuf codec for every other message. It is given to one gRPC
+// codec hands out the bytes of a frame as they are, has an incoming read what comes, and is the protobuf codec for every other message. It is given to one gRPC
 // server, never registered: that would be process-wide, and others share the process.
 type codec struct{ encoding.CodecV2 }
 
@@ -21,4 +21,16 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 		return f.buffers, nil
 	}
 	return c.CodecV2.Marshal(v)
+}
+
+// Unmarshal has an incoming read data, or unmarshals into v.
+func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	in, ok := v.(*incoming)
+	if !ok {
+		return c.CodecV2.Unmarshal(data, v)
+	}
+	buffer := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	defer buffer.Free()
+	in.err = in.read(buffer.ReadOnlyData())
+	return nil
 }

@@ -3,11 +3,8 @@ package xds
 import (
 	"strconv"
 
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
-
-	"github.com/breakwater-mesh/breakwater/pkg/view"
 )
 
 // Field numbers of DeltaDiscoveryResponse. Field 2, the resources, is view.Resource.Wire.
@@ -18,22 +15,8 @@ const (
 	fieldRemoved       = 6
 )
 
-// fromDelta reads a request in the delta dialect.
-func fromDelta(m *discoveryv3.DeltaDiscoveryRequest) (request, error) {
-	t, ok := view.FromURL(m.GetTypeUrl())
-	if !ok {
-		return request{}, invalid("type_url %q is not served", clip(m.GetTypeUrl()))
-	}
-	return request{
-		typ:         t,
-		subscribe:   m.GetResourceNamesSubscribe(),
-		unsubscribe: m.GetResourceNamesUnsubscribe(),
-		known:       m.GetInitialResourceVersions(),
-		nonce:       m.GetResponseNonce(),
-		rejected:    m.GetErrorDetail() != nil,
-		text:        m.GetErrorDetail().GetMessage(),
-	}, nil
-}
+// deltaFields are those of DeltaDiscoveryRequest.
+var deltaFields = fields{node: 1, url: 2, subscribe: 3, unsubscribe: 4, known: 5, nonce: 6, detail: 7}
 
 // toDelta writes a response in the delta dialect: the resources' own shared bytes, and one buffer with what is the stream's.
 func toDelta(r *response) *frame {

@@ -2,13 +2,11 @@ package xds
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/breakwater-mesh/breakwater/pkg/envoy"
@@ -22,9 +20,6 @@ const (
 	dialectAgent = "agent"
 
 	defaultOutbound = "127.0.0.1:15001"
-
-	maxNodeBytes = 256 << 10
-	maxNameBytes = 256
 )
 
 // identity is who a proxy is. It is fixed for the life of a stream.
@@ -39,9 +34,6 @@ type identity struct {
 func identify(n *corev3.Node) (identity, error) {
 	if n == nil {
 		return identity{}, invalid("the first request of a stream carries no node")
-	}
-	if size := proto.Size(n); size > maxNodeBytes {
-		return identity{}, invalid("node has %d bytes, at most %d are allowed", size, maxNodeBytes)
 	}
 	if n.GetId() == "" {
 		return identity{}, invalid("node.id is empty")
@@ -58,8 +50,12 @@ func identify(n *corev3.Node) (identity, error) {
 		return identity{}, err
 	}
 	id.key.Tier = envoy.Tier(id.version)
-	id.key.Profile = profile(id.key.Dialect, n)
-	id.key.Outbound = metadata(n, "outbound", defaultOutbound)
+	if id.key.Profile, err = profile(id.key.Dialect, n); err != nil {
+		return identity{}, err
+	}
+	if id.key.Outbound, err = outbound(n); err != nil {
+		return identity{}, err
+	}
 	id.key.OwnRetries = id.key.Profile == envoy.ClustersOnly && metadata(n, "retry", "") == "own"
 	id.key.Runtime = metadata(n, "runtime", "") == "8"
 	id.key.Edge = (id.key.Profile == envoy.Sidecar || id.key.Profile == envoy.Agent) && metadata(n, "edge", "") == "true"
@@ -125,14 +121,27 @@ func version(n *corev3.Node) string {
 }
 
 // profile is what the proxy's resources are made for: its dialect, where that leaves no choice.
-func profile(dialect string, n *corev3.Node) string {
+func profile(dialect string, n *corev3.Node) (string, error) {
 	switch dialect {
 	case dialectGRPC:
-		return envoy.GRPC
+		return envoy.GRPC, nil
 	case dialectAgent:
-		return envoy.Agent
+		return envoy.Agent, nil
 	}
-	return metadata(n, "profile", envoy.Sidecar)
+	p := metadata(n, "profile", envoy.Sidecar)
+	if p != envoy.Sidecar && p != envoy.ClustersOnly {
+		return "", invalid("breakwater.profile %q of node.metadata is not known: want %s or %s", p, envoy.Sidecar, envoy.ClustersOnly)
+	}
+	return p, nil
+}
+
+// outbound is where the proxy is called. What is no address would be a class of its own that can't be built.
+func outbound(n *corev3.Node) (string, error) {
+	text := metadata(n, "outbound", defaultOutbound)
+	if address, err := netip.ParseAddrPort(text); err != nil || address.Port() == 0 {
+		return "", invalid("breakwater.outbound %q of node.metadata is not IP:PORT", text)
+	}
+	return text, nil
 }
 
 // metadata is the string, or the word for the truth value, at breakwater.<name> of the node's metadata, nested or with a dot in its key.
@@ -160,8 +169,4 @@ func clip(s string) string {
 		return strings.ToValidUTF8(s[:maxNameBytes], "")
 	}
 	return s
-}
-
-func invalid(format string, args ...any) error {
-	return status.Errorf(codes.InvalidArgument, format, args...)
 }

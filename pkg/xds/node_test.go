@@ -75,6 +75,9 @@ func TestNodeBecomesAnIdentity(t *testing.T) {
 }
 
 func TestBadNodesAreRefusedByField(t *testing.T) {
+	meta := func(key, value string) *structpb.Struct {
+		return &structpb.Struct{Fields: map[string]*structpb.Value{key: structpb.NewStringValue(value)}}
+	}
 	for _, tt := range []struct {
 		name   string
 		change func(*corev3.Node)
@@ -88,7 +91,10 @@ func TestBadNodesAreRefusedByField(t *testing.T) {
 		{"empty namespace", func(n *corev3.Node) { n.Cluster = "orders." }, "node.cluster"},
 		{"no label", func(n *corev3.Node) { n.Cluster = "../etc" }, "node.cluster"},
 		{"another agent", func(n *corev3.Node) { n.UserAgentName = "curl" }, "node.user_agent_name"},
-		{"256 KiB", func(n *corev3.Node) { n.ClientFeatures = []string{strings.Repeat("x", 256<<10)} }, "at most 262144"},
+		{"another profile", func(n *corev3.Node) { n.Metadata = meta("breakwater.profile", "x") }, `"x" of node.metadata`},
+		{"a gRPC client's profile", func(n *corev3.Node) { n.Metadata = meta("breakwater.profile", "grpc") }, `"grpc" of node.metadata`},
+		{"no address", func(n *corev3.Node) { n.Metadata = meta("breakwater.outbound", "localhost:1") }, `"localhost:1" of node.metadata`},
+		{"no port", func(n *corev3.Node) { n.Metadata = meta("breakwater.outbound", "127.0.0.1:0") }, `"127.0.0.1:0" of node.metadata`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := ordersNode()

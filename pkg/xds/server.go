@@ -2,6 +2,7 @@ package xds
 
 import (
 	"context"
+	"hash/maphash"
 	"slices"
 	"sync"
 	"time"
@@ -28,6 +29,7 @@ type Metrics interface {
 	Sent(t view.Type, resources, bytes int)    // one response
 	Acked(t view.Type, after time.Duration)    // since it was sent
 	Rejected(t view.Type, after time.Duration) // likewise
+	Refused(reason string)                     // a stream is refused, closed or slowed down for that
 
 	// CaughtUp says that a proxy was sent the last response, and has given the last answer, about what changed so long ago. Changes that came
 	// in between count with the first.
@@ -47,11 +49,19 @@ const (
 	DefaultHold           = 5 * time.Second
 	DefaultLinger         = time.Second
 	DefaultMaxNames       = 10_000
+	DefaultMaxStreams     = 100
+	DefaultFirstAnswers   = 64 << 20
 
+	greeting   = 15 * time.Second // for the first request of a stream
+	turnWithin = 20 * time.Second // that of a first answer; a proxy asks elsewhere then
+	shareKept  = 3 * time.Second  // many times what a proxy takes to answer; others wait for those who don't
+
+	maxStreams     = 100             // of one connection: one is used, and those of what a proxy has ejected
+	idleConnection = 5 * time.Minute // of a connection without a stream
+	handshake      = 10 * time.Second
 	pingInterval   = 15 * time.Second // with pingTimeout: a dead peer is found within 30 s
 	pingTimeout    = 10 * time.Second
 	minPingOfPeer  = 4 * time.Second // Envoy pings every 10 s, whether or not there is a stream
-	maxRequest     = 16 << 20
 	readBuffer     = 4 << 10
 	writeBuffer    = 16 << 10
 	maxHeaderBytes = 16 << 10
@@ -71,15 +81,23 @@ type Config struct {
 	Linger         time.Duration // how long what nothing names any more is kept for calls under way
 	MaxNames       int           // subscriptions of one type on one stream
 	Drain          time.Duration // over which Run ends the streams; 0: all at once
+	MaxStreams     int           // of one node id
+	FirstAnswers   int           // bytes of first answers that proxies have not answered, over all streams
+
+	Crowded func(now time.Time) bool // reports whether memory is too short for more proxies; nil: by GOMEMLIMIT
 }
 
 // Server is the aggregated discovery service. Its methods may be called by any goroutine.
 type Server struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
-	cfg     Config
-	limits  limits
-	changed broadcast
-	readers sync.WaitGroup
+	cfg       Config
+	limits    limits
+	admission *admission
+	turnstile turnstile
+	offenders offenders
+	seed      maphash.Seed // of nonces
+	changed   broadcast
+	readers   sync.WaitGroup
 
 	mu      sync.Mutex
 	closed  bool
@@ -97,19 +115,27 @@ func New(cfg Config) *Server {
 	if cfg.Metrics == nil {
 		cfg.Metrics = noMetrics{}
 	}
+	if cfg.Crowded == nil {
+		cfg.Crowded = new(headroom).near
+	}
 	l := limits{
+		greeting:   greeting,
 		names:      orDefault(cfg.MaxNames, DefaultMaxNames),
 		unanswered: orDefault(cfg.AnswerTimeout, DefaultAnswerTimeout),
 		warming:    orDefault(cfg.WarmingTimeout, DefaultWarmingTimeout),
 		hold:       orDefault(cfg.Hold, DefaultHold),
 		linger:     orDefault(cfg.Linger, DefaultLinger),
 	}
+	cfg.MaxStreams = orDefault(cfg.MaxStreams, DefaultMaxStreams)
 	return &Server{
-		cfg:     cfg,
-		limits:  l,
-		begun:   make(map[*stream]struct{}),
-		streams: make(map[*stream]struct{}),
-		ids:     make(map[string][]*stream),
+		cfg:       cfg,
+		limits:    l,
+		admission: newAdmission(int64(orDefault(cfg.FirstAnswers, DefaultFirstAnswers)), turnWithin, shareKept),
+		offenders: offenders{log: cfg.Logger},
+		seed:      maphash.MakeSeed(),
+		begun:     make(map[*stream]struct{}),
+		streams:   make(map[*stream]struct{}),
+		ids:       make(map[string][]*stream),
 	}
 }
 
@@ -124,10 +150,12 @@ func orDefault[T int | time.Duration](v, d T) T {
 func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingInterval, Timeout: pingTimeout}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingInterval, Timeout: pingTimeout, MaxConnectionIdle: idleConnection}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingOfPeer, PermitWithoutStream: true}),
 		grpc.MaxRecvMsgSize(maxRequest),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ConnectionTimeout(handshake),
 		grpc.ReadBufferSize(readBuffer),
 		grpc.WriteBufferSize(writeBuffer),
 	}
@@ -148,19 +176,33 @@ func (s *Server) DeltaAggregatedResources(g grpc.BidiStreamingServer[discoveryv3
 	return s.serve(g, deltaForm)
 }
 
-// enter puts a stream into the book. Two streams of one id are two entries: neither takes anything from the other.
-func (s *Server) enter(st *stream) {
-	s.mu.Lock()
-	s.streams[st] = struct{}{}
-	s.ids[st.id.node] = append(s.ids[st.id.node], st)
-	s.left.back(st)
-	n := len(s.ids[st.id.node])
-	s.mu.Unlock()
+// enter puts a stream into the book. Two streams of one id are two entries: neither takes anything from the other. An error: there are too
+// many.
+func (s *Server) enter(st *stream) error {
+	n := s.book(st)
+	if n > s.cfg.MaxStreams {
+		return refuse(tooManySame, "node id %q has %d streams open, and no more are allowed: give each proxy an id of its own", st.id.node, s.cfg.MaxStreams)
+	}
 	if n > 1 {
-		s.cfg.Logger.Warn("several streams have one node id", "node", st.id.node, "streams", n, "address", st.address)
+		s.offenders.name(time.Now(), st.id.node, "shares an id", "several streams have one node id", "node", st.id.node, "streams", n, "address", st.address)
 	}
 	s.cfg.Metrics.Stream(st.id.key.Dialect, st.form.name(), 1)
 	s.changed.fire()
+	return nil
+}
+
+// book is enter's part under the lock: how many streams of the node id there would be with st, which is in the book unless they are
+// too many.
+func (s *Server) book(st *stream) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.ids[st.id.node]) + 1
+	if n <= s.cfg.MaxStreams {
+		s.streams[st] = struct{}{}
+		s.ids[st.id.node] = append(s.ids[st.id.node], st)
+		s.left.back(st)
+	}
+	return n
 }
 
 func (s *Server) leave(st *stream) {
@@ -216,3 +258,4 @@ func (noMetrics) Sent(view.Type, int, int)              {}
 func (noMetrics) Acked(view.Type, time.Duration)        {}
 func (noMetrics) Rejected(view.Type, time.Duration)     {}
 func (noMetrics) CaughtUp(time.Duration, time.Duration) {}
+func (noMetrics) Refused(string)                        {}

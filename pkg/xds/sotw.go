@@ -1,8 +1,6 @@
 package xds
 
 import (
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
 
@@ -12,10 +10,15 @@ import (
 // form is how the requests and responses of one conversation are written. What is said, and when, the state decides for both
 // alike.
 type form struct {
-	world   bool // of the state of the world: see state.world
-	receive func(grpc.ServerStream) (*corev3.Node, request, error)
-	frame   func(*response) *frame
+	world  bool // of the state of the world: see state.world
+	fields fields
+	frame  func(*response) *frame
 }
+
+var (
+	deltaForm = form{fields: deltaFields, frame: toDelta}
+	worldForm = form{world: true, fields: worldFields, frame: toWorld}
+)
 
 func (f form) name() string {
 	if f.world {
@@ -24,44 +27,16 @@ func (f form) name() string {
 	return FormDelta
 }
 
-var deltaForm = form{
-	receive: func(g grpc.ServerStream) (*corev3.Node, request, error) {
-		m := new(discoveryv3.DeltaDiscoveryRequest)
-		if err := g.RecvMsg(m); err != nil {
-			return nil, request{}, err
-		}
-		q, err := fromDelta(m)
-		return m.GetNode(), q, err
-	},
-	frame: toDelta,
-}
+// worldFields are those of DiscoveryRequest, which names all that is wanted each time.
+var worldFields = fields{node: 2, wanted: 3, url: 4, nonce: 5, detail: 6}
 
-var worldForm = form{
-	world: true,
-	receive: func(g grpc.ServerStream) (*corev3.Node, request, error) {
-		m := new(discoveryv3.DiscoveryRequest)
-		if err := g.RecvMsg(m); err != nil {
-			return nil, request{}, err
-		}
-		q, err := fromWorld(m)
-		return m.GetNode(), q, err
-	},
-	frame: toWorld,
-}
-
-// fromWorld reads a request of the state-of-the-world dialect, which names all that is wanted each time.
-func fromWorld(m *discoveryv3.DiscoveryRequest) (request, error) {
-	t, ok := view.FromURL(m.GetTypeUrl())
-	if !ok {
-		return request{}, invalid("type_url %q is not served", clip(m.GetTypeUrl()))
+// receive takes the next request.
+func (f form) receive(g grpc.ServerStream) (*incoming, error) {
+	in := &incoming{fields: f.fields}
+	if err := g.RecvMsg(in); err != nil {
+		return nil, err
 	}
-	return request{
-		typ:      t,
-		wanted:   m.GetResourceNames(),
-		nonce:    m.GetResponseNonce(),
-		rejected: m.GetErrorDetail() != nil,
-		text:     m.GetErrorDetail().GetMessage(),
-	}, nil
+	return in, in.err
 }
 
 // toWorld writes a response of the state-of-the-world dialect. Its resources are the tails of the same shared bytes.

@@ -7,9 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/breakwater-mesh/breakwater/pkg/view"
 	"github.com/breakwater-mesh/breakwater/pkg/world"
 )
@@ -17,6 +14,7 @@ import (
 // limits bound what one stream may ask for and how long it may take.
 type limits struct {
 	names      int           // subscriptions of one type
+	greeting   time.Duration // the first request of a stream
 	unanswered time.Duration // a response
 	warming    time.Duration // a CDS response, whose answer a proxy withholds until its clusters are warm
 	hold       time.Duration // how long a scope waits for its route configuration, and removals for a reconnect to tell all it holds
@@ -31,7 +29,8 @@ type state struct {
 	gates   bool // the proxy subscribes to all clusters, as Envoy and our agent do: routes wait for them
 	resumed bool // it came with resources of an earlier stream
 	opened  time.Time
-	last    uint64 // nonce
+	last    uint64              // nonce
+	seal    func(uint64) string // makes a nonce that can't be guessed; nil: it may be
 	subs    [view.NumTypes]sub
 }
 
@@ -65,13 +64,16 @@ func (s *state) request(q request, head *world.Head, now time.Time) error {
 			q.known = nil
 		}
 	}
+	if n, most := len(q.known), s.limits.names+head.Views[q.typ].Len(); n > most {
+		return refuse(tooManyNames, "the versions of %d resources of %s are told, at most %d are allowed", n, q.typ, most)
+	}
 	sub.drop(q.unsubscribe)
 	sub.add(q, first, head.Views[q.typ])
 	if first && q.typ == view.EDS {
 		s.catchUp()
 	}
 	if n := sub.names.Len(); n > s.limits.names {
-		return status.Errorf(codes.ResourceExhausted, "%d names of %s in one stream, at most %d are allowed", n, q.typ, s.limits.names)
+		return refuse(tooManyNames, "%d names of %s in one stream, at most %d are allowed", n, q.typ, s.limits.names)
 	}
 	return nil
 }
@@ -196,7 +198,7 @@ func (s *state) atRest(head *world.Head) bool {
 // fly books a response that is about to be sent.
 func (s *state) fly(t view.Type, items []item, head *world.Head, now time.Time) *response {
 	s.last++
-	r := &response{typ: t, nonce: strconv.FormatUint(s.last, 10), rev: head.Rev}
+	r := &response{typ: t, nonce: s.nonce(), rev: head.Rev}
 	sub := &s.subs[t]
 	f := flight{nonce: r.nonce, at: now, items: items}
 	var changes []view.Change
@@ -225,7 +227,30 @@ func (s *state) fly(t view.Type, items []item, head *world.Head, now time.Time) 
 	if s.world && whole(t) {
 		r.set, r.gone = sub.complete(items), nil
 	}
+	if !sub.loaded {
+		r.loading = r.weigh()
+		sub.flights[len(sub.flights)-1].loading = r.loading
+	}
 	return r
+}
+
+// nonce is that of the response that is about to be sent. An answer to it proves that the response was read, as it can't be known
+// otherwise.
+func (s *state) nonce() string {
+	if s.seal != nil {
+		return s.seal(s.last)
+	}
+	return strconv.FormatUint(s.last, 10)
+}
+
+// loading is how many bytes of first answers are under way.
+func (s *state) loading() (n int64) {
+	for t := range s.subs {
+		for _, f := range s.subs[t].flights {
+			n += f.loading
+		}
+	}
+	return n
 }
 
 // accompany has the assignment of a cluster that is sent sent after it, changed or not: Envoy keeps a changed cluster aside until
@@ -252,7 +277,7 @@ func (s *state) overdue(now time.Time) error {
 	for t := range view.NumTypes {
 		for _, f := range s.subs[t].flights {
 			if d := now.Sub(f.at); d >= s.patience(t) {
-				return status.Errorf(codes.DeadlineExceeded, "a response of %s has not been answered for %s", t, d.Round(time.Second))
+				return refuse(answersNot, "a response of %s has not been answered for %s", t, d.Round(time.Second))
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
@@ -32,21 +33,35 @@ type stream struct {
 
 	ejected map[string]int // hosts that the proxy says it has ejected, by cluster; nil: it has said nothing; guarded by server.mu
 
+	pace  *rate.Limiter // of requests; the reader's
+	share share         // of the bytes of first answers
+
 	mu    sync.Mutex // held for a moment, never while sending
 	state *state     // guarded by mu
 	lag   lag        // guarded by mu
 }
 
 // serve is the life of a stream.
-func (s *Server) serve(g grpc.ServerStream, f form) (err error) {
+func (s *Server) serve(g grpc.ServerStream, f form) error {
 	ctx, cancel := context.WithCancelCause(g.Context())
 	defer cancel(nil)
-	st := &stream{server: s, form: f, end: cancel, wake: make(chan struct{}, 1), ready: make(chan struct{})}
-	if !s.begin(st) {
-		return errDraining()
-	}
+	st := &stream{server: s, form: f, end: cancel, wake: make(chan struct{}, 1), ready: make(chan struct{}), share: share{of: s.admission}}
 	if p, ok := peer.FromContext(ctx); ok {
 		st.address = p.Addr.String()
+	}
+	err := st.run(ctx, g)
+	s.cfg.Logger.Debug("stream ended", "address", st.address, "error", err)
+	s.named(time.Now(), st.known(), st.address, err)
+	return err
+}
+
+func (st *stream) run(ctx context.Context, g grpc.ServerStream) (err error) {
+	s := st.server
+	if s.cfg.Crowded(time.Now()) {
+		return errCrowded()
+	}
+	if !s.begin(st) {
+		return errDraining()
 	}
 	// The answer would be in the proxy's own encoding otherwise, and compressing costs more than it saves.
 	if err := grpc.SetSendCompressor(ctx, encoding.Identity); err != nil {
@@ -58,25 +73,37 @@ func (s *Server) serve(g grpc.ServerStream, f form) (err error) {
 		ended <- st.read(ctx, g)
 	}()
 	defer func() {
-		cancel(nil) // and the handler's return ends the reader
+		st.end(nil) // and the handler's return ends the reader
 		s.done(st)
+		st.share.close()
 		s.leave(st)
 		if r := recover(); r != nil {
 			err = st.panicked(r)
 		}
-		s.cfg.Logger.Debug("stream ended", "address", st.address, "error", err)
 	}()
 	return st.write(ctx, g, ended)
 }
 
+// known is the node id, "" while the proxy has not said it.
+func (st *stream) known() string {
+	select {
+	case <-st.ready:
+		return st.id.node
+	default:
+		return ""
+	}
+}
+
 func (st *stream) panicked(r any) error {
-	st.server.cfg.Logger.Error("a stream panicked and is closed", "address", st.address, "panic", r, "stack", string(debug.Stack()))
+	if st.server.offenders.first(time.Now(), host(st.address), "panic") {
+		st.server.cfg.Logger.Error("a stream panicked and is closed", "address", st.address, "panic", r, "stack", string(debug.Stack()))
+	}
 	return status.Error(codes.Internal, "internal error")
 }
 
 // write sends whatever there is to say until the stream ends.
 func (st *stream) write(ctx context.Context, g grpc.ServerStream, ended <-chan error) error {
-	timer := time.NewTimer(st.server.limits.unanswered) // until the first request says who the proxy is
+	timer := time.NewTimer(st.server.limits.greeting) // until the first request says who the proxy is
 	defer timer.Stop()
 	ready := st.ready
 	for {
@@ -88,7 +115,7 @@ func (st *stream) write(ctx context.Context, g grpc.ServerStream, ended <-chan e
 		case <-st.wake:
 		case <-timer.C:
 			if ready != nil {
-				return status.Error(codes.DeadlineExceeded, "no request has come on this stream")
+				return refuse(saysNothing, "no request has come on this stream for %s", st.server.limits.greeting)
 			}
 		case err := <-ended:
 			return err
@@ -122,7 +149,11 @@ func (st *stream) flush(ctx context.Context, g grpc.ServerStream, ended <-chan e
 		}
 		f := st.form.frame(r)
 		st.server.cfg.Metrics.Sent(r.typ, len(r.set), f.buffers.Len())
-		if err := st.send(ctx, g, f, busy == 0, ended, timer); err != nil {
+		var turn int64
+		if r.loading > 0 && !st.share.take(r.loading) {
+			turn = r.loading
+		}
+		if err := st.send(ctx, g, f, busy == 0, turn, ended, timer); err != nil {
 			return err
 		}
 	}
@@ -154,15 +185,21 @@ func (st *stream) caughtUp(now time.Time) {
 	}
 }
 
-// send sends f. Where everything before it was answered, the transport has room and takes it at once. Otherwise a proxy that does
-// not read could hold up this goroutine for ever, and the handler's return is the only thing that ends such a send: it is done
-// aside.
-func (st *stream) send(ctx context.Context, g grpc.ServerStream, f *frame, alone bool, ended <-chan error, timer *time.Timer) error {
-	if alone {
+// send sends f. Where everything before it was answered, and so was read, the transport has room and takes it at once. Otherwise a proxy
+// that does not read could hold up this goroutine for ever, and the handler's return is the only thing that ends such a send: it is done
+// aside. So is what must wait for its turn, of so many bytes.
+func (st *stream) send(ctx context.Context, g grpc.ServerStream, f *frame, alone bool, turn int64, ended <-chan error, timer *time.Timer) error {
+	if alone && turn == 0 {
 		return g.SendMsg(f)
 	}
 	sent := make(chan error, 1)
-	go func() { sent <- g.SendMsg(f) }()
+	go func() {
+		err := st.share.turn(ctx, turn)
+		if err == nil {
+			err = g.SendMsg(f)
+		}
+		sent <- err
+	}()
 	for {
 		select {
 		case err := <-sent:
@@ -204,12 +241,12 @@ func (st *stream) read(ctx context.Context, g grpc.ServerStream) (err error) {
 		}
 	}()
 	for {
-		node, q, err := st.form.receive(g)
-		if err != nil {
-			return status.Convert(err).Err()
+		in, err := st.form.receive(g)
+		if err == nil {
+			err = st.take(ctx, in.node, in.request)
 		}
-		if err := st.take(ctx, node, q); err != nil {
-			return err
+		if err != nil {
+			return blame(err, in, st.id.node)
 		}
 		if st.settled() {
 			continue // most answers are the last there is to say of an edit
@@ -241,7 +278,7 @@ func (st *stream) take(ctx context.Context, node *corev3.Node, q request) error 
 		if err := st.join(ctx, node); err != nil {
 			return err
 		}
-	} else if err := st.id.same(node); err != nil {
+	} else if err := st.later(node, q); err != nil {
 		return err
 	}
 	now := time.Now()
@@ -250,11 +287,25 @@ func (st *stream) take(ctx context.Context, node *corev3.Node, q request) error 
 		return err
 	}
 	if first {
-		st.server.enter(st)
+		if err := st.server.enter(st); err != nil {
+			return err
+		}
 		close(st.ready)
 	}
-	if answers {
-		st.note(q, now.Sub(sent))
+	if !answers {
+		return st.slowDown(ctx, q)
+	}
+	st.note(q, now.Sub(sent))
+	return nil
+}
+
+// later checks a request that is not the first.
+func (st *stream) later(node *corev3.Node, q request) error {
+	if err := st.id.same(node); err != nil {
+		return err
+	}
+	if strange(q, st.class.Head().Views[q.typ]) > fewStrange && st.server.cfg.Crowded(time.Now()) {
+		return errCrowded()
 	}
 	return nil
 }
@@ -264,7 +315,9 @@ func (st *stream) request(q request, now time.Time) (sent time.Time, answers boo
 	st.mu.Lock()
 	defer st.mu.Unlock() // as above
 	sent, answers = st.state.sentAt(q)
-	return sent, answers, st.state.request(q, st.class.Head(), now)
+	err = st.state.request(q, st.class.Head(), now)
+	st.share.settle(st.state.loading())
+	return sent, answers, err
 }
 
 // join finds the class of the proxy that node is.
@@ -272,6 +325,9 @@ func (st *stream) join(ctx context.Context, node *corev3.Node) error {
 	id, err := identify(node)
 	if err != nil {
 		return err
+	}
+	if !st.server.turnstile.pass(id.node, time.Now()) {
+		return refuse(tooOften, "node id %q opens streams more often than %d a second: come back after a random wait", id.node, opensASecond)
 	}
 	if confirm := st.server.cfg.Confirm; confirm != nil {
 		if err := confirm(ctx); err != nil {
@@ -286,6 +342,8 @@ func (st *stream) join(ctx context.Context, node *corev3.Node) error {
 	st.state = newState(st.server.limits, id.key.Dialect != dialectGRPC, st.connected)
 	st.state.world = st.form.world
 	st.lag.seen = st.connected // what changed before comes with its first load
+	st.state.seal = st.seal
+	st.pace = newPace()
 	return nil
 }
 
@@ -301,7 +359,8 @@ func notReady(err error) error {
 func (st *stream) note(q request, after time.Duration) {
 	if q.rejected {
 		st.server.cfg.Metrics.Rejected(q.typ, after)
-		st.server.cfg.Logger.Warn("a proxy rejects a response", "node", st.id.node, "caller", st.id.cluster, "type", q.typ, "text", clip(q.text))
+		st.server.offenders.name(time.Now(), st.id.node, "rejects "+q.typ.String(),
+			"a proxy rejects a response: what it rejects next is in its status", "node", st.id.node, "caller", st.id.cluster, "type", q.typ, "text", clip(q.text))
 	} else {
 		st.server.cfg.Metrics.Acked(q.typ, after)
 	}

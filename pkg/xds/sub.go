@@ -16,6 +16,7 @@ type request struct {
 	nonce       string            // of the response that it answers, or ""
 	rejected    bool
 	text        string // of the rejection
+	size        int    // in bytes, on the wire
 }
 
 // response is what the state machine wants said, in whichever dialect.
@@ -25,6 +26,16 @@ type response struct {
 	rev   int64
 	set   []*view.Resource
 	gone  []string
+
+	loading int64 // bytes, where it is of the first load of its type; else 0
+}
+
+// weigh is about how many bytes r has.
+func (r *response) weigh() (n int64) {
+	for _, res := range r.set {
+		n += int64(len(res.Wire))
+	}
+	return n
 }
 
 // item is one name in a response that is not answered yet.
@@ -43,6 +54,7 @@ type flight struct {
 	at       time.Time
 	items    []item
 	removals bool
+	loading  int64 // as the response's
 }
 
 // urge is why a name is sent although sent says that the proxy has it. The greater wins.

@@ -93,6 +93,7 @@ func (c *counter) Acked(view.Type, time.Duration) {
 	defer c.mu.Unlock()
 	c.acked++
 }
+func (c *counter) Refused(string) {}
 func (c *counter) Rejected(view.Type, time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
