@@ -23,7 +23,7 @@ var floors = map[string]int{
 	"pkg/world": 3, "pkg/store": 3, "pkg/ejections": 3, "pkg/telemetry": 3, "pkg/client": 3, "pkg/settings": 3, "pkg/credentials": 3,
 	"pkg/store/etcd": 4, "pkg/store/embedded": 5, // the embedded etcd is used through pkg/store/etcd
 	"pkg/store/storetest": 4, "pkg/registration": 4, "pkg/names": 4, "pkg/xds": 4, "pkg/xdsclient": 4, "pkg/admin": 4, "pkg/engine": 4,
-	"pkg/reconcile": 5, "pkg/apiserver": 5, "pkg/proxy": 5, "pkg/relay": 5,
+	"pkg/reconcile": 5, "pkg/apiserver": 5, "pkg/fleet": 5, "pkg/proxy": 5, "pkg/relay": 5,
 	"pkg/controlplane": 6, "pkg/cli": 6, "pkg/agent": 6,
 	"cmd/controlplane": 7, "cmd/bwctl": 7, "cmd/agent": 7,
 }

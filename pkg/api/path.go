@@ -3,6 +3,7 @@ package api
 import (
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -14,6 +15,7 @@ const (
 	LintPath     = Base + "/lint"
 	ProxiesPath  = Base + "/proxies"
 	DeliveryPath = Base + "/delivery"
+	ReplicasPath = Base + "/replicas"
 	VersionPath  = Base + "/version"
 )
 
@@ -123,6 +125,15 @@ func ProxyConfigPath(id string) string { return ProxyPath(id) + "/config" }
 
 // ProxyDiffPath is the path of where that differs.
 func ProxyDiffPath(id string) string { return ProxyPath(id) + "/diff" }
+
+// OfReplica asks for what is at path for the proxies of one replica alone, by its id; any other replica refuses it.
+func OfReplica(path, id string) string {
+	mark := "?"
+	if strings.Contains(path, "?") {
+		mark = "&"
+	}
+	return path + mark + url.Values{"replica": {id}}.Encode()
+}
 
 // DeleteRef names an object in the delete parameter of an apply, such as "Policy/shop/orders".
 func DeleteRef(kind, namespace, name string) string { return kind + "/" + namespace + "/" + name }

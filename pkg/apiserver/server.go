@@ -36,11 +36,25 @@ type Book interface {
 	Changed() <-chan struct{}
 }
 
+// Peers are the control planes over the same store.
+type Peers interface {
+	// Self is this one.
+	Self() api.Replica
+	// Others are those that may have proxies, by id.
+	Others() []api.Replica
+	// Changed is closed when there are other Others. Take it before them.
+	Changed() <-chan struct{}
+	// Get asks one of the others, for itself alone, for what is at path, as JSON, into v. A *api.Problem is what it refused with;
+	// api.ErrGone says that nobody has to count on it.
+	Get(ctx context.Context, id, path string, v any) error
+}
+
 // Config is what the API needs. KV and Worlds must be set.
 type Config struct {
 	KV      store.KV
 	Worlds  Worlds
 	Book    Book         // nil: no proxies, delivery unknown
+	Peers   Peers        // nil: there are no others
 	Log     hclog.Logger // nil: silent
 	Version string       // of the build
 
@@ -79,6 +93,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Book == nil {
 		c.Book = noBook{}
+	}
+	if c.Peers == nil {
+		c.Peers = alone{}
 	}
 	if c.Classes == nil {
 		c.Classes = func() map[world.ClassKey]int { return nil }

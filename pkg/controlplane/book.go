@@ -47,32 +47,32 @@ func proxyType(t xds.TypeState) api.ProxyType {
 func (b book) Changed() <-chan struct{} { return b.xds.Changed() }
 
 // Look is the fleet as it is now.
-func (b book) Look() apiserver.Fleet { return &fleet{loop: b.loop, xds: b.xds.Look()} }
+func (b book) Look() apiserver.Fleet { return &moment{loop: b.loop, xds: b.xds.Look()} }
 
-// fleet is the proxies of this replica at one moment.
-type fleet struct {
+// moment is the proxies of this replica at one moment.
+type moment struct {
 	loop *reconcile.Loop
 	xds  *xds.Fleet
 }
 
 // Revision is how far a revision has come, which the world must have reached. What a batch touched says whom it concerns: also of a
 // deletion, when what it shaped is no more. A class that is younger, or a log that does not reach back, leaves nothing but to ask for all.
-func (f *fleet) Revision(rev int64, all bool) api.Delivery {
+func (m *moment) Revision(rev int64, all bool) api.Delivery {
 	d := api.Delivery{Revision: rev}
-	if w := f.loop.World(); w != nil {
+	if w := m.loop.World(); w != nil {
 		d.World = w.Rev
 	}
 	if d.World < rev {
 		d.Sum()
 		return d
 	}
-	batches := f.loop.Batches()
+	batches := m.loop.Batches()
 	batch := batches.At(rev)
 	var names *xds.Wanted
 	if batch != nil {
 		names = &xds.Wanted{Names: batch.Names()}
 	}
-	progress := f.xds.Progress(func(c *world.Class) *xds.Wanted {
+	progress := m.xds.Progress(func(c *world.Class) *xds.Wanted {
 		switch {
 		case batch == nil || c.Born() >= batch.To:
 			return &xds.Wanted{All: true}
@@ -90,18 +90,18 @@ func (f *fleet) Revision(rev int64, all bool) api.Delivery {
 const shapedTimeout = 2 * time.Second
 
 // Object is how far an object has come, in what is its present form.
-func (f *fleet) Object(ctx context.Context, kind string, key manifest.Key, all bool) (api.Delivery, error) {
+func (m *moment) Object(ctx context.Context, kind string, key manifest.Key, all bool) (api.Delivery, error) {
 	ctx, cancel := context.WithTimeout(ctx, shapedTimeout)
 	defer cancel()
-	shaped, err := f.loop.Shaped(ctx, kind, key)
+	shaped, err := m.loop.Shaped(ctx, kind, key)
 	if err != nil {
 		return api.Delivery{}, err
 	}
 	var d api.Delivery
-	if w := f.loop.World(); w != nil {
+	if w := m.loop.World(); w != nil {
 		d.World = w.Rev
 	}
-	progress := f.xds.Progress(func(c *world.Class) *xds.Wanted {
+	progress := m.xds.Progress(func(c *world.Class) *xds.Wanted {
 		if ids, ok := shaped[c]; ok {
 			return &xds.Wanted{Names: ids}
 		}

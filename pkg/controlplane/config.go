@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/breakwater-mesh/breakwater/pkg/fleet"
 )
 
 // Config is everything that can be set: by flag, else by environment (BREAKWATER_LISTEN_XDS for --listen-xds), else by file (the
@@ -18,6 +20,9 @@ type Config struct {
 	ListenXDS, ListenAPI, ListenAdmin string
 	InsecureListen                    bool     // allow listening beyond loopback without TLS and authentication
 	AllowedHosts                      []string // names under which API and admin port may be asked, beside addresses and localhost
+
+	AdvertiseAPI string        // where the other replicas reach the API; "": where it listens
+	ReplicaLease time.Duration // how long the others count on this replica when it is silent
 
 	EtcdEndpoints                      []string // an external etcd; empty: embedded
 	EtcdCA, EtcdCert, EtcdKey          string   // files
@@ -36,6 +41,7 @@ func Defaults() Config {
 		ListenXDS:           "127.0.0.1:18000",
 		ListenAPI:           "127.0.0.1:8080",
 		ListenAdmin:         "127.0.0.1:8081",
+		ReplicaLease:        fleet.DefaultLease,
 		EtcdMaxTxnOps:       128,
 		EtcdMaxRequestBytes: 3 << 19,
 		LogLevel:            "info",
@@ -52,6 +58,8 @@ func (c *Config) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&c.ListenAdmin, "listen-admin", c.ListenAdmin, "address for health, metrics and pprof")
 	fs.BoolVar(&c.InsecureListen, "insecure-listen", c.InsecureListen, "allow addresses beyond loopback though there is neither TLS nor authentication")
 	fs.StringSliceVar(&c.AllowedHosts, "allowed-hosts", c.AllowedHosts, "names under which the API and the admin port may be asked, beside addresses and localhost")
+	fs.StringVar(&c.AdvertiseAPI, "advertise-api-address", c.AdvertiseAPI, "where the other control planes over the same etcd reach the API: host:port or unix:PATH; without it where --listen-api listens, and for 0.0.0.0 the address with which this machine goes to etcd")
+	fs.DurationVar(&c.ReplicaLease, "replica-lease", c.ReplicaLease, "how long the other control planes count on this one when it is silent")
 	fs.StringSliceVar(&c.EtcdEndpoints, "etcd-endpoints", c.EtcdEndpoints, "an external etcd, as URLs; without it etcd is embedded")
 	fs.StringVar(&c.EtcdCA, "etcd-ca", c.EtcdCA, "file with the CA of the external etcd")
 	fs.StringVar(&c.EtcdCert, "etcd-cert", c.EtcdCert, "file with the client certificate for the external etcd")
@@ -97,6 +105,9 @@ func (c *Config) Validate() error {
 	if c.DrainTime < 0 {
 		return fmt.Errorf("--drain-time %v: must be 0 or more", c.DrainTime)
 	}
+	if err := c.checkAdvertised(); err != nil {
+		return err
+	}
 	if c.ShutdownTimeout <= 0 {
 		return fmt.Errorf("--shutdown-timeout %v: must be more than 0", c.ShutdownTimeout)
 	}
@@ -110,6 +121,26 @@ func (c *Config) Validate() error {
 	}
 	if c.EtcdMaxTxnOps < 8 {
 		return fmt.Errorf("--etcd-max-txn-ops %d: must be at least 8", c.EtcdMaxTxnOps)
+	}
+	return nil
+}
+
+// minReplicaLease is what etcd makes of any shorter lease.
+const minReplicaLease = 2 * time.Second
+
+func (c *Config) checkAdvertised() error {
+	if c.ReplicaLease < minReplicaLease {
+		return fmt.Errorf("--replica-lease %v: must be at least %v", c.ReplicaLease, minReplicaLease)
+	}
+	if c.AdvertiseAPI == "" || strings.HasPrefix(c.AdvertiseAPI, "unix:/") {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(c.AdvertiseAPI)
+	if err != nil || host == "" || host == "unix" || port == "" || port == "0" {
+		return fmt.Errorf("--advertise-api-address %s: want host:port or unix:PATH, with an absolute path", c.AdvertiseAPI)
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		return fmt.Errorf("--advertise-api-address %s: nobody can reach %s; name an address of this machine", c.AdvertiseAPI, host)
 	}
 	return nil
 }

@@ -179,6 +179,12 @@ func TestInvalidSettingsNameTheirFlag(t *testing.T) {
 		"--etcd-endpoints a":         func(c *Config) { c.EtcdEndpoints = []string{"http://b:1", "a"} },
 		"--shutdown-timeout":         func(c *Config) { c.ShutdownTimeout = 0 },
 		"--etcd-max-txn-ops":         func(c *Config) { c.EtcdMaxTxnOps = 7 },
+		"--replica-lease":            func(c *Config) { c.ReplicaLease = time.Second },
+
+		"--advertise-api-address cp":           func(c *Config) { c.AdvertiseAPI = "cp" },
+		"--advertise-api-address cp:0":         func(c *Config) { c.AdvertiseAPI = "cp:0" },
+		"--advertise-api-address unix:sock":    func(c *Config) { c.AdvertiseAPI = "unix:sock" },
+		"--advertise-api-address 0.0.0.0:8080": func(c *Config) { c.AdvertiseAPI = "0.0.0.0:8080" },
 	} {
 		c := Defaults()
 		set(&c)

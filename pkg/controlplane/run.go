@@ -15,8 +15,10 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/apiserver"
 	"github.com/breakwater-mesh/breakwater/pkg/ejections"
+	"github.com/breakwater-mesh/breakwater/pkg/fleet"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/reconcile"
 	"github.com/breakwater-mesh/breakwater/pkg/telemetry"
@@ -51,6 +53,7 @@ type parts struct {
 	log     hclog.Logger
 	metrics *telemetry.Metrics
 	loop    *reconcile.Loop
+	fleet   *fleet.Registry
 	xds     *xds.Server
 	grpc    *grpc.Server
 	health  *health.Server
@@ -62,7 +65,7 @@ type parts struct {
 	stopping chan struct{} // closed by stop, later: the API ends
 }
 
-func assemble(c Config, log hclog.Logger, opened openedStore) *parts {
+func assemble(c Config, log hclog.Logger, opened openedStore, self api.Replica) *parts {
 	p := &parts{config: c, log: log, metrics: telemetry.NewMetrics(), health: health.NewServer(), leaving: make(chan struct{}), stopping: make(chan struct{})}
 	p.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 	p.loop = reconcile.New(opened.kv, log.Named("reconcile"), p.built)
@@ -80,8 +83,9 @@ func assemble(c Config, log hclog.Logger, opened openedStore) *parts {
 	p.xds.Register(p.grpc)
 	ejections.NewReceiver(p.xds, log.Named("ejections")).Register(p.grpc)
 	healthpb.RegisterHealthServer(p.grpc, p.health)
+	p.fleet = fleet.New(fleet.Config{KV: opened.kv, Self: self, Lease: c.ReplicaLease, Log: log.Named("fleet")})
 	writes := apiserver.Config{
-		KV: opened.kv, Worlds: p.loop, Book: book{p.loop, p.xds}, Classes: p.xds.Classes, Ejected: p.xds.Ejected, Quarantined: p.loop.Quarantined, Log: log.Named("api"), Version: telemetry.Version, Hosts: c.AllowedHosts,
+		KV: opened.kv, Worlds: p.loop, Book: book{p.loop, p.xds}, Classes: p.xds.Classes, Ejected: p.xds.Ejected, Quarantined: p.loop.Quarantined, Log: log.Named("api"), Version: telemetry.Version, Hosts: askedAs(c, self), Peers: p.fleet,
 		Held: book{p.loop, p.xds}.Held, Stopping: p.stopping,
 	}
 	p.api, p.expiry = httpServer(apiserver.New(writes)), apiserver.NewExpiry(writes)
@@ -130,13 +134,15 @@ func httpServer(h http.Handler) *http.Server {
 // serve starts in order (world, then proxies, then writes) and stops in reverse. Streams are taken from the beginning, since one that is
 // not taken would wait in the kernel; until there is a world each is told to go elsewhere.
 func serve(ctx context.Context, c Config, log hclog.Logger, ls listeners, opened openedStore) error {
-	p := assemble(c, log, opened)
+	p := assemble(c, log, opened, replicaOf(c, ls.api.Addr()))
 	// Parts end one after another, so each has a context of its own that outlives ctx.
 	group, inner := errgroup.WithContext(context.WithoutCancel(ctx))
 	loopCtx, stopLoop := context.WithCancelCause(inner)
 	xdsCtx, stopXDS := context.WithCancelCause(inner)
+	fleetCtx, stopFleet := context.WithCancelCause(inner)
 	expiryCtx, stopExpiry := context.WithCancelCause(inner)
 	defer stopExpiry(nil)
+	defer stopFleet(nil)
 	defer stopLoop(nil)
 	defer stopXDS(nil)
 
@@ -145,6 +151,7 @@ func serve(ctx context.Context, c Config, log hclog.Logger, ls listeners, opened
 	group.Go(func() error { return orderly(p.xds.Run(xdsCtx)) })
 	group.Go(func() error { return p.serveGRPC(ls.xds) })
 	group.Go(func() error { return orderly(p.expiry.Run(expiryCtx)) })
+	group.Go(func() error { return orderly(p.fleet.Run(fleetCtx)) })
 	group.Go(func() error {
 		drain := time.Duration(0)
 		select {
@@ -155,13 +162,15 @@ func serve(ctx context.Context, c Config, log hclog.Logger, ls listeners, opened
 			return fmt.Errorf("embedded etcd: %w", err)
 		}
 		stopExpiry(errStopping)
-		p.stop(drain, stopXDS, stopLoop)
+		p.stop(drain, stopXDS, stopFleet, stopLoop)
 		return nil
 	})
 	if p.firstWorld(ctx, inner) {
+		p.join(ctx, inner)
 		p.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
 		group.Go(func() error { return p.serveHTTP("--listen-api", p.api, ls.api) })
-		log.Info("serving", "xds", ls.xds.Addr(), "api", ls.api.Addr(), "admin", ls.admin.Addr(), "revision", p.loop.World().Rev, "version", telemetry.Version)
+		log.Info("serving", "xds", ls.xds.Addr(), "api", ls.api.Addr(), "admin", ls.admin.Addr(), "revision", p.loop.World().Rev, "version", telemetry.Version,
+			"replica", p.fleet.Self().ID, "advertised", p.fleet.Self().Address)
 	}
 	return group.Wait()
 }
@@ -172,6 +181,22 @@ func (p *parts) firstWorld(ctx, inner context.Context) bool {
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
 	return p.loop.Wait(waiting, 0) == nil
+}
+
+// joinTimeout is how long a start waits for its entry among the replicas: without one it serves all the same.
+const joinTimeout = 5 * time.Second
+
+// join waits until the other replicas can know of this one, before any proxy is connected to it.
+func (p *parts) join(ctx, inner context.Context) {
+	timer := time.NewTimer(joinTimeout)
+	defer timer.Stop()
+	select {
+	case <-p.fleet.Joined():
+	case <-ctx.Done():
+	case <-inner.Done():
+	case <-timer.C:
+		p.log.Warn("not registered yet: the other control planes do not count on this one")
+	}
 }
 
 // orderly is nil for the end that stop asked for.
@@ -199,8 +224,8 @@ func (p *parts) serveGRPC(l net.Listener) error {
 }
 
 // stop ends the parts in reverse order. First, for the time of drain, proxies are sent elsewhere one by one, and who asks the API before
-// its load balancer has noticed is answered. Then there are no more writes, then no more streams, then the loop.
-func (p *parts) stop(drain time.Duration, stopXDS, stopLoop context.CancelCauseFunc) {
+// its load balancer has noticed is answered. Then there are no more writes, then no more streams, then the entry among the replicas, then the loop.
+func (p *parts) stop(drain time.Duration, stopXDS, stopFleet, stopLoop context.CancelCauseFunc) {
 	p.log.Info("stopping", "drain", drain)
 	close(p.leaving)
 	p.health.Shutdown()
@@ -222,6 +247,7 @@ func (p *parts) stop(drain time.Duration, stopXDS, stopLoop context.CancelCauseF
 		p.grpc.Stop()
 		<-drained
 	}
+	stopFleet(errStopping)
 	stopLoop(errStopping)
 	_ = p.admin.Shutdown(ctx)
 	_ = p.admin.Close()
