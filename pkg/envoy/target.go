@@ -18,8 +18,14 @@ const (
 // Profiles are all there are, in the order in which they are shown.
 func Profiles() []string { return []string{Sidecar, ClustersOnly, GRPC, Agent} }
 
+// Vintage is the newest form of its output that this compiler knows. A release that makes other bytes of the same policies makes them for
+// its own vintage alone, and goes on making those of the vintages before: which one is made is agreed on in the store, and raised once every
+// replica knows it. So replicas of two releases never answer one proxy with different bytes.
+const Vintage = 1
+
 // Target is what the proxies of one tier can take.
 type Target struct {
+	Vintage int    // of the output
 	Profile string // one of the profiles; anything else is a sidecar
 	Version string // tier of the proxy's version, such as "1.40"
 	Runtime bool   // the proxy has our runtime layers, so limits change in place; else they live in the Cluster

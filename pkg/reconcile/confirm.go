@@ -143,8 +143,8 @@ func (l *Loop) positions() [2]*position {
 }
 
 // Confirm returns nil once the world, and every class, hold what the store held when Confirm was called, whoever wrote it: a client that
-// comes from another replica is not taken back to an older state. It is an error where that takes longer than two seconds. Where the
-// store has not answered for ten, Confirm returns nil all the same and Stale says since when.
+// comes from another replica is not taken back to an older state, nor to other bytes of the same one. It is an error where that takes longer
+// than two seconds. Where the store has not answered for ten, Confirm returns nil all the same and Stale says since when.
 func (l *Loop) Confirm(ctx context.Context) error {
 	timer := time.NewTimer(l.confirm.wait)
 	defer timer.Stop()
@@ -162,7 +162,7 @@ func (l *Loop) Confirm(ctx context.Context) error {
 	for {
 		advanced := l.Advanced()
 		if r.reached(l.positions()) {
-			return nil
+			return l.outdated(l.World())
 		}
 		select {
 		case <-ctx.Done():
@@ -183,7 +183,7 @@ func (l *Loop) unconfirmed(err error) error {
 		return err
 	}
 	if since, failing := l.confirm.since(l.silent()); failing && time.Since(since) >= l.confirm.down {
-		return nil
+		return l.outdated(l.World())
 	}
 	return err
 }

@@ -27,6 +27,12 @@ func (l *Loop) decode(events []store.Event) world.Changes {
 			}
 			continue
 		}
+		if e.Key == store.VintageKey {
+			if err := decodeVintage(&c, e); err != nil {
+				l.log.Error("stored vintage can't be read; what it replaces stays in force", "key", e.Key, "revision", e.Revision, "error", err)
+			}
+			continue
+		}
 		key, ok := store.ParseConfigKey(e.Key)
 		if !ok {
 			l.log.Debug("key of a kind this version does not know", "key", e.Key)
@@ -59,6 +65,18 @@ func decodeLife(c *world.Changes, key world.EndpointKey, e store.Event) error {
 		c.Lives[key] = &world.Life{Mark: mark}
 	}
 	return nil
+}
+
+func decodeVintage(c *world.Changes, e store.Event) (err error) {
+	if e.Deleted {
+		c.Vintage = 1
+		return nil
+	}
+	vintage, err := world.DecodeVintage(e.Value)
+	if err == nil {
+		c.Vintage = vintage
+	}
+	return err
 }
 
 // decodeInto adds one event to c.

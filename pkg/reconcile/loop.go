@@ -3,6 +3,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/policy"
 	"github.com/breakwater-mesh/breakwater/pkg/store"
@@ -27,6 +29,9 @@ type Loop struct {
 	kv      store.KV
 	log     hclog.Logger
 	observe func(Built)
+
+	knows   int                                 // the last vintage that can be built
+	reshape func(envoy.Target, *envoy.Compiled) // nil but in tests: see world.Builder
 
 	deliveries chan delivery
 	confirm    *confirmer
@@ -85,7 +90,7 @@ func New(kv store.KV, log hclog.Logger, observe func(Built)) *Loop {
 		observe = func(Built) {}
 	}
 	return &Loop{
-		kv: kv, log: log, observe: observe,
+		kv: kv, log: log, observe: observe, knows: envoy.Vintage,
 		deliveries: make(chan delivery, 256), // a burst waits here while a step is built
 		calls:      make(chan func(*world.Builder, *members)),
 		advanced:   make(chan struct{}),
@@ -134,6 +139,7 @@ func (s sink) Stale(since time.Time, err error) {
 
 func (l *Loop) loop(ctx context.Context) error {
 	b, m := world.NewBuilder(), &members{refs: map[*world.Class]int{}, left: map[*world.Class]time.Time{}}
+	b.Knows, b.Reshape = l.knows, l.reshape
 	b.Past = func(kind string, key manifest.Key, generation int64) ([]*policy.Compiled, error) {
 		return l.past(ctx, kind, key, generation)
 	}
@@ -227,18 +233,14 @@ func (l *Loop) step(b *world.Builder, d gathered) {
 func (l *Loop) advance(w *world.World, batches world.Log, d gathered) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if d.config != nil {
-		l.config.built.Store(d.config)
-	}
-	if d.live != nil {
-		l.live.built.Store(d.live)
-	}
+	config, live := cmp.Or(d.config, l.config.built.Load()), cmp.Or(d.live, l.live.built.Load())
 	// Without the signs of life an endpoint that left long ago would be served for a moment.
-	if l.config.built.Load() == nil || l.live.built.Load() == nil {
-		return
+	if config != nil && live != nil {
+		l.batches.Store(&batches) // first: who sees the world finds its batch
+		l.world.Store(w)
 	}
-	l.batches.Store(&batches) // first: who sees the world finds its batch
-	l.world.Store(w)
+	l.config.built.Store(config) // then: who sees how far it is finds the world
+	l.live.built.Store(live)
 	close(l.advanced)
 	l.advanced = make(chan struct{})
 }
@@ -277,15 +279,23 @@ func (l *Loop) silent() *Staleness {
 	return l.live.stale.Load()
 }
 
-// Ready returns nil once the store was read and the world built.
+// Ready returns nil once the store was read and the world built, as long as this release can build what the others do.
 func (l *Loop) Ready() error {
-	if l.world.Load() != nil {
-		return nil
+	if w := l.world.Load(); w != nil {
+		return l.outdated(w)
 	}
 	if s := l.Stale(); s != nil {
 		return fmt.Errorf("the store was never read: %w", s.Err)
 	}
 	return errors.New("the store is being read")
+}
+
+// outdated is an error where other replicas build w in a form that this release does not know.
+func (l *Loop) outdated(w *world.World) error {
+	if w.Vintage() > l.knows {
+		return fmt.Errorf("the other replicas build vintage %d and this version knows up to %d: run a newer one here", w.Vintage(), l.knows)
+	}
+	return nil
 }
 
 // Wait returns once the world has reached revision, or when ctx ends.

@@ -27,6 +27,9 @@ const (
 	Endpoints  Kind = "endpoints"
 )
 
+// VintageKey holds the vintage in force: see envoy.Vintage. It is configuration, so that every replica changes over at one revision.
+const VintageKey = ConfigPrefix + "vintage"
+
 // PolicyKey is where a policy lies.
 func PolicyKey(namespace, name string) string { return objectKey(Policies, namespace, name) }
 

@@ -18,8 +18,11 @@ import (
 // Builder keeps every class's head equal to what the world asks for. It builds a resource once for each service, tier and set of
 // applying policies, and touches only what a change touches. It belongs to one goroutine.
 type Builder struct {
-	Past Past      // of policies; nil: none has any. To be set before the first use
-	Seen time.Time // when the change was seen that the next Update takes in, for the heads that it makes
+	Past  Past      // of policies; nil: none has any. To be set before the first use
+	Seen  time.Time // when the change was seen that the next Update takes in, for the heads that it makes
+	Knows int       // the last vintage that it can build; to be set before the first use
+	// Reshape, which tests may set, stands for what another release makes of a service.
+	Reshape func(envoy.Target, *envoy.Compiled)
 
 	world    *World
 	services map[manifest.Key]*serviceState
@@ -75,6 +78,7 @@ func sameNames(a, b []*view.Resource) bool {
 // classState is what a class holds, by service.
 type classState struct {
 	class   *Class
+	target  envoy.Target
 	caller  policy.Caller
 	roles   map[manifest.Key]role
 	holds   map[manifest.Key]*built
@@ -86,6 +90,7 @@ type classState struct {
 // NewBuilder is a builder of an empty world.
 func NewBuilder() *Builder {
 	return &Builder{
+		Knows:    envoy.Vintage,
 		world:    &World{},
 		services: map[manifest.Key]*serviceState{},
 		classes:  map[ClassKey]*classState{},
@@ -118,6 +123,7 @@ func (b *Builder) Problems() map[manifest.Key]error {
 // Update moves every class from the present world to next, which came about by c, and publishes the new heads.
 func (b *Builder) Update(next *World, c Changes) {
 	t := touch(b.world, next, c)
+	renewed := t.revintage(b.world, next)
 	if t.catalogue {
 		b.clashes = map[manifest.Key]error{} // each class says anew what it meets
 	}
@@ -126,7 +132,11 @@ func (b *Builder) Update(next *World, c Changes) {
 	b.forget(c)
 	b.refreshServices(t)
 	for _, cs := range b.classes {
-		b.updateClass(cs, t)
+		if renewed {
+			b.renew(cs)
+		} else {
+			b.updateClass(cs, t)
+		}
 	}
 	b.close()
 }
@@ -139,19 +149,24 @@ func (b *Builder) Join(key ClassKey) *Class {
 	cs := b.emptyClass(key)
 	cs.class.seat, cs.class.born = b.seat(), b.world.Rev
 	b.classes[key] = cs
+	b.fill(cs)
+	return cs.class
+}
+
+// fill builds everything that a new class holds.
+func (b *Builder) fill(cs *classState) {
 	changes := classChanges{framed: true}
 	b.syncServices(cs, b.world.roles(cs.caller.Key), &changes)
 	b.listen(cs, &changes)
-	if key.target().Layered() {
+	if cs.target.Layered() {
 		changes.layers = allLayers()
 	}
 	b.publish(cs, changes)
-	return cs.class
 }
 
 // emptyClass is a class that holds nothing yet.
 func (b *Builder) emptyClass(key ClassKey) *classState {
-	cs := &classState{class: NewClass(key, &Head{}), holds: map[manifest.Key]*built{}, local: map[manifest.Key]bool{}, aliases: map[manifest.Key][]string{}}
+	cs := &classState{class: NewClass(key, &Head{}), target: b.target(key), holds: map[manifest.Key]*built{}, local: map[manifest.Key]bool{}, aliases: map[manifest.Key][]string{}}
 	for i := range cs.layers {
 		cs.layers[i] = map[manifest.Key]bool{}
 	}
@@ -293,7 +308,7 @@ func (b *Builder) frame(cs *classState, c *classChanges) {
 		}
 	}
 	var list []*view.Resource
-	err := Safely(func() (err error) { list, err = cs.class.Key.target().Frame(cs.class.Key.Outbound, own...); return err })
+	err := Safely(func() (err error) { list, err = cs.target.Frame(cs.class.Key.Outbound, own...); return err })
 	if err != nil {
 		// The address was checked when the proxy joined; without a listener the proxy stays dark, which its book shows.
 		b.problems[cs.callerKey()] = fmt.Errorf("listener on %s: %w", cs.class.Key.Outbound, err)
@@ -428,7 +443,7 @@ func (cs *classState) setRoutes(w *World, state *serviceState, now *built, c *cl
 // build makes the resources of a service as cs sees it, once for each tier, role and set of policies. Those that make that fail are
 // quarantined.
 func (b *Builder) build(state *serviceState, cs *classState) (*built, error) {
-	target := cs.class.Key.target()
+	target := cs.target
 	var applied []*policy.Compiled
 	mask := make([]byte, len(state.policies))
 	for i, p := range state.policies {
@@ -458,7 +473,7 @@ func (b *Builder) build(state *serviceState, cs *classState) (*built, error) {
 
 // compile makes the resources of a service as cs sees it under these policies.
 func (b *Builder) compile(state *serviceState, cs *classState, applied []*policy.Compiled) (now *built, err error) {
-	target, as, compile := cs.class.Key.target(), cs.roles[state.service.Key()], envoy.Service
+	target, as, compile := cs.target, cs.roles[state.service.Key()], envoy.Service
 	if as.backend {
 		compile = envoy.Backend
 	}
@@ -472,6 +487,9 @@ func (b *Builder) compile(state *serviceState, cs *classState, applied []*policy
 		compiled, err := compile(target, state.service, effective)
 		if err == nil && as.spare {
 			err = compiled.Spare(target, state.service, effective)
+		}
+		if err == nil && b.Reshape != nil {
+			b.Reshape(target, &compiled)
 		}
 		now = &built{Compiled: compiled, policies: effective.AllPolicies(), guardrails: effective.AllGuardrails()}
 		return err
@@ -499,7 +517,7 @@ func (cs *classState) setScopes(key manifest.Key, aliases []string, c *classChan
 	if slices.Equal(cs.aliases[key], aliases) {
 		return
 	}
-	target := cs.class.Key.target()
+	target := cs.target
 	for _, alias := range cs.aliases[key] {
 		if !slices.Contains(aliases, alias) {
 			c.remove(target.Aliases(), alias)

@@ -71,7 +71,7 @@ func (cs *classState) made(key manifest.Key, held *built, state *serviceState, w
 		}
 	}
 	for _, alias := range cs.aliases[key] {
-		list = append(list, view.ID{Type: cs.class.Key.target().Aliases(), Name: alias})
+		list = append(list, view.ID{Type: cs.target.Aliases(), Name: alias})
 	}
 	if held.Local != nil {
 		list = append(list, held.Local.ID())

@@ -15,6 +15,7 @@ import (
 type World struct {
 	Rev     int64
 	Cluster uint64 // identity of the store it was read from
+	vintage int    // 0: nobody has raised it
 
 	policies   map[manifest.Key]*policy.Compiled
 	guardrails map[manifest.Key]*policy.Compiled
@@ -44,17 +45,21 @@ type Changes struct {
 	Endpoints  map[EndpointKey]*catalog.Endpoint
 	Hosts      map[string]*manifest.Key
 	Lives      map[EndpointKey]*Life
+	Vintage    int // 0: as it was
 }
 
 // Empty reports whether c changes nothing.
 func (c Changes) Empty() bool {
-	return len(c.Policies)+len(c.Guardrails)+len(c.Services)+len(c.Endpoints)+len(c.Hosts)+len(c.Lives) == 0
+	return len(c.Policies)+len(c.Guardrails)+len(c.Services)+len(c.Endpoints)+len(c.Hosts)+len(c.Lives)+c.Vintage == 0
 }
 
 // With is the world after c, at revision rev. Maps that c does not touch are shared.
 func (w *World) With(rev int64, c Changes) *World {
 	next := *w
 	next.Rev = rev
+	if c.Vintage > 0 {
+		next.vintage = c.Vintage
+	}
 	next.policies = overlay(w.policies, c.Policies)
 	next.services = overlay(w.services, c.Services)
 	next.guardrails = overlay(w.guardrails, c.Guardrails)
