@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,7 +28,8 @@ type onlooker struct {
 
 	mu     sync.Mutex
 	number map[string]int // by service: what its routes say
-	back   bool           // the numbers may go back, once for each service
+	back   bool           // the numbers may go back
+	leaves string         // the service that may be taken away
 	faults []string
 }
 
@@ -93,9 +95,7 @@ func (c *onlooker) fault(format string, args ...any) {
 
 // check looks at a response before it is taken.
 func (c *onlooker) check(r *discoveryv3.DeltaDiscoveryResponse) {
-	if gone := r.GetRemovedResources(); len(gone) > 0 {
-		c.fault("%s took away %v", r.GetTypeUrl(), gone)
-	}
+	c.gone(r)
 	t, _ := view.FromURL(r.GetTypeUrl())
 	for _, resource := range r.GetResources() {
 		id := view.ID{Type: t, Name: resource.GetName()}
@@ -113,6 +113,28 @@ func (c *onlooker) check(r *discoveryv3.DeltaDiscoveryResponse) {
 			c.note(resource.GetName(), numberOf(&routes))
 		}
 	}
+}
+
+// gone books what is taken away.
+func (c *onlooker) gone(r *discoveryv3.DeltaDiscoveryResponse) {
+	c.mu.Lock()
+	leaves := c.leaves
+	c.mu.Unlock()
+	for _, name := range r.GetRemovedResources() {
+		if leaves == "" || !strings.Contains(name, leaves) {
+			c.fault("%s took away %s", r.GetTypeUrl(), name)
+		}
+		c.mu.Lock()
+		delete(c.number, name)
+		c.mu.Unlock()
+	}
+}
+
+// leave allows the onlooker to lose a service.
+func (c *onlooker) leave(service string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leaves = service
 }
 
 // note books what a service's routes say.

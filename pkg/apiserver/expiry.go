@@ -140,8 +140,13 @@ type expired struct {
 	policy *policy.Policy
 }
 
+// recallLimit is how long the store may take over an object's history, of which there is little: as long as over any other read.
+const recallLimit = 2 * time.Second
+
 // recall reads from the history of an object that is not there where its generations ended, 0 if there never was one, and how.
 func (w *writer) recall(ctx context.Context, s *step) error {
+	ctx, cancel := context.WithTimeout(ctx, recallLimit)
+	defer cancel()
 	snap, err := w.kv.List(ctx, store.HistoryPrefix(historyKind(s.kind), s.key.Namespace, s.key.Name))
 	if err != nil || len(snap.Entries) == 0 {
 		return err

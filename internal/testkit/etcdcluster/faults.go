@@ -48,6 +48,13 @@ func (c *Cluster) between(i int, f func(from *member, to string)) {
 // Mute holds back what passes between member i of a guarded cluster and its clients, those that there are and those that come, until Unmute.
 func (c *Cluster) Mute(i int) { c.members[i].ways.clients.Hold() }
 
+// Sever ends the connections of clients to all members of a guarded cluster. They may connect anew.
+func (c *Cluster) Sever() {
+	for _, m := range c.members {
+		m.ways.clients.Cut()
+	}
+}
+
 // Unmute ends Mute.
 func (c *Cluster) Unmute(i int) { c.members[i].ways.clients.Release() }
 

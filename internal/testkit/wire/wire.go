@@ -128,7 +128,10 @@ type Link struct {
 	to       string
 	listener net.Listener
 	dials    atomic.Int64
-	pipes    *pipes
+
+	mu    sync.Mutex
+	pipes []*pipes // the last one for new connections, the others stranded
+	wg    sync.WaitGroup
 }
 
 // Start listens on loopback and passes connections on to an address.
@@ -137,27 +140,54 @@ func Start(to string) (*Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Link{Address: l.Addr().String(), to: to, listener: l, pipes: newPipes()}
-	k.pipes.wg.Go(k.accept)
+	k := &Link{Address: l.Addr().String(), to: to, listener: l, pipes: []*pipes{newPipes()}}
+	k.wg.Go(k.accept)
 	return k, nil
+}
+
+// each calls f for all pipes there are.
+func (k *Link) each(f func(*pipes)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, p := range k.pipes {
+		f(p)
+	}
+}
+
+// last are the pipes for new connections.
+func (k *Link) last() *pipes {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.pipes[len(k.pipes)-1]
 }
 
 // Dials are how many connections have been asked for.
 func (k *Link) Dials() int64 { return k.dials.Load() }
 
 // Cut ends the connections that there are.
-func (k *Link) Cut() { k.pipes.cut() }
+func (k *Link) Cut() { k.each((*pipes).cut) }
 
 // Hold keeps back all bytes, as a network does that loses every packet: connections stay open, new ones are taken, and nothing passes.
-func (k *Link) Hold() { k.pipes.hold() }
+func (k *Link) Hold() { k.each((*pipes).hold) }
 
-// Release ends Hold; what was kept back passes.
-func (k *Link) Release() { k.pipes.release() }
+// Strand is Hold of the connections that there are. New ones are well.
+func (k *Link) Strand() {
+	k.each((*pipes).hold)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.pipes = append(k.pipes, newPipes())
+}
+
+// Release ends Hold and Strand; what was kept back passes.
+func (k *Link) Release() { k.each((*pipes).release) }
 
 // Close ends the link.
 func (k *Link) Close() {
 	_ = k.listener.Close()
-	k.pipes.close()
+	k.wg.Wait()
+	for _, p := range k.pipes {
+		p.close()
+	}
 }
 
 func (k *Link) accept() {
@@ -167,13 +197,14 @@ func (k *Link) accept() {
 			return
 		}
 		k.dials.Add(1)
-		k.pipes.wg.Go(func() {
+		p := k.last()
+		p.wg.Go(func() {
 			up, err := net.Dial("tcp", k.to)
 			if err != nil {
 				_ = c.Close()
 				return
 			}
-			k.pipes.join(c, up)
+			p.join(c, up)
 		})
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/breakwater-mesh/breakwater/internal/testkit/etcdcluster"
 	"github.com/breakwater-mesh/breakwater/internal/testkit/ports"
+	"github.com/breakwater-mesh/breakwater/internal/testkit/wire"
 	"github.com/breakwater-mesh/breakwater/pkg/store"
 	"github.com/breakwater-mesh/breakwater/pkg/store/etcd"
 	"github.com/breakwater-mesh/breakwater/pkg/store/storetest"
@@ -351,6 +352,39 @@ func recreate(t *testing.T, c *etcdcluster.Cluster, token string) {
 		t.Errorf("the new cluster has %d entries, want 2", len(snap.Entries))
 	}
 	mirror.Check(t, snap)
+}
+
+// TestSilentWatch: nothing comes any more over the connections to the one address there is, though they stay open. Within ten seconds a watch
+// says so and goes on over new ones.
+func TestSilentWatch(t *testing.T) {
+	t.Parallel()
+	const prefix = "/silent/"
+	c := etcdcluster.Start(t, 1)
+	link, err := wire.Start(strings.TrimPrefix(c.Endpoints()[0], "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(link.Close)
+	direct, s := open(t, c.Endpoints()), open(t, []string{"http://" + link.Address})
+	mirror, stop := storetest.Follow(t, s, prefix)
+	defer stop()
+	mirror.WaitRevision(t, put(t, direct, prefix+"before"))
+
+	link.Strand()
+	stranded := time.Now()
+	revision := put(t, direct, prefix+"unheard")
+	_, why := mirror.WaitStale(t)
+	t.Logf("stale after %v: %v", time.Since(stranded).Round(time.Millisecond), why)
+	mirror.WaitRevision(t, revision)
+	if took := time.Since(stranded); took > 14*time.Second {
+		t.Errorf("the watch went on after %v, want about ten seconds", took)
+	}
+	snap, err := direct.List(t.Context(), prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mirror.Check(t, snap)
+	checkDeliveries(t, mirror.Deliveries(), snap)
 }
 
 // TestUserAndPassword runs against a member that asks for them.

@@ -45,7 +45,7 @@ func (s *Store) Head(ctx context.Context) (store.Head, error) {
 	}
 	defer cancel()
 	told := s.told.Load()
-	resp, err := s.client.Get(ctx, store.ConfigPrefix, clientv3.WithCountOnly())
+	resp, err := s.client.Get(clientv3.WithRequireLeader(ctx), store.ConfigPrefix, clientv3.WithCountOnly())
 	if err != nil {
 		return store.Head{}, fmt.Errorf("read how far the store is: %w", translate(ctx, err))
 	}

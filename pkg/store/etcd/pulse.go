@@ -148,6 +148,18 @@ func (p *pulse) cut(address string) {
 	}
 }
 
+// cutAll closes all connections, so that what comes next goes over new ones. A nil pulse has none.
+func (p *pulse) cutAll() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for address := range p.open {
+		p.cut(address)
+	}
+}
+
 // dial is gRPC's way to a member.
 func (p *pulse) dial(ctx context.Context, address string) (net.Conn, error) {
 	network, where := target(address)

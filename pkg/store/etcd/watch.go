@@ -44,7 +44,10 @@ func (s *Store) watch(parent context.Context, prefix string, after int64, fn fun
 	defer cancel(nil)
 	// The watchdog guards also the making of the watch, for which etcd's client waits without end.
 	w := &watch{store: s, prefix: prefix, fn: fn, fold: fold{begin: after, revision: after}}
-	w.watchdog = time.AfterFunc(s.silence, func() { cancel(fmt.Errorf("%w for %v", errSilent, s.silence)) })
+	w.watchdog = time.AfterFunc(s.silence, func() {
+		cancel(fmt.Errorf("%w for %v", errSilent, s.silence))
+		s.pulse.cutAll()
+	})
 	defer w.watchdog.Stop()
 
 	ctx = s.ownStream(clientv3.WithRequireLeader(ctx))
