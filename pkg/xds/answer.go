@@ -17,6 +17,12 @@ func (s *state) answer(q request, now time.Time) {
 	}
 	sub.heard = true
 	f := sub.flights[i]
+	if !q.rejected && i == 0 && f.leg != nil && f.leg.before == sub.acked && len(sub.rejected) == 0 {
+		sub.flights = slices.Delete(sub.flights, 0, 1)
+		sub.acked = f.leg.after
+		return
+	}
+	f.list()
 	earlier := sub.flights[:i]
 	if q.rejected {
 		later := append([]flight(nil), sub.flights[i+1:]...)
@@ -34,7 +40,7 @@ func (s *state) answer(q request, now time.Time) {
 // supersede voids what earlier responses said of name.
 func supersede(earlier []flight, name string) {
 	for f := range earlier {
-		for i := range earlier[f].items {
+		for i := range earlier[f].list() {
 			if it := &earlier[f].items[i]; it.name == name {
 				it.void = true
 			}
@@ -144,8 +150,8 @@ func suspect(items []item, text string) int {
 }
 
 func mentions(flights []flight, name string) bool {
-	for _, f := range flights {
-		for _, it := range f.items {
+	for f := range flights {
+		for _, it := range flights[f].list() {
 			if it.name == name {
 				return true
 			}

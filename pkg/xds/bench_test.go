@@ -73,8 +73,11 @@ func BenchmarkFirstLoad(b *testing.B) {
 		b.Run(fmt.Sprint(services), func(b *testing.B) {
 			head, names := fleetHead(services)
 			b.ReportAllocs()
+			ways := newCourses()
 			for b.Loop() {
-				load(b, newState(limits{names: DefaultMaxNames, hold: time.Second}, true, time.Now()), head, names)
+				s := newState(limits{names: DefaultMaxNames, hold: time.Second}, true, time.Now())
+				s.courses = ways
+				load(b, s, head, names)
 			}
 		})
 	}

@@ -38,7 +38,10 @@ func (s *snapshot) copy(from *state) {
 		sub.force, sub.rejected, sub.held = maps.Clone(sub.force), maps.Clone(sub.rejected), nil
 		sub.flights = slices.Clone(sub.flights)
 		for i := range sub.flights {
-			sub.flights[i].items = slices.Clone(sub.flights[i].items)
+			sub.flights[i].items = slices.Clone(sub.flights[i].list())
+		}
+		if sub.asked != nil && sub.asked != s.head.Views[t] { // else it is plain what was not sent yet
+			sub.urgeAsked()
 		}
 		s.subs[t] = sub
 	}
@@ -116,8 +119,8 @@ func (s *snapshot) doubtful() []view.ID {
 		for name := range sub.force {
 			found[view.ID{Type: t, Name: name}] = struct{}{}
 		}
-		for _, f := range sub.flights {
-			for _, it := range f.items {
+		for f := range sub.flights {
+			for _, it := range sub.flights[f].list() {
 				found[view.ID{Type: t, Name: it.name}] = struct{}{}
 			}
 		}

@@ -5,6 +5,8 @@ import (
 
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/breakwater-mesh/breakwater/pkg/view"
 )
 
 // Field numbers of DeltaDiscoveryResponse. Field 2, the resources, is view.Resource.Wire.
@@ -20,10 +22,7 @@ var deltaFields = fields{node: 1, url: 2, subscribe: 3, unsubscribe: 4, known: 5
 
 // toDelta writes a response in the delta dialect: the resources' own shared bytes, and one buffer with what is the stream's.
 func toDelta(r *response) *frame {
-	buffers := make(mem.BufferSlice, 0, len(r.set)+1)
-	for _, res := range r.set {
-		buffers = append(buffers, mem.SliceBuffer(res.Wire))
-	}
+	buffers := r.resources(func(res *view.Resource) []byte { return res.Wire })
 	size := 0
 	for _, name := range r.gone {
 		size += len(name) + 4
@@ -34,6 +33,18 @@ func toDelta(r *response) *frame {
 		tail = protowire.AppendString(tail, name)
 	}
 	return &frame{buffers: append(buffers, mem.SliceBuffer(tail))}
+}
+
+// resources are the bytes of what the response sets, with room for one buffer more.
+func (r *response) resources(part func(*view.Resource) []byte) mem.BufferSlice {
+	if r.bytes != nil {
+		return append(make(mem.BufferSlice, 0, 2), mem.SliceBuffer(r.bytes))
+	}
+	buffers := make(mem.BufferSlice, 0, len(r.set)+1)
+	for _, res := range r.set {
+		buffers = append(buffers, mem.SliceBuffer(part(res)))
+	}
+	return buffers
 }
 
 // tail is what the responses of both dialects hold beside resources, under the same field numbers; it has room for more bytes.

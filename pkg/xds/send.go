@@ -25,6 +25,10 @@ func (s *state) update(t view.Type, head *world.Head, now time.Time) *response {
 	if !sub.open || len(sub.flights) >= s.mostFlights(t) {
 		return nil
 	}
+	if l := s.leg(t, head); l != nil {
+		return s.follow(t, l, head, now)
+	}
+	sub.urgeAsked()
 	ready, waiting := s.pending(t, head.Views[t], now)
 	if s.world && !whole(t) {
 		ready = sub.silence(ready)

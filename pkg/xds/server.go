@@ -92,6 +92,7 @@ type Server struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
 	cfg       Config
 	limits    limits
+	courses   *courses
 	admission *admission
 	turnstile turnstile
 	offenders offenders
@@ -130,6 +131,7 @@ func New(cfg Config) *Server {
 	return &Server{
 		cfg:       cfg,
 		limits:    l,
+		courses:   newCourses(),
 		admission: newAdmission(int64(orDefault(cfg.FirstAnswers, DefaultFirstAnswers)), turnWithin, shareKept),
 		offenders: offenders{log: cfg.Logger},
 		seed:      maphash.MakeSeed(),

@@ -41,10 +41,7 @@ func (f form) receive(g grpc.ServerStream) (*incoming, error) {
 
 // toWorld writes a response of the state-of-the-world dialect. Its resources are the tails of the same shared bytes.
 func toWorld(r *response) *frame {
-	buffers := make(mem.BufferSlice, 0, len(r.set)+1)
-	for _, res := range r.set {
-		buffers = append(buffers, mem.SliceBuffer(res.Sotw))
-	}
+	buffers := r.resources(func(res *view.Resource) []byte { return res.Sotw })
 	return &frame{buffers: append(buffers, mem.SliceBuffer(r.tail(0)))}
 }
 

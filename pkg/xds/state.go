@@ -31,6 +31,7 @@ type state struct {
 	opened  time.Time
 	last    uint64              // nonce
 	seal    func(uint64) string // makes a nonce that can't be guessed; nil: it may be
+	courses *courses            // nil: it finds its own way always
 	subs    [view.NumTypes]sub
 }
 
@@ -45,6 +46,9 @@ func (s *state) request(q request, head *world.Head, now time.Time) error {
 	if s.world {
 		q = sub.differ(q)
 		repeated = sub.repeated(q)
+	}
+	if len(q.subscribe)+len(q.unsubscribe) > 0 {
+		sub.urgeAsked()
 	}
 	if q.nonce != "" {
 		s.answer(q, now)
@@ -85,6 +89,10 @@ func wildcardByDefault(t view.Type) bool { return t == view.LDS || t == view.CDS
 func (s *sub) add(q request, first bool, head *view.View) {
 	if first && s.names == nil && covers(head, q.subscribe) {
 		s.names = head // one set of names for all streams that subscribe to everything
+		if len(q.known) == 0 {
+			s.asked = head
+			return
+		}
 	}
 	var names, drop []view.Change
 	for _, name := range q.subscribe {
@@ -139,7 +147,7 @@ func (s *sub) everything(first bool) {
 	if !first {
 		s.sent, s.acked, s.answered = nil, nil, false
 		for f := range s.flights {
-			for i := range s.flights[f].items {
+			for i := range s.flights[f].list() {
 				s.flights[f].items[i].void = true
 			}
 		}
@@ -200,6 +208,7 @@ func (s *state) fly(t view.Type, items []item, head *world.Head, now time.Time) 
 	s.last++
 	r := &response{typ: t, nonce: s.nonce(), rev: head.Rev}
 	sub := &s.subs[t]
+	sub.ahead = nil
 	f := flight{nonce: r.nonce, at: now, items: items}
 	var changes []view.Change
 	for i, it := range items {
@@ -265,8 +274,9 @@ func (s *state) accompany(t view.Type, it item) {
 
 // catchUp is accompany for the clusters that went out before the proxy that reconnects said which assignments it holds.
 func (s *state) catchUp() {
-	for _, f := range s.subs[view.CDS].flights {
-		for _, it := range f.items {
+	cds := &s.subs[view.CDS]
+	for f := range cds.flights {
+		for _, it := range cds.flights[f].list() {
 			s.accompany(view.CDS, it)
 		}
 	}

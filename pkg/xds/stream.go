@@ -340,7 +340,7 @@ func (st *stream) join(ctx context.Context, node *corev3.Node) error {
 	}
 	st.id, st.class, st.connected = id, class, time.Now()
 	st.state = newState(st.server.limits, id.key.Dialect != dialectGRPC, st.connected)
-	st.state.world = st.form.world
+	st.state.world, st.state.courses = st.form.world, st.server.courses
 	st.lag.seen = st.connected // what changed before comes with its first load
 	st.state.seal = st.seal
 	st.pace = newPace()

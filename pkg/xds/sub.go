@@ -26,12 +26,16 @@ type response struct {
 	rev   int64
 	set   []*view.Resource
 	gone  []string
+	bytes []byte // of set, where many streams say the same
 
 	loading int64 // bytes, where it is of the first load of its type; else 0
 }
 
 // weigh is about how many bytes r has.
 func (r *response) weigh() (n int64) {
+	if r.bytes != nil {
+		return int64(len(r.bytes))
+	}
 	for _, res := range r.set {
 		n += int64(len(res.Wire))
 	}
@@ -55,6 +59,17 @@ type flight struct {
 	items    []item
 	removals bool
 	loading  int64 // as the response's
+
+	leg  *leg // what it says in place of items
+	anew bool // of all that the leg says
+}
+
+// list is what the response says.
+func (f *flight) list() []item {
+	if f.leg != nil {
+		f.items, f.leg = f.leg.items(f.anew), nil
+	}
+	return f.items
 }
 
 // urge is why a name is sent although sent says that the proxy has it. The greater wins.
@@ -85,6 +100,8 @@ type sub struct {
 	limit    int  // > 0: bisecting a rejection that named nobody
 
 	names   *view.View // explicit subscriptions; only its names count. The head's view where the names are the same
+	asked   *view.View // names that the proxy asked for as it came; those that were not sent yet are urged to be answered
+	ahead   *leg       // the next one, where the last response was a leg
 	sent    *view.View
 	acked   *view.View
 	flights []flight
@@ -95,6 +112,19 @@ type sub struct {
 }
 
 func (s *sub) has(name string) bool { return s.wild || s.names.Get(name) != nil }
+
+// urgeAsked urges each name that was asked for as the proxy came: from here on they are looked at one by one.
+func (s *sub) urgeAsked() {
+	if s.asked == nil {
+		return
+	}
+	view.Diff(s.sent, s.asked, func(_, r *view.Resource) {
+		if r != nil {
+			s.urge(r.Name, answer)
+		}
+	})
+	s.asked = nil
+}
 
 func (s *sub) urge(name string, u urge) {
 	if s.force == nil {
@@ -113,7 +143,7 @@ func (s *sub) forget(name string) {
 // void makes the answers in flight say nothing of name.
 func (s *sub) void(name string) {
 	for f := range s.flights {
-		for i := range s.flights[f].items {
+		for i := range s.flights[f].list() {
 			if it := &s.flights[f].items[i]; it.name == name {
 				it.void = true
 			}
@@ -123,8 +153,8 @@ func (s *sub) void(name string) {
 
 // flying reports whether an unanswered response speaks of name.
 func (s *sub) flying(name string) bool {
-	for _, f := range s.flights {
-		for _, it := range f.items {
+	for f := range s.flights {
+		for _, it := range s.flights[f].list() {
 			if it.name == name && !it.void {
 				return true
 			}
@@ -159,8 +189,11 @@ func (s *sub) lost(name string) bool {
 	if s.force[name] == answer {
 		return true
 	}
-	for _, f := range s.flights {
-		for _, it := range f.items {
+	for f := range s.flights {
+		if fl := &s.flights[f]; fl.leg != nil && !fl.anew {
+			continue
+		}
+		for _, it := range s.flights[f].list() {
 			if it.name == name && it.anew && !it.void {
 				return true
 			}
@@ -189,8 +222,8 @@ func (s *sub) each(f func(*view.Resource)) {
 	}
 	view.Diff(nil, s.sent, use)
 	view.Diff(s.sent, s.acked, use)
-	for _, fl := range s.flights {
-		for _, it := range fl.items {
+	for i := range s.flights {
+		for _, it := range s.flights[i].list() {
 			use(nil, it.res)
 		}
 	}
@@ -235,7 +268,7 @@ func (s *sub) atRest(head *view.View) bool {
 	if !s.open {
 		return true
 	}
-	return s.loaded && s.answered && s.limit == 0 && s.sent == head && s.acked == head && len(s.flights)+len(s.force)+len(s.rejected)+len(s.held) == 0
+	return s.loaded && s.answered && s.limit == 0 && s.asked == nil && s.sent == head && s.acked == head && len(s.flights)+len(s.force)+len(s.rejected)+len(s.held) == 0
 }
 
 // rest makes the views the head's own, now that nothing is left to say.

@@ -146,8 +146,11 @@ type walk struct {
 	state *state
 	proxy *reference
 	in    []*response // on its way to the proxy
-	now   time.Time
-	sent  int
+
+	courses *courses
+
+	now  time.Time
+	sent int
 
 	alone  map[string]*view.Resource // responses of one resource, by nonce
 	latest map[view.ID]string        // nonce of what was said last of a resource
@@ -157,6 +160,7 @@ type walk struct {
 func newWalk(t *testing.T, seed uint64) *walk {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	w := &walk{T: t, rng: rng, town: newTown(rng), proxy: newReference(rng), now: time.Unix(1000, 0)}
+	w.courses = &courses{eager: seed%4 > 0} // otherwise few are laid
 	w.head = w.town.head()
 	w.connect()
 	return w
@@ -164,6 +168,7 @@ func newWalk(t *testing.T, seed uint64) *walk {
 
 func (w *walk) connect() {
 	w.state = newState(testLimits, true, w.now)
+	w.state.courses = w.courses
 	w.alone, w.latest, w.blamed = map[string]*view.Resource{}, map[view.ID]string{}, map[view.ID]string{}
 }
 
