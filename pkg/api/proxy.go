@@ -18,6 +18,7 @@ type Proxy struct {
 	Profile   string      `json:"profile,omitempty"`
 	Connected time.Time   `json:"connected"`
 	Address   string      `json:"address,omitempty"`
+	Stale     *time.Time  `json:"stale,omitempty"` // what it is sent is as old as that: its replica can't hear the store
 	Types     []ProxyType `json:"types"`
 
 	Ejected map[string]int `json:"ejected"` // hosts by cluster, as the proxy last said; null: it does not say

@@ -7,16 +7,17 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/admin"
 )
 
-// adminPort serves health, metrics and profiles. Ready returns nil once this replica serves.
-func adminPort(metrics http.Handler, ready func() error) http.Handler {
+// adminPort serves health, metrics and profiles. Ready returns nil once this replica serves, and a word on how well.
+func adminPort(metrics http.Handler, ready func() (string, error)) http.Handler {
 	mux := http.NewServeMux()
 	admin.Basics(mux)
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := ready(); err != nil {
+		how, err := ready()
+		if err != nil {
 			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		fmt.Fprintln(w, "ready")
+		fmt.Fprintln(w, "ready"+how)
 	})
 	mux.Handle("GET /metrics", metrics)
 	return mux

@@ -23,7 +23,7 @@ func ask(h http.Handler, method, path string) (status int, body string) {
 
 func TestReadyOnlyOnceTheWorldIsThere(t *testing.T) {
 	reason := errors.New("the store is being read")
-	h := adminPort(telemetry.NewMetrics().Handler(), func() error { return reason })
+	h := adminPort(telemetry.NewMetrics().Handler(), func() (string, error) { return ": stale", reason })
 	if status, body := ask(h, "GET", "/readyz"); status != http.StatusServiceUnavailable || body != "not ready: the store is being read\n" {
 		t.Errorf("before: %d %q, want 503 with the reason", status, body)
 	}
@@ -31,13 +31,13 @@ func TestReadyOnlyOnceTheWorldIsThere(t *testing.T) {
 		t.Errorf("/healthz before: %d %q, want 200: a process that is starting is alive", status, body)
 	}
 	reason = nil
-	if status, body := ask(h, "GET", "/readyz"); status != http.StatusOK || body != "ready\n" {
+	if status, body := ask(h, "GET", "/readyz"); status != http.StatusOK || body != "ready: stale\n" {
 		t.Errorf("after: %d %q, want 200", status, body)
 	}
 }
 
 func TestAdminServes(t *testing.T) {
-	h := adminPort(telemetry.NewMetrics().Handler(), func() error { return nil })
+	h := adminPort(telemetry.NewMetrics().Handler(), func() (string, error) { return "", nil })
 	for path, want := range map[string]string{
 		"/healthz":                  "ok",
 		"/version":                  telemetry.Version,

@@ -22,10 +22,15 @@ type book struct {
 // Proxies are the connected proxies.
 func (b book) Proxies() []api.Proxy {
 	var list []api.Proxy
+	var stale *time.Time
+	if s := b.loop.Stale(); s != nil {
+		since := s.Since.UTC()
+		stale = &since
+	}
 	for _, p := range b.xds.Proxies() {
 		out := api.Proxy{
 			ID: p.ID, Namespace: p.Namespace, Service: p.Service, Dialect: p.Dialect, Version: p.Version, Profile: p.Profile,
-			Connected: p.Connected.UTC(), Address: p.Address, Types: []api.ProxyType{}, Ejected: p.Ejected,
+			Connected: p.Connected.UTC(), Address: p.Address, Stale: stale, Types: []api.ProxyType{}, Ejected: p.Ejected,
 		}
 		for _, t := range p.Types {
 			out.Types = append(out.Types, proxyType(t))

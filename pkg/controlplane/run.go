@@ -102,14 +102,17 @@ func (p *parts) built(b reconcile.Built) {
 	}
 }
 
-// ready is nil while proxies and operators are to come here.
-func (p *parts) ready() error {
+// ready is no error while proxies and operators are to come here.
+func (p *parts) ready() (how string, err error) {
 	select {
 	case <-p.leaving:
-		return errStopping
+		return "", errStopping
 	default:
-		return p.loop.Ready()
 	}
+	if s := p.loop.Stale(); s != nil {
+		how = fmt.Sprintf(": stale, the store was last heard at %s", s.Since.UTC().Format(time.RFC3339))
+	}
+	return how, p.loop.Ready()
 }
 
 // objects is how many policies and guardrails are in quarantine, each perhaps for many services.

@@ -23,10 +23,10 @@ func later(b *Builder) {
 
 func TestAVintageIsRaisedAtOneRevision(t *testing.T) {
 	p := key("shop", "p")
-	w, c := newWorld(service(key("shop", "orders")), service(key("shop", "payments")))
+	_, c := newWorld(service(key("shop", "orders")), service(key("shop", "payments")))
 	limited := policy.Sections{Limits: &policy.Limits{MaxRequests: ptr(manifest.Count(9))}}
 	c.Policies[p] = compiled(t, p, policy.Spec{To: policy.Target{Service: "payments"}, Sections: limited})
-	w = (&World{}).With(1, c)
+	w := (&World{}).With(1, c)
 	before, after := NewBuilder(), NewBuilder()
 	later(after)
 	before.Update(w, c)
