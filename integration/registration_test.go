@@ -266,14 +266,27 @@ func TestAllAgentsAtOnceLoseNothing(t *testing.T) {
 
 func TestControlPlaneRestartedLosesNoEndpoint(t *testing.T) {
 	t.Parallel()
-	m := newMesh(t)
+	restarted(t, newMesh(t), shortLease)
+}
+
+// TestControlPlaneAwayBesideEtcdSurvives: etcd's clock goes on while there is nobody to renew with, and lets every lease run out: after one
+// as after three.
+func TestControlPlaneAwayBesideEtcdSurvives(t *testing.T) {
+	t.Parallel()
+	cluster := etcdcluster.Start(t, 1)
+	restarted(t, newMesh(t, "--etcd-endpoints", strings.Join(cluster.Endpoints(), ",")), choose(shortLease+shortLease/2, 3*shortLease))
+}
+
+// restarted kills the control plane, and one of four agents, and starts it again after a while. No other endpoint may be lost.
+func restarted(t *testing.T, m *mesh, away time.Duration) {
+	t.Helper()
 	callers, load := m.callers()
 	instances := []*instance{m.instance("payments-1"), m.instance("payments-2"), m.instance("payments-3"), m.instance("payments-4")}
 	m.allReach(callers, instances...)
 	stop := load()
 	m.cp.Kill()
 	instances[3].Kill() // while nobody hears of it
-	time.Sleep(shortLease)
+	time.Sleep(away)
 	if err := m.cp.Start(within(t, patience)); err != nil {
 		t.Fatal(err)
 	}

@@ -96,11 +96,8 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("%s %s: %w", l.flag, l.address, err)
 		}
 	}
-	if len(c.EtcdEndpoints) == 0 && c.DataDir == "" {
-		return fmt.Errorf("--data-dir: must not be empty without --etcd-endpoints")
-	}
-	if len(c.EtcdEndpoints) == 0 && (c.EtcdCA+c.EtcdCert+c.EtcdKey+c.EtcdUser+c.EtcdPasswordFile) != "" {
-		return fmt.Errorf("--etcd-ca, --etcd-cert, --etcd-key, --etcd-user and --etcd-password-file: of no use without --etcd-endpoints")
+	if err := c.checkEtcd(); err != nil {
+		return err
 	}
 	if c.DrainTime < 0 {
 		return fmt.Errorf("--drain-time %v: must be 0 or more", c.DrainTime)
@@ -111,16 +108,55 @@ func (c *Config) Validate() error {
 	if c.ShutdownTimeout <= 0 {
 		return fmt.Errorf("--shutdown-timeout %v: must be more than 0", c.ShutdownTimeout)
 	}
-	for _, endpoint := range c.EtcdEndpoints {
-		if err := checkEndpoint(endpoint); err != nil {
-			return fmt.Errorf("--etcd-endpoints %s: %w", endpoint, err)
+	return nil
+}
+
+// minRequestBytes is little more than the smallest write.
+const minRequestBytes = 64 << 10
+
+func (c *Config) checkEtcd() error {
+	if len(c.EtcdEndpoints) == 0 {
+		if c.DataDir == "" {
+			return fmt.Errorf("--data-dir: must not be empty without --etcd-endpoints")
 		}
+		if (c.EtcdCA + c.EtcdCert + c.EtcdKey + c.EtcdUser + c.EtcdPasswordFile) != "" {
+			return fmt.Errorf("--etcd-ca, --etcd-cert, --etcd-key, --etcd-user and --etcd-password-file: of no use without --etcd-endpoints")
+		}
+	}
+	if err := c.checkEndpoints(); err != nil {
+		return err
 	}
 	if (c.EtcdCert == "") != (c.EtcdKey == "") {
 		return fmt.Errorf("--etcd-cert and --etcd-key: give both or none")
 	}
+	if (c.EtcdUser == "") != (c.EtcdPasswordFile == "") {
+		return fmt.Errorf("--etcd-user and --etcd-password-file: give both or none")
+	}
 	if c.EtcdMaxTxnOps < 8 {
 		return fmt.Errorf("--etcd-max-txn-ops %d: must be at least 8", c.EtcdMaxTxnOps)
+	}
+	if c.EtcdMaxRequestBytes < minRequestBytes {
+		return fmt.Errorf("--etcd-max-request-bytes %d: must be at least %d", c.EtcdMaxRequestBytes, minRequestBytes)
+	}
+	return nil
+}
+
+// checkEndpoints makes sure that all are asked in the same way: with TLS or without, etcd's client does as the first says.
+func (c *Config) checkEndpoints() error {
+	secure := 0
+	for _, endpoint := range c.EtcdEndpoints {
+		if err := checkEndpoint(endpoint); err != nil {
+			return fmt.Errorf("--etcd-endpoints %s: %w", endpoint, err)
+		}
+		if strings.HasPrefix(endpoint, "http://") && c.EtcdCA+c.EtcdCert != "" {
+			return fmt.Errorf("--etcd-endpoints %s: --etcd-ca and --etcd-cert want https://", endpoint)
+		}
+		if strings.HasPrefix(endpoint, "https://") {
+			secure++
+		}
+	}
+	if secure > 0 && secure < len(c.EtcdEndpoints) {
+		return fmt.Errorf("--etcd-endpoints %s: want https:// before all or none", strings.Join(c.EtcdEndpoints, ","))
 	}
 	return nil
 }

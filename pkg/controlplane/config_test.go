@@ -8,8 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/pflag"
 
+	"github.com/breakwater-mesh/breakwater/internal/testkit/pki"
+	"github.com/breakwater-mesh/breakwater/internal/testkit/ports"
 	"github.com/breakwater-mesh/breakwater/pkg/settings"
 )
 
@@ -177,9 +180,15 @@ func TestInvalidSettingsNameTheirFlag(t *testing.T) {
 		"without --etcd-endpoints":   func(c *Config) { c.EtcdUser = "root" },
 		"--etcd-endpoints ftp://a:1": func(c *Config) { c.EtcdEndpoints = []string{"ftp://a:1"} },
 		"--etcd-endpoints a":         func(c *Config) { c.EtcdEndpoints = []string{"http://b:1", "a"} },
-		"--shutdown-timeout":         func(c *Config) { c.ShutdownTimeout = 0 },
-		"--etcd-max-txn-ops":         func(c *Config) { c.EtcdMaxTxnOps = 7 },
-		"--replica-lease":            func(c *Config) { c.ReplicaLease = time.Second },
+		"--etcd-user and --etcd-password-file: give both": func(c *Config) { c.EtcdEndpoints, c.EtcdUser = []string{"a:1"}, "bw" },
+		"--etcd-password-file: give both":                 func(c *Config) { c.EtcdEndpoints, c.EtcdPasswordFile = []string{"a:1"}, "secret" },
+		"--etcd-endpoints http://a:1: --etcd-ca":          func(c *Config) { c.EtcdEndpoints, c.EtcdCA = []string{"http://a:1"}, "ca.pem" },
+		"--etcd-endpoints https://a:1,b:1: want https":    func(c *Config) { c.EtcdEndpoints = []string{"https://a:1", "b:1"} },
+		"--etcd-max-request-bytes 10":                     func(c *Config) { c.EtcdMaxRequestBytes = 10 },
+
+		"--shutdown-timeout": func(c *Config) { c.ShutdownTimeout = 0 },
+		"--etcd-max-txn-ops": func(c *Config) { c.EtcdMaxTxnOps = 7 },
+		"--replica-lease":    func(c *Config) { c.ReplicaLease = time.Second },
 
 		"--advertise-api-address cp":           func(c *Config) { c.AdvertiseAPI = "cp" },
 		"--advertise-api-address cp:0":         func(c *Config) { c.AdvertiseAPI = "cp:0" },
@@ -199,5 +208,31 @@ func TestInvalidSettingsNameTheirFlag(t *testing.T) {
 	}
 	if d := Defaults(); d.Validate() != nil {
 		t.Errorf("the defaults are invalid: %v", d.Validate())
+	}
+}
+
+func TestFilesForEtcdThatAreWrongNameTheirFlag(t *testing.T) {
+	authority := pki.NewAuthority(t)
+	pair, other := authority.Issue(t, "a"), authority.Issue(t, "b")
+	dir := t.TempDir()
+	file := func(name, text string) string { return pki.Write(t, dir, name, text) }
+	cert, empty := file("cert", pair.Chain), file("empty", "\n")
+	for want, set := range map[string]func(*Config){
+		"--etcd-ca /no/such/file: ":                                                  func(c *Config) { c.EtcdCA = "/no/such/file" },
+		"--etcd-ca " + empty + ": no certificate":                                    func(c *Config) { c.EtcdCA = empty },
+		"--etcd-cert " + cert + " and --etcd-key " + file("other", other.Key) + ": ": func(c *Config) { c.EtcdCert, c.EtcdKey = cert, file("other", other.Key) },
+		"--etcd-password-file /no/such/file: ":                                       func(c *Config) { c.EtcdUser, c.EtcdPasswordFile = "bw", "/no/such/file" },
+		"--etcd-password-file " + empty + ": ":                                       func(c *Config) { c.EtcdUser, c.EtcdPasswordFile = "bw", empty },
+	} {
+		c := Defaults()
+		c.EtcdEndpoints = []string{"https://" + ports.Closed()}
+		set(&c)
+		if err := c.Validate(); err != nil {
+			t.Errorf("%s: %v", want, err)
+		}
+		_, err := openStore(t.Context(), c, hclog.NewNullLogger())
+		if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Count(err.Error(), "/no/such/file") > 1 {
+			t.Errorf("error %q, want one that begins with %q, and the name once", err, want)
+		}
 	}
 }

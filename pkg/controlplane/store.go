@@ -2,6 +2,9 @@ package controlplane
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -54,13 +57,8 @@ func openStore(ctx context.Context, c Config, log hclog.Logger) (openedStore, er
 }
 
 func openExternal(ctx context.Context, c Config, log hclog.Logger) (openedStore, error) {
-	for _, f := range []struct{ flag, path string }{{"--etcd-ca", c.EtcdCA}, {"--etcd-cert", c.EtcdCert}, {"--etcd-key", c.EtcdKey}} {
-		if f.path == "" {
-			continue
-		}
-		if _, err := os.ReadFile(f.path); err != nil {
-			return openedStore{}, fmt.Errorf("%s: %w", f.flag, err)
-		}
+	if err := checkFiles(c); err != nil {
+		return openedStore{}, err
 	}
 	password, err := readPassword(c.EtcdPasswordFile)
 	if err != nil {
@@ -79,13 +77,44 @@ func openExternal(ctx context.Context, c Config, log hclog.Logger) (openedStore,
 	return openedStore{kv: kv, close: kv.Close}, nil
 }
 
+// checkFiles reads the files of an external etcd once, so that an error names the flag.
+func checkFiles(c Config) error {
+	if c.EtcdCA != "" {
+		text, err := os.ReadFile(c.EtcdCA)
+		if err != nil {
+			return unreadable("--etcd-ca", c.EtcdCA, err)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(text) {
+			return fmt.Errorf("--etcd-ca %s: no certificate in it; want PEM", c.EtcdCA)
+		}
+	}
+	if c.EtcdCert != "" {
+		if _, err := tls.LoadX509KeyPair(c.EtcdCert, c.EtcdKey); err != nil {
+			return fmt.Errorf("--etcd-cert %s and --etcd-key %s: %w", c.EtcdCert, c.EtcdKey, err)
+		}
+	}
+	return nil
+}
+
+// unreadable names the flag and the file, which the system's own error does once more.
+func unreadable(flag, file string, err error) error {
+	if p, ok := errors.AsType[*os.PathError](err); ok {
+		err = p.Err
+	}
+	return fmt.Errorf("%s %s: %w", flag, file, err)
+}
+
 func readPassword(file string) (string, error) {
 	if file == "" {
 		return "", nil
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return "", fmt.Errorf("--etcd-password-file: %w", err)
+		return "", unreadable("--etcd-password-file", file, err)
 	}
-	return strings.TrimRight(string(text), "\r\n"), nil
+	password := strings.TrimRight(string(text), "\r\n")
+	if password == "" {
+		return "", fmt.Errorf("--etcd-password-file %s: is empty", file)
+	}
+	return password, nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/store"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -69,20 +70,30 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		Logger:               o.Logger,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("etcd at %s: %w", o.where(), translate(ctx, err))
+		return nil, fmt.Errorf("etcd at %s: %w%s", o.where(), translate(ctx, err), who(err))
 	}
 	s := Wrap(client, store.Limits{
 		MaxOps: o.MaxTxnOps, OpsFlag: "--etcd-max-txn-ops",
 		MaxBytes: o.MaxRequestBytes, BytesFlag: "--etcd-max-request-bytes",
 	})
 	if _, err := s.Get(ctx, store.ConfigPrefix); err != nil {
-		return nil, errors.Join(fmt.Errorf("etcd at %s: %w", o.where(), err), client.Close())
+		return nil, errors.Join(fmt.Errorf("etcd at %s: %w%s", o.where(), err, who(err)), client.Close())
 	}
 	if err := beat.start(tlsConfig, client.SetEndpoints); err != nil {
 		return nil, errors.Join(fmt.Errorf("etcd at %s: %w", o.where(), err), client.Close())
 	}
 	s.pulse = beat
 	return s, nil
+}
+
+// who names the settings by which etcd did not know its client, or does not let it.
+func who(err error) string {
+	for _, refusal := range []error{rpctypes.ErrAuthFailed, rpctypes.ErrUserEmpty, rpctypes.ErrPermissionDenied, rpctypes.ErrAuthNotEnabled} {
+		if errors.Is(err, refusal) || errors.Is(rpctypes.Error(err), refusal) {
+			return " (--etcd-user, --etcd-password-file)"
+		}
+	}
+	return ""
 }
 
 // connectSoon lets a member that is back be found within seconds, however long it was away: gRPC's own pause between two attempts grows to two minutes.
