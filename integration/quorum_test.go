@@ -276,6 +276,7 @@ func TestQuorumSurvives(t *testing.T) {
 			{"MemberMute", false, memberMute},
 			{"CompactedUnderLag", true, compactedUnderLag},
 			{"OlderSnapshot", true, olderSnapshot},
+			{"OvertakenAfterRestore", false, overtaken},
 		} {
 			if !fault.short && !long() {
 				continue
@@ -516,6 +517,61 @@ func olderSnapshot(t *testing.T, q *quorum) {
 				}
 			}
 			q.under(func(*load) {})
+		})
+	}
+}
+
+// overtaken: a control plane stands still while the cluster is restored and has come past what that has seen. It must not take the new
+// history for a continuation of the old one.
+func overtaken(t *testing.T, q *quorum) {
+	for name, way := range map[string]struct {
+		token string
+		bump  uint64
+	}{
+		"another token":                 {q.cluster.Token() + "-overtaken", 0},
+		"bump-revision, mark-compacted": {q.cluster.Token(), 1_000_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q.on(t)
+			first, lagging := q.replicas[0], q.replicas[1]
+			file := q.cluster.Snapshot(0)
+			q.under(func(*load) {})
+			for _, r := range q.replicas {
+				r.onlooker.allowBack(true)
+				clear(r.kept) // the restore loses them
+			}
+			if err := lagging.cp.Signal(syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			before := q.cluster.Revision(0)
+			q.cluster.Restore(file, way.token, way.bump)
+			for q.cluster.Revision(0) <= before+5 {
+				if mark, w := first.write(context.Background()); w.status == http.StatusOK {
+					first.kept[mark] = true
+				}
+			}
+			q.cluster.Sever()
+			if err := lagging.cp.Signal(syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, func() error {
+				want, err := first.policies()
+				if err != nil {
+					return err
+				}
+				got, err := lagging.policies()
+				if err != nil {
+					return err
+				}
+				if d := differences(got, want); len(d) > 0 {
+					return fmt.Errorf("the control plane that was away differs in %d policies: %s", len(d), d[0])
+				}
+				return nil
+			})
+			q.judge()
+			for _, r := range q.replicas {
+				r.onlooker.allowBack(false)
+			}
 		})
 	}
 }
