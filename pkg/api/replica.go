@@ -11,6 +11,7 @@ type Replica struct {
 	Address   string    `json:"address"` // of its API, as the other replicas reach it: host:port or unix:PATH
 	StartedAt time.Time `json:"startedAt"`
 	Version   string    `json:"version,omitempty"` // of the build
+	Vintage   int       `json:"vintage,omitempty"` // the last one that it can build
 }
 
 // ErrGone is of a replica that is not registered and does not answer: nobody has to count on it.

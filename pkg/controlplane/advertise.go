@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
+	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	"github.com/breakwater-mesh/breakwater/pkg/telemetry"
 )
 
@@ -22,7 +23,7 @@ func replicaOf(c Config, listening net.Addr) api.Replica {
 	}
 	return api.Replica{
 		ID: host + "-" + strings.ToLower(rand.Text()[:6]), Address: advertised(c, listening), StartedAt: time.Now().UTC().Truncate(time.Millisecond),
-		Version: telemetry.Version,
+		Version: telemetry.Version, Vintage: envoy.Vintage,
 	}
 }
 

@@ -2,6 +2,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,15 +59,17 @@ type parts struct {
 	grpc    *grpc.Server
 	health  *health.Server
 	expiry  *apiserver.Expiry
+	raise   raiser
 	api     *http.Server
 	admin   *http.Server
 
+	serving  chan struct{} // closed by serve: the world is there, and the other replicas know of this one
 	leaving  chan struct{} // closed by stop: proxies and load balancers are to go elsewhere
 	stopping chan struct{} // closed by stop, later: the API ends
 }
 
 func assemble(c Config, log hclog.Logger, opened openedStore, self api.Replica) *parts {
-	p := &parts{config: c, log: log, metrics: telemetry.NewMetrics(), health: health.NewServer(), leaving: make(chan struct{}), stopping: make(chan struct{})}
+	p := &parts{config: c, log: log, metrics: telemetry.NewMetrics(), health: health.NewServer(), serving: make(chan struct{}), leaving: make(chan struct{}), stopping: make(chan struct{})}
 	p.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 	p.loop = reconcile.New(opened.kv, log.Named("reconcile"), p.built)
 	p.metrics.StaleSince(func() (time.Time, bool) {
@@ -78,7 +81,7 @@ func assemble(c Config, log hclog.Logger, opened openedStore, self api.Replica) 
 	})
 	p.metrics.Quarantined(func() int { return objects(p.loop.Quarantined()) })
 	p.metrics.Leased(leaseStates(), func(state string) int { return leased(p.loop.World(), state) })
-	p.xds = xds.New(xds.Config{Classes: p.loop, Confirm: p.loop.Confirm, Logger: log.Named("xds"), Metrics: p.metrics, Drain: c.drain()})
+	p.xds = xds.New(xds.Config{Classes: p.loop, Confirm: p.confirm, Logger: log.Named("xds"), Metrics: p.metrics, Drain: c.drain()})
 	p.grpc = grpc.NewServer(xds.ServerOptions()...)
 	p.xds.Register(p.grpc)
 	ejections.NewReceiver(p.xds, log.Named("ejections")).Register(p.grpc)
@@ -89,6 +92,7 @@ func assemble(c Config, log hclog.Logger, opened openedStore, self api.Replica) 
 		Held: book{p.loop, p.xds}.Held, Stopping: p.stopping,
 	}
 	p.api, p.expiry = httpServer(apiserver.New(writes)), apiserver.NewExpiry(writes)
+	p.raise = raiser{kv: opened.kv, log: log.Named("vintage"), self: self, others: p.fleet.Others, world: p.loop.World}
 	p.admin = httpServer(byAddress(adminPort(p.metrics.Handler(), p.ready), c.AllowedHosts))
 	return p
 }
@@ -112,8 +116,40 @@ func (p *parts) ready() (how string, err error) {
 	if s := p.loop.Stale(); s != nil {
 		how = fmt.Sprintf(": stale, the store was last heard at %s", s.Since.UTC().Format(time.RFC3339))
 	}
-	return how, p.loop.Ready()
+	return how, p.started()
 }
+
+// started is nil once proxies and operators are answered.
+func (p *parts) started() error {
+	if err := p.loop.Ready(); err != nil {
+		return err
+	}
+	select {
+	case <-p.serving:
+		return nil
+	default:
+		return errors.New("the other replicas do not know of this one yet")
+	}
+}
+
+// startWait is how long a stream waits for the start before it is told to go elsewhere.
+const startWait = 2 * time.Second
+
+// confirm returns nil once a proxy that comes new may be answered.
+func (p *parts) confirm(ctx context.Context) error {
+	timer := time.NewTimer(startWait)
+	defer timer.Stop()
+	select {
+	case <-p.serving:
+		return p.loop.Confirm(ctx)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return fmt.Errorf("starting: %w", cmp.Or(p.started(), errStarting))
+	}
+}
+
+var errStarting = errors.New("all but done")
 
 // objects is how many policies and guardrails are in quarantine, each perhaps for many services.
 func objects(list []world.Quarantined) int {
@@ -154,6 +190,7 @@ func serve(ctx context.Context, c Config, log hclog.Logger, ls listeners, opened
 	group.Go(func() error { return orderly(p.xds.Run(xdsCtx)) })
 	group.Go(func() error { return p.serveGRPC(ls.xds) })
 	group.Go(func() error { return orderly(p.expiry.Run(expiryCtx)) })
+	group.Go(func() error { return orderly(p.raise.run(expiryCtx)) }) // a write too
 	group.Go(func() error { return orderly(p.fleet.Run(fleetCtx)) })
 	group.Go(func() error {
 		drain := time.Duration(0)
@@ -170,6 +207,7 @@ func serve(ctx context.Context, c Config, log hclog.Logger, ls listeners, opened
 	})
 	if p.firstWorld(ctx, inner) {
 		p.join(ctx, inner)
+		close(p.serving)
 		p.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
 		group.Go(func() error { return p.serveHTTP("--listen-api", p.api, ls.api) })
 		log.Info("serving", "xds", ls.xds.Addr(), "api", ls.api.Addr(), "admin", ls.admin.Addr(), "revision", p.loop.World().Rev, "version", telemetry.Version,
