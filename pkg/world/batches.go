@@ -19,6 +19,8 @@ type Batch struct {
 	From, To int64
 	names    map[view.ID]struct{} // that came, went or changed, in any class
 	classes  big.Int              // bit of each class of which something changed
+
+	steps map[[2]*view.View]struct{} // whose names are noted; nil once it is in a Log
 }
 
 // Touched reports whether the batch changed anything of a class that was there.
@@ -41,6 +43,11 @@ func (b *Batch) note(c *Class, before, now *Head) {
 	}
 	b.classes.SetBit(&b.classes, c.seat, 1)
 	for t := range now.Views {
+		step := [2]*view.View{before.Views[t], now.Views[t]}
+		if _, noted := b.steps[step]; noted || step[0] == step[1] {
+			continue
+		}
+		b.steps[step] = struct{}{}
 		view.Diff(before.Views[t], now.Views[t], func(old, r *view.Resource) {
 			if r == nil {
 				r = old
@@ -96,12 +103,13 @@ func (b *Builder) open(next *World) {
 	case next.Rev < b.world.Rev || next.Cluster != b.world.Cluster:
 		b.log = Log{}
 	case next.Rev > b.world.Rev && b.world.Rev > 0:
-		b.batch = &Batch{From: b.world.Rev + 1, To: next.Rev, names: map[view.ID]struct{}{}}
+		b.batch = &Batch{From: b.world.Rev + 1, To: next.Rev, names: map[view.ID]struct{}{}, steps: map[[2]*view.View]struct{}{}}
 	}
 }
 
 func (b *Builder) close() {
 	if b.batch != nil {
+		b.batch.steps = nil
 		b.log, b.batch = b.log.With(b.batch), nil
 	}
 }

@@ -40,6 +40,11 @@ type Builder struct {
 	log   Log
 	batch *Batch // the step that is being built, if it will be in the log
 	seats []bool // taken, of classes
+
+	moves map[*view.View][]move // of this step, by the view that they begin at
+	peers map[ClassKey]*Class   // the last class that was built, by its key without the service
+
+	layers [envoy.Layers]layer // each as it was built last: most classes have the same
 }
 
 // serviceState is what the builder knows of one service in the present world.
@@ -49,6 +54,7 @@ type serviceState struct {
 	policies    []*policy.Compiled // whose target covers it, least specific first
 	assignments assignments        // of it and its subsets
 	built       map[variant]*built // by tier, role and mask
+	aliases     map[alias]*view.Resource
 }
 
 // variant is what tells the ways apart in which a service is built.
@@ -103,6 +109,8 @@ func NewBuilder() *Builder {
 		quarantined: map[manifest.Key][]Quarantined{},
 		pasts:       map[*policy.Compiled][]*policy.Compiled{},
 		unknown:     map[*policy.Compiled]bool{},
+
+		peers: map[ClassKey]*Class{},
 	}
 }
 
@@ -128,9 +136,10 @@ func (b *Builder) Update(next *World, c Changes) {
 		b.clashes = map[manifest.Key]error{} // each class says anew what it meets
 	}
 	b.open(next)
-	b.world = next
+	b.world, b.moves = next, map[*view.View][]move{}
 	b.forget(c)
 	b.refreshServices(t)
+	t.order = sortedKeys(t.services) // the same changes in one order make one move of all classes
 	for _, cs := range b.classes {
 		if renewed {
 			b.renew(cs)
@@ -138,6 +147,7 @@ func (b *Builder) Update(next *World, c Changes) {
 			b.updateClass(cs, t)
 		}
 	}
+	b.moves = nil
 	b.close()
 }
 
@@ -150,6 +160,7 @@ func (b *Builder) Join(key ClassKey) *Class {
 	cs.class.seat, cs.class.born = b.seat(), b.world.Rev
 	b.classes[key] = cs
 	b.fill(cs)
+	b.peers[key.peers()] = cs.class
 	return cs.class
 }
 
@@ -179,6 +190,9 @@ func (b *Builder) Drop(key ClassKey) {
 	if cs, ok := b.classes[key]; ok {
 		b.seats[cs.class.seat] = false
 		delete(b.classes, key)
+		if peers := key.peers(); b.peers[peers] == cs.class {
+			delete(b.peers, peers)
+		}
 	}
 }
 
@@ -196,9 +210,9 @@ func (b *Builder) refreshServices(t touched) {
 			if delete(b.namesakes, key); fault != nil {
 				b.namesakes[key] = fault
 			}
-			state := &serviceState{service: routed, called: called, policies: b.world.Matching(called), built: map[variant]*built{}}
+			state := &serviceState{service: routed, called: called, policies: b.world.Matching(called), built: map[variant]*built{}, aliases: map[alias]*view.Resource{}}
 			if old, ok := b.services[key]; ok {
-				state.assignments = old.assignments
+				state.assignments, state.aliases = old.assignments, old.aliases
 			}
 			b.services[key] = state
 		} else {
@@ -326,11 +340,11 @@ func (b *Builder) updateClass(cs *classState, t touched) {
 	if t.catalogue || self {
 		b.syncServices(cs, b.world.roles(cs.caller.Key), &c)
 	}
-	rebuilt := maps.Keys(t.services)
+	rebuilt := t.order
 	if self { // its labels may have moved it in or out of a policy's from
-		rebuilt = maps.Keys(cs.holds)
+		rebuilt = slices.Collect(maps.Keys(cs.holds))
 	}
-	for key := range rebuilt {
+	for _, key := range rebuilt {
 		if _, ok := cs.holds[key]; ok {
 			b.setService(cs, key, &c)
 		}
@@ -433,11 +447,11 @@ func (cs *classState) setRoutes(w *World, state *serviceState, now *built, c *cl
 	}
 	if cs.roles[key].called && now.Route != nil {
 		c.put(now.Route)
-		cs.setScopes(key, w.aliases(state.service, cs.caller.Namespace), c)
+		cs.setScopes(state, w.aliases(state.service, cs.caller.Namespace), c)
 		return
 	}
 	c.remove(view.RDS, key.String())
-	cs.setScopes(key, nil, c)
+	cs.removeScopes(key, nil, c)
 }
 
 // build makes the resources of a service as cs sees it, once for each tier, role and set of policies. Those that make that fail are
@@ -506,27 +520,49 @@ func (cs *classState) dropService(key manifest.Key, c *classChanges) {
 	c.framed = c.framed || len(cs.holds[key].Filters) > 0
 	c.removeClusters(cs.holds[key].Composites, nil)
 	c.removeGone(cs.holds[key].Faults, nil)
-	cs.setScopes(key, nil, c)
+	cs.removeScopes(key, nil, c)
 	cs.setLimits(key, nil, c)
 	delete(cs.holds, key)
 	delete(cs.aliases, key)
 }
 
 // setScopes makes aliases the hosts that lead to a service. What leads there is made of names alone.
-func (cs *classState) setScopes(key manifest.Key, aliases []string, c *classChanges) {
+func (cs *classState) setScopes(state *serviceState, aliases []string, c *classChanges) {
+	key := state.service.Key()
 	if slices.Equal(cs.aliases[key], aliases) {
 		return
 	}
-	target := cs.target
-	for _, alias := range cs.aliases[key] {
-		if !slices.Contains(aliases, alias) {
-			c.remove(target.Aliases(), alias)
+	for _, host := range aliases {
+		c.put(state.alias(cs.target, host))
+	}
+	cs.removeScopes(key, aliases, c)
+}
+
+// alias is one host that leads to a service, for all classes that can take the same.
+type alias struct {
+	typ     view.Type
+	vintage int
+	host    string
+}
+
+func (s *serviceState) alias(target envoy.Target, host string) *view.Resource {
+	as := alias{target.Aliases(), target.Vintage, host}
+	r := s.aliases[as]
+	if r == nil {
+		r = target.Alias(host, s.service.Key())
+		s.aliases[as] = r
+	}
+	return r
+}
+
+// removeScopes leaves a service only those hosts that are in keep.
+func (cs *classState) removeScopes(key manifest.Key, keep []string, c *classChanges) {
+	for _, host := range cs.aliases[key] {
+		if !slices.Contains(keep, host) {
+			c.remove(cs.target.Aliases(), host)
 		}
 	}
-	for _, alias := range aliases {
-		c.put(target.Alias(alias, key))
-	}
-	cs.aliases[key] = aliases
+	cs.aliases[key] = keep
 }
 
 func (cs *classState) setLimits(key manifest.Key, limits []envoy.RuntimeKey, c *classChanges) {
@@ -555,9 +591,12 @@ func allLayers() map[int]bool {
 
 // publish applies c to the head of cs and wakes its streams, if anything differs.
 func (b *Builder) publish(cs *classState, c classChanges) {
-	for layer := range c.layers {
+	for layer := range envoy.Layers {
+		if !c.layers[layer] {
+			continue
+		}
 		var r *view.Resource
-		err := Safely(func() (err error) { r, err = envoy.Layer(layer, cs.limitsOf(layer)); return err })
+		err := Safely(func() (err error) { r, err = b.layer(layer, cs.limitsOf(layer)); return err })
 		if err != nil {
 			b.problems[cs.callerKey()] = fmt.Errorf("runtime layer %d: %w", layer, err)
 		} else {
@@ -570,7 +609,7 @@ func (b *Builder) publish(cs *classState, c classChanges) {
 	old := cs.class.Head()
 	head := &Head{Rev: b.world.Rev, Views: old.Views, Seen: old.Seen}
 	for t := range c.views {
-		head.Views[t] = old.Views[t].With(moved(c.views[t]))
+		head.Views[t] = b.move(cs, view.Type(t), moved(c.views[t]))
 	}
 	if head.Views == old.Views {
 		cs.class.advance(head)

@@ -28,6 +28,12 @@ func (k ClassKey) target() envoy.Target {
 	return envoy.Target{Profile: k.Profile, Version: k.Tier, Runtime: k.Runtime, Edge: k.Edge, OwnRetries: k.OwnRetries}
 }
 
+// peers is the key of what all callers of a namespace have in common, who mostly hold the same.
+func (k ClassKey) peers() ClassKey {
+	k.Service = ""
+	return k
+}
+
 // Head is everything a class must hold at one revision. It is immutable.
 type Head struct {
 	Rev   int64

@@ -13,6 +13,7 @@ import (
 // touched is what a step from one world to the next asks to be built again.
 type touched struct {
 	services  map[manifest.Key]bool // policies or the service itself changed
+	order     []manifest.Key        // of services, once all are known
 	endpoints map[manifest.Key]bool // only the addresses changed
 	callers   map[manifest.Key]bool // what they see, or which policies hold for them, may have changed
 	catalogue bool                  // a service came or went, or its hosts moved: every class's list of services may change

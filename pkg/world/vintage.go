@@ -62,6 +62,7 @@ func (b *Builder) renew(cs *classState) {
 	head := fresh.class.Head()
 	fresh.class = cs.class
 	b.classes[cs.class.Key] = fresh
+	b.peers[cs.class.Key.peers()] = cs.class
 	b.batch.note(cs.class, old, head)
 	cs.class.Publish(head)
 }
