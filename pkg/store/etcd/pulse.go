@@ -127,7 +127,7 @@ func (p *pulse) judge(endpoint string, err error, now time.Time) bool {
 	switch {
 	case status.Code(err) == codes.DeadlineExceeded, errors.Is(rpctypes.Error(err), rpctypes.ErrNoLeader):
 		for other, at := range p.answered {
-			if other != endpoint && now.Sub(at) < pulseEvery+pulseTimeout {
+			if other != endpoint && !p.out[other] && now.Sub(at) < pulseEvery+pulseTimeout {
 				return true
 			}
 		}
