@@ -27,13 +27,15 @@ func TestTooManyNamesEndTheStream(t *testing.T) {
 }
 
 func TestARequestOf17MiBIsRefused(t *testing.T) {
-	r := newRig(t, shop{}.head(1), Config{})
+	log := new(record)
+	r := newRig(t, shop{}.head(1), Config{Logger: log.logger()})
 	c := r.connect()
 	c.node = nil
 	if err := c.s.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: view.CDS.URL(), ResponseNonce: string(make([]byte, 17<<20))}); err != nil {
 		t.Fatal(err)
 	}
 	c.ended(codes.ResourceExhausted, "larger than max")
+	r.wait(func() bool { return log.lines("reason=size") == 1 })
 }
 
 // big is a head whose assignments together exceed what the transport takes from a proxy that does not read.

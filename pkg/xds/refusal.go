@@ -42,6 +42,7 @@ type refused struct {
 	why  refusal
 	text string // for the operator of the proxy
 	node string // whom it is about; "": see the stream
+	told bool   // in the log and the metrics
 }
 
 func refuse(why refusal, format string, args ...any) error {
@@ -85,9 +86,10 @@ func visible(r rune) rune {
 // named counts a refusal and names the offender in the log: by its node id, or else by its address.
 func (s *Server) named(now time.Time, node, address string, err error) {
 	var r *refused
-	if !errors.As(err, &r) {
+	if !errors.As(err, &r) || r.told {
 		return
 	}
+	r.told = true
 	s.cfg.Metrics.Refused(string(r.why))
 	if r.node != "" {
 		node = r.node

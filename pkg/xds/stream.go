@@ -246,7 +246,9 @@ func (st *stream) read(ctx context.Context, g grpc.ServerStream) (err error) {
 			err = st.take(ctx, in.node, in.request)
 		}
 		if err != nil {
-			return blame(err, in, st.id.node)
+			err = blame(err, in, st.id.node)
+			st.server.named(time.Now(), "", st.address, err) // here, since the writer may see the end of ctx first
+			return err
 		}
 		if st.settled() {
 			continue // most answers are the last there is to say of an edit
