@@ -138,7 +138,7 @@ func TestSurvivesHostileClients(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := kinds()
-	together, length := 10, 2*time.Second
+	together, length := 10, 1500*time.Millisecond
 	if long {
 		together, length = 1, 70*time.Second
 	}
