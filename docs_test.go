@@ -503,6 +503,7 @@ func servedMetrics() string {
 	m.Quarantined(func() int { return 0 })
 	m.Leased([]string{"live"}, func(string) int { return 0 })
 	m.Stream("envoy", "delta", 1)
+	m.Refused("memory")
 	m.Sent(view.CDS, 1, 1)
 	m.Acked(view.CDS, time.Millisecond)
 	w := httptest.NewRecorder()

@@ -91,7 +91,7 @@ func TestSurvivesAStorm(t *testing.T) {
 
 // TestSurvivesOpeningAndClosing opens and closes streams, after which nothing of them is held. BREAKWATER_LONG=1: 100,000 of them.
 func TestSurvivesOpeningAndClosing(t *testing.T) {
-	streams := 2000
+	streams := 1000
 	if long {
 		streams = 100_000
 	}

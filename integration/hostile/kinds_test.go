@@ -81,9 +81,9 @@ func kinds() []kind {
 
 		{"asks for the same as fast as it can", "slows the stream down: 200 requests a second beyond the first 10,000, or fewer if they are large", 1, fast},
 		{"unsubscribes and subscribes everything as fast as it can", "the same; one answer of a type is under way at a time", unsaid, flapping},
-		{"connects and goes ten times a second", "serves it: up to 100 at once and one a second are refused nothing", unsaid, reconnects(100*time.Millisecond, false)},
+		{"connects and goes ten times a second", "serves it up to 100 times, then once a second", unsaid, reconnects(100*time.Millisecond, false)},
 		{"connects and goes as fast as it can", "refuses beyond 100 streams, then one a second: ResourceExhausted", 1, reconnects(2*time.Millisecond, true)},
-		{"is another service with each connection", "serves it; a class that nobody belongs to is forgotten, those beyond 256 at once", unsaid, manyClasses},
+		{"is another service with each connection", "serves it; a class that nobody belongs to is forgotten after 10 minutes, beyond 1,000 of them at once", unsaid, manyClasses},
 		{"opens 200 streams with one node id", "refuses those beyond 100: ResourceExhausted", 2, manyStreams},
 
 		{"reads nothing, on 20 streams of which each asks for everything", "waits for room aside, and ends the stream when a response has not been answered for 60 s", lateLine, readsNothing},

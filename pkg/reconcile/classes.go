@@ -18,11 +18,31 @@ type members struct {
 func (m *members) drop(b *world.Builder, now time.Time) {
 	for class, since := range m.left {
 		if now.Sub(since) >= classIdle {
-			b.Drop(class.Key)
-			delete(m.left, class)
-			delete(m.refs, class)
+			m.forget(b, class)
 		}
 	}
+}
+
+func (m *members) forget(b *world.Builder, class *world.Class) {
+	b.Drop(class.Key)
+	delete(m.left, class)
+	delete(m.refs, class)
+}
+
+// leave books that class has no stream. Where very many have none, the one that has had none for longest is forgotten: who comes as
+// another caller each time must not fill the memory.
+func (m *members) leave(b *world.Builder, class *world.Class, now time.Time) {
+	m.left[class] = now
+	if len(m.left) <= mostIdle {
+		return
+	}
+	oldest := class
+	for c, since := range m.left {
+		if since.Before(m.left[oldest]) {
+			oldest = c
+		}
+	}
+	m.forget(b, oldest)
 }
 
 // Join is the class of key, built if it is new, and counts one more stream in it. It waits for the first world.
@@ -47,9 +67,9 @@ const leaveTimeout = 10 * time.Second
 func (l *Loop) Leave(class *world.Class) {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
-	_ = l.do(ctx, func(_ *world.Builder, m *members) {
+	_ = l.do(ctx, func(b *world.Builder, m *members) {
 		if m.refs[class]--; m.refs[class] <= 0 {
-			m.left[class] = time.Now()
+			m.leave(b, class, time.Now())
 		}
 	})
 }

@@ -24,6 +24,9 @@ import (
 // classIdle is how long a class outlives its last proxy, so that a reconnect finds it built.
 const classIdle = 10 * time.Minute
 
+// mostIdle is how many classes without a proxy are kept.
+const mostIdle = 1000
+
 // Loop follows the store. Its exported methods may be called from any goroutine while Run runs.
 type Loop struct {
 	kv      store.KV

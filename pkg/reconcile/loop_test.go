@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -230,6 +231,46 @@ func TestAClassOutlivesItsLastProxyForAWhile(t *testing.T) {
 			if join() != later {
 				t.Error("a class with a proxy in it was dropped")
 			}
+		}
+	})
+}
+
+func TestVeryManyClassesThatNobodyIsInAreNotKept(t *testing.T) {
+	inBubble(t, func(r *running) {
+		r.settled(r.putService("payments"))
+		join := func(caller string) *world.Class {
+			key := ordersClass
+			key.Service = caller
+			class, err := r.Join(context.Background(), key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return class
+		}
+		used, first := join("used"), join("first")
+		r.Leave(first)
+		time.Sleep(time.Second)
+		for i := range mostIdle - 1 {
+			r.Leave(join(fmt.Sprint("invented-", i)))
+		}
+		if again := join("first"); again != first {
+			t.Error("a class is forgotten before there are too many")
+		}
+		r.Leave(first)
+		time.Sleep(time.Second)
+		r.Leave(join("one-more"))
+		time.Sleep(time.Second)
+		r.Leave(join("another"))
+		if join("used") != used || join("first") != first {
+			t.Error("a class with a proxy in it, or one that was left last, is forgotten")
+		}
+		r.Leave(first)
+		for i := range mostIdle {
+			time.Sleep(time.Millisecond)
+			r.Leave(join(fmt.Sprint("invented-", mostIdle+i)))
+		}
+		if join("first") == first {
+			t.Error("the class that was left first is kept, however many came after it")
 		}
 	})
 }
