@@ -42,8 +42,8 @@ type Delivery struct {
 	Proxies []ProxyDelivery `json:"proxies"`        // those that have not accepted it, the worst first; or all if so asked
 	More    int             `json:"more,omitempty"` // that are left out
 
-	Quarantined []string `json:"quarantined,omitempty"` // of a revision: what it wrote and some service can't be built with, and why
-	Unreachable []string `json:"unreachable,omitempty"` // replicas of the control plane that did not say what their proxies hold
+	Quarantined []string      `json:"quarantined,omitempty"` // of a revision: what it wrote and some service can't be built with, and why
+	Unreachable []Unreachable `json:"unreachable,omitempty"` // replicas that did not say what their proxies hold; while there is one, nothing is acked
 }
 
 // ProxyDelivery is how far something has come with one proxy.
@@ -55,6 +55,8 @@ type ProxyDelivery struct {
 	Version   string        `json:"version,omitempty"`
 	Profile   string        `json:"profile,omitempty"`
 	Address   string        `json:"address,omitempty"`
+	Replica   string        `json:"replica,omitempty"`   // to which it is connected, where several were asked
+	Connected *time.Time    `json:"connected,omitempty"` // since when it is connected
 	State     DeliveryState `json:"state" enum:"acked,rejected,superseded,pending,joining,offline,unsupported"`
 	Since     *time.Time    `json:"since,omitempty"`   // since when it is offline
 	Waiting   []string      `json:"waiting,omitempty"` // resources that it has not answered, or was not sent yet
@@ -75,40 +77,67 @@ func (d *Delivery) Done(minAcked int) bool {
 	case DeliveryQuarantined, DeliveryRejected, DeliverySuperseded:
 		return true
 	case DeliveryAcked, DeliveryUnconcerned:
-		return d.Acked >= minAcked && len(d.Unreachable) == 0
+		return d.Acked >= minAcked
 	}
 	return false
 }
 
-// MergeDeliveries is what several replicas say of one revision or object, each with all its proxies, summed up. A proxy that one of them has lost and
-// another has is not offline.
+// MergeDeliveries is what several replicas say of one revision or object, each with all its proxies, summed up. Of a proxy that several have,
+// as it has moved, counts what the one with its newest stream says; it is offline only if all have lost it.
 func MergeDeliveries(list ...Delivery) Delivery {
 	var d Delivery
-	connected := make(map[[3]string]bool)
-	who := func(p ProxyDelivery) [3]string { return [3]string{p.Namespace, p.Service, p.ID} }
+	speaks := make(map[ProxyIdentity]newest)
 	for i, of := range list {
 		if d.Revision = max(d.Revision, of.Revision); i == 0 || of.World < d.World {
 			d.World = of.World
 		}
 		d.Unreachable = append(d.Unreachable, of.Unreachable...)
 		d.Quarantined = append(d.Quarantined, of.Quarantined...)
-		d.Acked += of.Acked
 		for _, p := range of.Proxies {
-			connected[who(p)] = connected[who(p)] || p.State != DeliveryOffline
+			speaks[p.Identity()] = speaks[p.Identity()].or(i, p)
 		}
 	}
-	for _, of := range list {
+	for i, of := range list {
 		for _, p := range of.Proxies {
-			if p.State != DeliveryOffline {
-				d.Proxies = append(d.Proxies, p)
-			} else if !connected[who(p)] {
-				connected[who(p)] = true // once
-				d.Proxies = append(d.Proxies, p)
+			n := speaks[p.Identity()]
+			if n.from != i || n.connected == (p.State == DeliveryOffline) {
+				continue
+			}
+			if d.Proxies = append(d.Proxies, p); p.State == DeliveryAcked {
+				d.Acked++
 			}
 		}
 	}
 	d.Sum()
 	return d
+}
+
+// ProxyIdentity is what a proxy is known by, whatever replica it is connected to.
+type ProxyIdentity struct{ Namespace, Service, ID string }
+
+// Identity is what p is known by.
+func (p ProxyDelivery) Identity() ProxyIdentity { return ProxyIdentity{p.Namespace, p.Service, p.ID} }
+
+// newest is who last saw a proxy: connected, or else as it went.
+type newest struct {
+	known, connected bool
+	from             int
+	at               time.Time
+}
+
+func (n newest) or(from int, p ProxyDelivery) newest {
+	at, connected := p.Connected, p.State != DeliveryOffline
+	if !connected {
+		at = p.Since
+	}
+	now := newest{known: true, connected: connected, from: from}
+	if at != nil {
+		now.at = *at
+	}
+	if !n.known || connected && !n.connected || connected == n.connected && now.at.After(n.at) {
+		return now
+	}
+	return n
 }
 
 // Sum works out the numbers, all but Acked, and the state. Of the proxies those must be there that have not accepted it.
@@ -120,7 +149,7 @@ func (d *Delivery) Sum() {
 	d.Rejected, d.Pending, d.Joining = n[DeliveryRejected]+n[DeliverySuperseded], n[DeliveryPending], n[DeliveryJoining]
 	d.Offline, d.Unsupported = n[DeliveryOffline], n[DeliveryUnsupported]
 	d.Concerned = d.Acked + d.Rejected + d.Pending + d.Joining
-	slices.Sort(d.Unreachable)
+	slices.SortFunc(d.Unreachable, func(a, b Unreachable) int { return cmp.Compare(a.Replica, b.Replica) })
 	slices.Sort(d.Quarantined)
 	d.Quarantined = slices.Compact(d.Quarantined)
 	switch {
@@ -130,7 +159,7 @@ func (d *Delivery) Sum() {
 		d.State = DeliveryRejected
 	case n[DeliverySuperseded] > 0:
 		d.State = DeliverySuperseded
-	case d.Pending+d.Joining > 0 || d.World < d.Revision:
+	case d.Pending+d.Joining > 0 || d.World < d.Revision || len(d.Unreachable) > 0:
 		d.State = DeliveryPending
 	case d.Concerned == 0:
 		d.State = DeliveryUnconcerned
@@ -175,6 +204,8 @@ func (d *Delivery) message() string {
 		text = strings.Join(d.Quarantined, "; ")
 	case d.State == DeliveryRejected || d.State == DeliverySuperseded:
 		text = fmt.Sprintf("%d acked, %d pending; %s", d.Acked, d.Pending+d.Joining, strings.Join(d.words(), "; "))
+	case d.Pending+d.Joining == 0 && len(d.Unreachable) > 0:
+		text = fmt.Sprintf("%d acked", d.Acked)
 	case d.State == DeliveryPending:
 		text = fmt.Sprintf("%d acked; waiting for %s", d.Acked, strings.Join(d.names(), ", "))
 	case d.State == DeliveryUnconcerned:
@@ -186,7 +217,7 @@ func (d *Delivery) message() string {
 		text += fmt.Sprintf("; %d can't enforce any of it", d.Unsupported)
 	}
 	if len(d.Unreachable) > 0 {
-		text += "; no answer from " + strings.Join(d.Unreachable, ", ")
+		text += "; no answer from " + unreachableNames(d.Unreachable)
 	}
 	return text
 }

@@ -32,6 +32,7 @@ const (
 	NotExact          ProblemType = typePrefix + "not-exact"          // 422: exactness is asked for, and a proxy does not enforce a field exactly
 	PreconditionFails ProblemType = typePrefix + "precondition"       // 412: If-Match or If-None-Match does not hold
 	Forbidden         ProblemType = typePrefix + "forbidden"          // 403
+	Misdirected       ProblemType = typePrefix + "misdirected"        // 421: another replica was meant
 	Unavailable       ProblemType = typePrefix + "unavailable"        // 503: the store can't be reached
 	Late              ProblemType = typePrefix + "late"               // 504: this replica has not seen the revision in time
 	Internal          ProblemType = typePrefix + "internal"           // 500

@@ -18,7 +18,8 @@ type Proxy struct {
 	Profile   string      `json:"profile,omitempty"`
 	Connected time.Time   `json:"connected"`
 	Address   string      `json:"address,omitempty"`
-	Stale     *time.Time  `json:"stale,omitempty"` // what it is sent is as old as that: its replica can't hear the store
+	Stale     *time.Time  `json:"stale,omitempty"`   // what it is sent is as old as that: its replica can't hear the store
+	Replica   string      `json:"replica,omitempty"` // to which it is connected
 	Types     []ProxyType `json:"types"`
 
 	Ejected map[string]int `json:"ejected"` // hosts by cluster, as the proxy last said; null: it does not say
@@ -41,10 +42,38 @@ type Rejection struct {
 	Policies []string `json:"policies,omitempty"` // that shaped it, as namespace/name
 }
 
+// Identity is what p is known by.
+func (p *Proxy) Identity() ProxyIdentity { return ProxyIdentity{p.Namespace, p.Service, p.ID} }
+
 // ProxyList is all connected proxies, by id.
 type ProxyList struct {
 	Items    []Proxy `json:"items"`
 	Revision int64   `json:"revision"`
+
+	Unreachable []Unreachable `json:"unreachable,omitempty"` // replicas that did not say which proxies they have
+}
+
+// MergeProxies are the proxies that several replicas have, each a list of its own. Of one that several have, as it has moved, that with the
+// newest stream counts.
+func MergeProxies(lists ...[]Proxy) []Proxy {
+	speaks := make(map[ProxyIdentity]int)
+	at := make(map[ProxyIdentity]time.Time)
+	for i, list := range lists {
+		for _, p := range list {
+			if have, ok := at[p.Identity()]; !ok || p.Connected.After(have) {
+				speaks[p.Identity()], at[p.Identity()] = i, p.Connected
+			}
+		}
+	}
+	all := []Proxy{}
+	for i, list := range lists {
+		for _, p := range list {
+			if speaks[p.Identity()] == i {
+				all = append(all, p)
+			}
+		}
+	}
+	return all
 }
 
 // EffectiveResponse is the merge of all policies that apply to calls from one caller to one service.

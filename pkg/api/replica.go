@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -31,4 +32,14 @@ type Unreachable struct {
 }
 
 // String names it and says why.
-func (u Unreachable) String() string { return u.Replica + " (" + u.Address + "): " + u.Reason }
+func (u Unreachable) String() string {
+	return "replica " + u.Replica + " at " + u.Address + " (" + u.Reason + ")"
+}
+
+func unreachableNames(list []Unreachable) string {
+	var names []string
+	for _, u := range list {
+		names = append(names, u.String())
+	}
+	return strings.Join(names, ", ")
+}

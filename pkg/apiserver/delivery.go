@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
+	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/policy"
@@ -24,6 +26,7 @@ type Fleet interface {
 }
 
 type deliveryInput struct {
+	OfReplica
 	Revision int64  `query:"revision" required:"true" minimum:"1" doc:"The revision of the store, such as a write answers it."`
 	Wait     string `query:"wait" doc:"Answer when every connected proxy that it concerns has accepted it, or one has rejected it, or this time is over, such as 30s: at most 60s. Absent: answer at once."`
 	MinAcked int    `query:"minAcked" minimum:"0" doc:"Wait also until so many proxies have accepted it."`
@@ -38,7 +41,11 @@ func (s *server) delivery(ctx context.Context, in *deliveryInput) (*answer[api.D
 	if err != nil {
 		return nil, err
 	}
-	d := s.awaitDelivery(ctx, in, wait)
+	here, err := s.here(in.OfReplica)
+	if err != nil {
+		return nil, err
+	}
+	d := s.awaitDelivery(ctx, in, wait, here)
 	d.Tell(mostNamed, in.All)
 	return &answer[api.Delivery]{Body: d}, nil
 }
@@ -58,9 +65,13 @@ func parseWait(text string) (time.Duration, error) {
 	return d.D(), nil
 }
 
-// awaitDelivery looks again whenever something has come of it. Where a look takes long, as it does in a large fleet, there are few.
-func (s *server) awaitDelivery(ctx context.Context, in *deliveryInput, wait time.Duration) api.Delivery {
-	ctx, cancel := context.WithTimeout(ctx, wait)
+// pollOthers is how soon the other replicas are asked again.
+const pollOthers = 100 * time.Millisecond
+
+// awaitDelivery looks again whenever something has come of it here, and now and then whether it has elsewhere. Where a look takes long, as it
+// does in a large fleet, there are few.
+func (s *server) awaitDelivery(asker context.Context, in *deliveryInput, wait time.Duration, here bool) api.Delivery {
+	ctx, cancel := context.WithTimeout(asker, wait)
 	defer cancel()
 	go func() { // ends with this call
 		select {
@@ -73,8 +84,7 @@ func (s *server) awaitDelivery(ctx context.Context, in *deliveryInput, wait time
 	for {
 		changed := s.Book.Changed()
 		begun := time.Now()
-		d := s.Book.Look().Revision(in.Revision, in.All)
-		s.quarantinedIn(&d)
+		d, others := s.lookAt(asker, in, here)
 		if ctx.Err() != nil || d.Done(in.MinAcked) {
 			return d
 		}
@@ -84,11 +94,48 @@ func (s *server) awaitDelivery(ctx context.Context, in *deliveryInput, wait time
 			continue // a last look
 		case <-pause.C:
 		}
+		var poll <-chan time.Time
+		if others {
+			poll = time.After(pollOthers)
+		}
 		select {
 		case <-ctx.Done():
 		case <-changed:
+		case <-poll:
 		}
 	}
+}
+
+// lookAt is how far a revision has come now, and whether others were asked.
+func (s *server) lookAt(ctx context.Context, in *deliveryInput, here bool) (d api.Delivery, others bool) {
+	others = !here && len(s.Peers.Others()) > 0
+	d = s.Book.Look().Revision(in.Revision, in.All || others)
+	s.quarantinedIn(&d)
+	if !others {
+		return d, false
+	}
+	return s.withOthers(d, askOthers[api.Delivery](ctx, s, api.DeliveryFor(api.DeliveryQuery{Revision: in.Revision, All: true}))), true
+}
+
+// withOthers is what all replicas say, of whom this one says own.
+func (s *server) withOthers(own api.Delivery, replies []reply[api.Delivery]) api.Delivery {
+	list := []api.Delivery{from(s.Peers.Self(), own)}
+	for _, r := range replies {
+		if r.err == nil {
+			list = append(list, from(r.from, r.body))
+		}
+	}
+	list[0].Unreachable = unreachable(replies)
+	return api.MergeDeliveries(list...)
+}
+
+// from says of every proxy to which replica it is connected.
+func from(r api.Replica, d api.Delivery) api.Delivery {
+	d.Proxies = slices.Clone(d.Proxies)
+	for i := range d.Proxies {
+		d.Proxies[i].Replica = r.ID
+	}
+	return d
 }
 
 // quarantinedIn says what the revision wrote that this replica can't build: proxies will never be sent it.
@@ -101,9 +148,21 @@ func (s *server) quarantinedIn(d *api.Delivery) {
 	d.Sum()
 }
 
-// programmed is how far a policy or a guardrail has come with the proxies of fleet.
-func programmed(fleet Fleet, kind string, key manifest.Key) api.Condition {
+// programmedHere is how far a policy or a guardrail has come with the proxies of fleet, which are those of this replica: where there are
+// others, that is not all there is to say.
+func (s *server) programmedHere(fleet Fleet, kind string, key manifest.Key) api.Condition {
 	d, err := fleet.Object(context.Background(), kind, key, false)
+	c := programmedOf(d, err)
+	if err == nil && c.Status != api.False && len(s.Peers.Others()) > 0 {
+		c.Status, c.Reason = api.Unknown, "OneReplica"
+		c.Message += "; the other replicas were not asked: /status does"
+	}
+	return c
+}
+
+// programmed is how far an object has come with the proxies of all replicas.
+func (s *server) programmed(ctx context.Context, w *world.World, kind string, m manifest.Meta) api.Condition {
+	d, err := s.objectDelivery(ctx, w, kind, m, false)
 	return programmedOf(d, err)
 }
 
@@ -123,7 +182,9 @@ func programmedOf(d api.Delivery, err error) api.Condition {
 	case api.DeliveryRejected, api.DeliverySuperseded:
 		c.Status, c.Reason = api.False, "Rejected"
 	case api.DeliveryPending:
-		c.Status, c.Reason = api.False, "Pending"
+		if c.Status, c.Reason = api.False, "Pending"; d.Pending+d.Joining == 0 && len(d.Unreachable) > 0 {
+			c.Status, c.Reason = api.Unknown, "Unreachable"
+		}
 	case api.DeliveryAcked:
 		c.Status, c.Reason = api.True, "Acked"
 	default:
@@ -135,8 +196,9 @@ func programmedOf(d api.Delivery, err error) api.Condition {
 }
 
 // objectDelivery is how far an object has come; of a policy also who can enforce nothing of it.
-func (s *server) objectDelivery(ctx context.Context, w *world.World, kind string, m manifest.Meta) (api.Delivery, error) {
-	d, err := s.Book.Look().Object(ctx, kind, m.Key(), kind == policy.Kind)
+func (s *server) objectDelivery(ctx context.Context, w *world.World, kind string, m manifest.Meta, here bool) (api.Delivery, error) {
+	others := !here && len(s.Peers.Others()) > 0
+	d, err := s.Book.Look().Object(ctx, kind, m.Key(), kind == policy.Kind || here || others)
 	if err != nil {
 		return d, err
 	}
@@ -144,7 +206,29 @@ func (s *server) objectDelivery(ctx context.Context, w *world.World, kind string
 	if p, ok := w.Policy(m.Key()); ok && kind == policy.Kind {
 		markUnsupported(&d, w, p)
 	}
-	return d, nil
+	if !others {
+		return d, nil
+	}
+	return s.withOthers(d, deliveriesOf(askOthers[api.StatusResponse](ctx, s, api.StatusPath(pluralOf[kind], m.Namespace, m.Name)+"?"+api.AtRevision(m.Revision).Encode()))), nil
+}
+
+// pluralOf is how paths name the kinds that have a delivery.
+var pluralOf = map[string]string{policy.Kind: api.Policies, policy.GuardrailKind: api.Guardrails, catalog.Kind: api.Services}
+
+// deliveriesOf takes the deliveries out of statuses.
+func deliveriesOf(statuses []reply[api.StatusResponse]) []reply[api.Delivery] {
+	list := make([]reply[api.Delivery], len(statuses))
+	for i, r := range statuses {
+		list[i] = reply[api.Delivery]{from: r.from, err: r.err}
+		switch {
+		case r.err != nil:
+		case r.body.Delivery == nil:
+			list[i].err = errors.New("it does not know what its proxies hold")
+		default:
+			list[i].body = *r.body.Delivery
+		}
+	}
+	return list
 }
 
 // markUnsupported finds the proxies whose dialect enforces no field of p.
@@ -184,23 +268,58 @@ func enforcesNothing(w *world.World, p *policy.Compiled, t envoy.Target) bool {
 }
 
 func (s *server) proxyConfig(ctx context.Context, in *proxyInput) (*answer[api.ProxyConfig], error) {
-	return s.held(ctx, in.ID, false)
+	return s.held(ctx, in, false)
 }
 
 func (s *server) proxyDiff(ctx context.Context, in *proxyInput) (*answer[api.ProxyConfig], error) {
-	return s.held(ctx, in.ID, true)
+	return s.held(ctx, in, true)
 }
 
-func (s *server) held(ctx context.Context, id string, diff bool) (*answer[api.ProxyConfig], error) {
+// held is what the proxy should hold and holds, as the replica has it to which it is connected.
+func (s *server) held(ctx context.Context, in *proxyInput, diff bool) (*answer[api.ProxyConfig], error) {
+	here, err := s.here(in.OfReplica)
+	if err != nil {
+		return nil, err
+	}
+	if !here && len(s.Peers.Others()) > 0 {
+		p, err := s.proxy(ctx, in.ID, false)
+		if err != nil {
+			return nil, err
+		}
+		if p.Replica != s.Peers.Self().ID {
+			return s.heldBy(ctx, p, diff)
+		}
+	}
 	var c *api.ProxyConfig
 	if s.Held != nil {
-		var err error
-		if c, err = s.Held(ctx, id, diff); err != nil {
+		if c, err = s.Held(ctx, in.ID, diff); err != nil {
 			return nil, err
 		}
 	}
 	if c == nil {
-		return nil, notConnected(id)
+		return nil, notConnected(in.ID)
 	}
 	return &answer[api.ProxyConfig]{Body: *c}, nil
+}
+
+// heldBy asks the replica to which p is connected.
+func (s *server) heldBy(ctx context.Context, p *api.Proxy, diff bool) (*answer[api.ProxyConfig], error) {
+	path := api.ProxyConfigPath(p.ID)
+	if diff {
+		path = api.ProxyDiffPath(p.ID)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.PeerWait)
+	defer cancel()
+	a := &answer[api.ProxyConfig]{}
+	err := s.Peers.Get(ctx, p.Replica, path, &a.Body)
+	switch {
+	case notThere(err):
+		return nil, notConnected(p.ID) // it has just gone
+	case err != nil:
+		return nil, &api.Problem{
+			Type: api.Unavailable, Title: "Not known", Status: http.StatusServiceUnavailable,
+			Detail: fmt.Sprintf("proxy %q is connected to replica %s, which does not answer: %s", p.ID, p.Replica, reason(err)),
+		}
+	}
+	return a, nil
 }

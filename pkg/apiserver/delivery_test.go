@@ -213,21 +213,31 @@ func TestDeliveryIsWaitedFor(t *testing.T) {
 	}
 }
 
-// What replicas say of their proxies becomes one answer.
+// What replicas say of their proxies becomes one answer: a proxy that has moved counts once, as the replica with its newest stream has it.
 func TestDeliveriesOfReplicasMerge(t *testing.T) {
-	one := page{at("a", "acked"), at("b", "offline"), at("c", "offline"), at("d", "pending")}.Revision(7, true)
-	two := page{at("b", "acked"), at("c", "offline")}.Revision(7, true)
-	two.World, two.Unreachable = 9, []string{"10.0.0.3:8080"}
+	since := func(p api.ProxyDelivery, minute int) api.ProxyDelivery {
+		at := time.Date(2026, 11, 23, 12, minute, 0, 0, time.UTC)
+		p.Connected, p.Since = &at, &at
+		return p
+	}
+	one := page{at("a", "acked"), at("b", "offline"), since(at("c", "offline"), 1), at("d", "pending"), since(at("e", "pending"), 1), since(at("f", "acked"), 3)}.Revision(7, true)
+	two := page{at("b", "acked"), since(at("c", "offline"), 2), since(at("e", "acked"), 2), since(no("f", "rejected"), 2)}.Revision(7, true)
+	two.World, two.Unreachable = 9, []api.Unreachable{{Replica: "cp-3", Address: "10.0.0.3:8080", Reason: "connection refused"}}
 	d := api.MergeDeliveries(one, two)
 	d.Tell(10, false)
-	if d.Acked != 2 || d.Offline != 1 || d.Pending != 1 || d.Concerned != 3 || d.World != 7 || d.State != "pending" || len(d.Proxies) != 2 {
-		t.Errorf("merged to %+v, want b acked, and c offline once", d)
+	if d.Acked != 4 || d.Offline != 1 || d.Pending != 1 || d.Rejected != 0 || d.Concerned != 5 || d.World != 7 || d.State != "pending" || len(d.Proxies) != 2 || d.Proxies[1].Since.Minute() != 2 {
+		t.Errorf("merged to %+v, want b acked, c offline once, e and f acked once", d)
 	}
-	if want := "2 acked; waiting for d; no answer from 10.0.0.3:8080"; d.Message != want {
+	if want := "4 acked; waiting for d; no answer from replica cp-3 at 10.0.0.3:8080 (connection refused)"; d.Message != want {
 		t.Errorf("message %q, want %q", d.Message, want)
 	}
-	all := api.MergeDeliveries(page{at("a", "acked")}.Revision(7, true), two)
-	if all.State != "acked" || all.Done(0) {
-		t.Errorf("%+v is done though a replica gave no answer", all)
+	all := api.MergeDeliveries(page{at("a", "acked")}.Revision(7, true), two, two)
+	if all.Rejected != 1 || all.Acked != 3 {
+		t.Errorf("%+v: want f rejected once", all)
+	}
+	quiet := api.MergeDeliveries(page{at("a", "acked")}.Revision(7, true), api.Delivery{World: 7, Unreachable: two.Unreachable})
+	quiet.Tell(10, false)
+	if want := "1 acked; no answer from replica cp-3 at 10.0.0.3:8080 (connection refused)"; quiet.State != "pending" || quiet.Done(0) || quiet.Message != want {
+		t.Errorf("%+v is done though a replica gave no answer, or does not say so", quiet)
 	}
 }

@@ -132,7 +132,7 @@ func (s *server) getPolicy(ctx context.Context, in *GetInput) (*tagged[api.Polic
 	if err != nil {
 		return nil, err
 	}
-	return &tagged[api.PolicyResponse]{ETag: api.ETag(p.Policy.Metadata), Body: s.policyResponse(w, p, nil, programmed(s.Book.Look(), policy.Kind, in.key()))}, nil
+	return &tagged[api.PolicyResponse]{ETag: api.ETag(p.Policy.Metadata), Body: s.policyResponse(w, p, nil, s.programmed(ctx, w, policy.Kind, p.Policy.Metadata))}, nil
 }
 
 func (s *server) getGuardrail(ctx context.Context, in *GetInput) (*tagged[api.GuardrailResponse], error) {
@@ -143,7 +143,7 @@ func (s *server) getGuardrail(ctx context.Context, in *GetInput) (*tagged[api.Gu
 	if err != nil {
 		return nil, err
 	}
-	return &tagged[api.GuardrailResponse]{ETag: api.ETag(g.Guardrail.Metadata), Body: s.guardrailResponse(w, g, nil, programmed(s.Book.Look(), policy.GuardrailKind, in.key()))}, nil
+	return &tagged[api.GuardrailResponse]{ETag: api.ETag(g.Guardrail.Metadata), Body: s.guardrailResponse(w, g, nil, s.programmed(ctx, w, policy.GuardrailKind, g.Guardrail.Metadata))}, nil
 }
 
 func (s *server) getService(ctx context.Context, in *GetInput) (*tagged[api.ServiceResponse], error) {
@@ -157,59 +157,73 @@ func (s *server) getService(ctx context.Context, in *GetInput) (*tagged[api.Serv
 	return &tagged[api.ServiceResponse]{ETag: api.ETag(svc.Metadata), Body: serviceResponse(w, svc)}, nil
 }
 
-func (s *server) policyStatus(ctx context.Context, in *GetInput) (*answer[api.StatusResponse], error) {
+func (s *server) policyStatus(ctx context.Context, in *statusInput) (*answer[api.StatusResponse], error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
-	w, p, err := s.policyAt(ctx, *in)
+	w, p, err := s.policyAt(ctx, in.GetInput)
 	if err != nil {
 		return nil, err
 	}
-	body := s.status(ctx, w, policy.Kind, p.Policy.Metadata, func(delivered api.Condition) api.Status {
+	body, err := s.status(ctx, in, w, policy.Kind, p.Policy.Metadata, func(delivered api.Condition) api.Status {
 		return s.policyResponse(w, p, nil, delivered).Status
 	})
-	body.ExpiresAt = p.Policy.Spec.ExpiresAt
-	return &answer[api.StatusResponse]{Body: body}, nil
-}
-
-func (s *server) guardrailStatus(ctx context.Context, in *GetInput) (*answer[api.StatusResponse], error) {
-	if err := in.check(); err != nil {
-		return nil, err
-	}
-	w, g, err := objectAt(ctx, s, *in, policy.GuardrailKind, (*world.World).Guardrail)
 	if err != nil {
 		return nil, err
 	}
-	return &answer[api.StatusResponse]{Body: s.status(ctx, w, policy.GuardrailKind, g.Guardrail.Metadata, func(delivered api.Condition) api.Status {
+	body.Body.ExpiresAt = p.Policy.Spec.ExpiresAt
+	return body, nil
+}
+
+func (s *server) guardrailStatus(ctx context.Context, in *statusInput) (*answer[api.StatusResponse], error) {
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	w, g, err := objectAt(ctx, s, in.GetInput, policy.GuardrailKind, (*world.World).Guardrail)
+	if err != nil {
+		return nil, err
+	}
+	return s.status(ctx, in, w, policy.GuardrailKind, g.Guardrail.Metadata, func(delivered api.Condition) api.Status {
 		return s.guardrailResponse(w, g, nil, delivered).Status
-	})}, nil
+	})
 }
 
-func (s *server) serviceStatus(ctx context.Context, in *GetInput) (*answer[api.StatusResponse], error) {
+func (s *server) serviceStatus(ctx context.Context, in *statusInput) (*answer[api.StatusResponse], error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
-	w, svc, err := objectAt(ctx, s, *in, catalog.Kind, (*world.World).Service)
+	w, svc, err := objectAt(ctx, s, in.GetInput, catalog.Kind, (*world.World).Service)
 	if err != nil {
 		return nil, err
 	}
-	return &answer[api.StatusResponse]{Body: s.status(ctx, w, catalog.Kind, svc.Metadata, func(delivered api.Condition) api.Status {
+	return s.status(ctx, in, w, catalog.Kind, svc.Metadata, func(delivered api.Condition) api.Status {
 		status := serviceResponse(w, svc).Status
 		return observed(append(status.Conditions, delivered), svc.Metadata.Generation)
-	})}, nil
+	})
 }
 
-// status is how an object stands; the condition of its delivery and the delivery itself are of one moment.
-func (s *server) status(ctx context.Context, w *world.World, kind string, m manifest.Meta, stand func(delivered api.Condition) api.Status) api.StatusResponse {
-	d, err := s.objectDelivery(ctx, w, kind, m)
+// statusInput asks for the status of one object.
+type statusInput struct {
+	GetInput
+	OfReplica
+}
+
+// status is how an object stands; the condition of its delivery and the delivery itself are of one moment. To another replica all proxies
+// are named: it sums up.
+func (s *server) status(ctx context.Context, in *statusInput, w *world.World, kind string, m manifest.Meta, stand func(delivered api.Condition) api.Status) (*answer[api.StatusResponse], error) {
+	here, err := s.here(in.OfReplica)
+	if err != nil {
+		return nil, err
+	}
+	d, err := s.objectDelivery(ctx, w, kind, m, here)
 	body := api.StatusResponse{
 		Namespace: m.Namespace, Name: m.Name, Revision: m.Revision, Generation: m.Generation, Conditions: stand(programmedOf(d, err)).Conditions,
 	}
 	if err == nil {
-		d.Tell(mostNamed, false)
+		d.Tell(mostNamed, here)
 		body.Delivery = &d
 	}
-	return body
+	return &answer[api.StatusResponse]{Body: body}, nil
 }
 
 type listInput struct {
@@ -226,7 +240,7 @@ func (s *server) listPolicies(ctx context.Context, in *listInput) (*answer[api.P
 	fares, look := s.surveys.get(w), s.Book.Look()
 	for _, p := range w.Policies() {
 		if in.Namespace == "" || p.Policy.Metadata.Namespace == in.Namespace {
-			list.Items = append(list.Items, s.policyResponse(w, p, fares, programmed(look, policy.Kind, p.Policy.Key())))
+			list.Items = append(list.Items, s.policyResponse(w, p, fares, s.programmedHere(look, policy.Kind, p.Policy.Key())))
 		}
 	}
 	return &answer[api.PolicyList]{Body: list}, nil
@@ -241,7 +255,7 @@ func (s *server) listGuardrails(ctx context.Context, in *listInput) (*answer[api
 	fares, look := s.surveys.get(w), s.Book.Look()
 	for _, g := range w.Guardrails() {
 		if in.Namespace == "" || g.Policy.Metadata.Namespace == in.Namespace {
-			list.Items = append(list.Items, s.guardrailResponse(w, g, fares, programmed(look, policy.GuardrailKind, g.Guardrail.Key())))
+			list.Items = append(list.Items, s.guardrailResponse(w, g, fares, s.programmedHere(look, policy.GuardrailKind, g.Guardrail.Key())))
 		}
 	}
 	return &answer[api.GuardrailList]{Body: list}, nil
@@ -334,14 +348,14 @@ type effectiveInput struct {
 }
 
 // callerOf puts the caller in the place of the proxy that is asked for.
-func (s *server) callerOf(in *effectiveInput) error {
+func (s *server) callerOf(ctx context.Context, in *effectiveInput) error {
 	if in.Proxy == "" {
 		return nil
 	}
 	if in.From != "" {
 		return invalidField("query.proxy", "can't stand beside from: a proxy has a caller")
 	}
-	p, err := s.connected(in.Proxy)
+	p, err := s.proxy(ctx, in.Proxy, false)
 	if err != nil {
 		return err
 	}
@@ -353,7 +367,7 @@ func (s *server) effective(ctx context.Context, in *effectiveInput) (*answer[api
 	if err := in.check(); err != nil {
 		return nil, err
 	}
-	if err := s.callerOf(in); err != nil {
+	if err := s.callerOf(ctx, in); err != nil {
 		return nil, err
 	}
 	from, err := parseFrom(in.From, in.Namespace)
@@ -450,40 +464,45 @@ func rawJSON(v any) json.RawMessage {
 	return text
 }
 
-func (s *server) listProxies(ctx context.Context, in *At) (*answer[api.ProxyList], error) {
+type proxiesInput struct {
+	At
+	OfReplica
+}
+
+func (s *server) listProxies(ctx context.Context, in *proxiesInput) (*answer[api.ProxyList], error) {
+	here, err := s.here(in.OfReplica)
+	if err != nil {
+		return nil, err
+	}
 	w, err := s.worldAt(ctx, in.Revision)
 	if err != nil {
 		return nil, err
 	}
-	list := append([]api.Proxy{}, s.Book.Proxies()...)
+	list, silent := s.proxies(ctx, here)
+	list = append([]api.Proxy{}, list...)
 	slices.SortFunc(list, func(a, b api.Proxy) int { return strings.Compare(a.ID, b.ID) })
-	return &answer[api.ProxyList]{Body: api.ProxyList{Items: list, Revision: w.Rev}}, nil
+	return &answer[api.ProxyList]{Body: api.ProxyList{Items: list, Revision: w.Rev, Unreachable: silent}}, nil
 }
 
 type proxyInput struct {
 	ID string `path:"id" doc:"The proxy's node id."`
+	OfReplica
 }
 
-func (s *server) getProxy(_ context.Context, in *proxyInput) (*answer[api.Proxy], error) {
-	p, err := s.connected(in.ID)
+func (s *server) getProxy(ctx context.Context, in *proxyInput) (*answer[api.Proxy], error) {
+	here, err := s.here(in.OfReplica)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.proxy(ctx, in.ID, here)
 	if err != nil {
 		return nil, err
 	}
 	return &answer[api.Proxy]{Body: *p}, nil
 }
 
-// connected is the connected proxy of that node id.
-func (s *server) connected(id string) (*api.Proxy, error) {
-	list := s.Book.Proxies()
-	i := slices.IndexFunc(list, func(p api.Proxy) bool { return p.ID == id })
-	if i < 0 {
-		return nil, notConnected(id)
-	}
-	return &list[i], nil
-}
-
 func notConnected(id string) error {
-	return notFound(fmt.Sprintf("no proxy %q is connected to this replica", id))
+	return notFound(fmt.Sprintf("no proxy %q is connected", id))
 }
 
 func (s *server) version(context.Context, *struct{}) (*answer[api.Version], error) {

@@ -78,6 +78,7 @@ type Config struct {
 
 	Stopping    <-chan struct{}  // closed when the server is to stop: who waits for a delivery is answered then; nil: never
 	Now         func() time.Time // nil: time.Now
+	PeerWait    time.Duration    // how long another replica may take over an answer; 0: 2 s
 	ReadWait    time.Duration    // how long a read waits for ?revision=; 0: 10 s
 	CatchUp     time.Duration    // how long a write waits for the world to see it; 0: 1 s
 	WriteLimit  time.Duration    // how long the store may take over a write; 0: 5 s
@@ -106,6 +107,7 @@ func (c Config) withDefaults() Config {
 	if c.Quarantined == nil {
 		c.Quarantined = func() []world.Quarantined { return nil }
 	}
+	c.PeerWait = or(c.PeerWait, 2*time.Second)
 	c.ReadWait = or(c.ReadWait, 10*time.Second)
 	c.CatchUp = or(c.CatchUp, time.Second)
 	c.WriteLimit = or(c.WriteLimit, 5*time.Second)

@@ -131,7 +131,7 @@ func (s *server) putPolicy(ctx context.Context, in *putPolicyInput) (*written[ap
 	}
 	return &written[api.PolicyResponse]{
 		Status: done.status(), ETag: api.ETag(c.Policy.Metadata), Warnings: done.warningTexts(),
-		Body: s.policyResponse(done.world, c, nil, programmed(s.Book.Look(), policy.Kind, in.key())),
+		Body: s.policyResponse(done.world, c, nil, s.programmedHere(s.Book.Look(), policy.Kind, in.key())),
 	}, nil
 }
 
@@ -143,7 +143,7 @@ func (s *server) putGuardrail(ctx context.Context, in *PutInput) (*written[api.G
 	g, _ := done.world.Guardrail(in.key())
 	return &written[api.GuardrailResponse]{
 		Status: done.status(), ETag: api.ETag(g.Guardrail.Metadata), Warnings: done.warningTexts(),
-		Body: s.guardrailResponse(done.world, g, nil, programmed(s.Book.Look(), policy.GuardrailKind, in.key())),
+		Body: s.guardrailResponse(done.world, g, nil, s.programmedHere(s.Book.Look(), policy.GuardrailKind, in.key())),
 	}, nil
 }
 

@@ -47,6 +47,9 @@ func (a *app) listProxies(cmd *cobra.Command, ids []string) (*listing, error) {
 		}
 	}
 	l := &listing{head: []string{"ID", "CALLER", "DIALECT", "VERSION", "PENDING", "REJECTED"}, wide: []string{"PROFILE", "ADDRESS", "CONNECTED"}, whole: list}
+	for _, u := range list.Unreachable {
+		a.notef("no answer from %s: its proxies are not listed\n", u)
+	}
 	for _, p := range list.Items {
 		pending, rejected := 0, 0
 		for _, t := range p.Types {

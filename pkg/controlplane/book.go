@@ -127,6 +127,9 @@ func addProgress(d *api.Delivery, p xds.Progress, newer func(xds.Rejection) bool
 		if of.State == xds.Offline {
 			left := of.Left.UTC()
 			out.Since = &left
+		} else {
+			connected := of.Connected.UTC()
+			out.Connected = &connected
 		}
 		superseded := len(of.Rejected) > 0
 		for _, r := range of.Rejected {
