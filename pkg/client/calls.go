@@ -217,6 +217,11 @@ func (c *Client) ProxyConfig(ctx context.Context, id string, diff bool) (*api.Pr
 	return read[api.ProxyConfig](ctx, c, http.MethodGet, path, nil)
 }
 
+// Replicas lists the control planes over the server's store.
+func (c *Client) Replicas(ctx context.Context) (*api.ReplicaList, error) {
+	return read[api.ReplicaList](ctx, c, http.MethodGet, api.ReplicasPath, nil)
+}
+
 // Version reads which build answers.
 func (c *Client) Version(ctx context.Context) (*api.Version, error) {
 	return read[api.Version](ctx, c, http.MethodGet, api.VersionPath, nil)
