@@ -1,8 +1,10 @@
 package envoy
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -78,6 +80,9 @@ var featureOf = func() map[protoreflect.FullName]feature {
 	return all
 }()
 
+// youngest is the first version that lacks no feature.
+var youngest = slices.MaxFunc(features, func(a, b feature) int { return cmp.Compare(a.since, b.since) }).since
+
 // newest is the version that lacks no feature: an Envoy that does not say its version, and what is no Envoy, count as that.
 const newest = math.MaxInt
 
@@ -113,7 +118,7 @@ func (f feature) fidelity(field string, minor int) Fidelity {
 
 // resource is m without what t does not know. m must be made for this one use.
 func (t Target) resource(typ view.Type, name string, m message, needs ...view.ID) (*view.Resource, error) {
-	if minor := t.minor(); minor != newest {
+	if minor := t.minor(); minor < youngest {
 		strip(m.ProtoReflect(), minor)
 	}
 	return resource(typ, name, m, needs...)
