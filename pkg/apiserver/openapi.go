@@ -106,6 +106,13 @@ func documentBody(op *huma.Operation, schema *huma.Schema, required bool) {
 	}}
 }
 
+// documentEvents says what the events of a stream hold.
+func documentEvents(op *huma.Operation, data *huma.Schema) {
+	op.Responses = map[string]*huma.Response{"200": {
+		Description: "Events named put, delete, resync and synced; this is the data of each", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: data}},
+	}}
+}
+
 // finishDocument gives every operation our problem as its error, and lists that are never null.
 func finishDocument(doc *huma.OpenAPI) {
 	problem := doc.Components.Schemas.Schema(typeOf[api.Problem](), true, "")

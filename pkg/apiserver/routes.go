@@ -69,6 +69,8 @@ func (s *server) routes(h huma.API) {
 	get(h, "proxyConfig", api.ProxiesPath+"/{id}/config", "Every resource of one proxy: its version, the one that was accepted, the policies that shaped it", s.proxyConfig)
 	get(h, "proxyDiff", api.ProxiesPath+"/{id}/diff", "Where what one proxy has accepted differs from what it should hold", s.proxyDiff)
 	get(h, "listReplicas", api.ReplicasPath, "List the control planes over this one's store", s.listReplicas)
+	get(h, "watch", api.WatchPath, "Changes as they come, as server-sent events", s.watch)
+	documentEvents(h.OpenAPI().Paths[api.WatchPath].Get, schemaOf(h, typeOf[api.Watched]()))
 	get(h, "version", api.VersionPath, "The build that answers", s.version)
 }
 

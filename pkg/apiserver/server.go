@@ -24,6 +24,8 @@ type Worlds interface {
 	World() *world.World
 	// Wait returns once the world has reached a revision, or with ctx's error.
 	Wait(ctx context.Context, revision int64) error
+	// Advanced is closed when the world moves on. Take it before World.
+	Advanced() <-chan struct{}
 }
 
 // Book knows the proxies.
@@ -83,6 +85,9 @@ type Config struct {
 	CatchUp     time.Duration    // how long a write waits for the world to see it; 0: 1 s
 	WriteLimit  time.Duration    // how long the store may take over a write; 0: 5 s
 	HistoryKept int64            // generations kept of an object; 0: 50
+
+	WatchBeat     time.Duration // between two signs of life of a watch; 0: 15 s
+	WatchPatience time.Duration // a watch whose client reads nothing for so long is cut off; 0: 30 s
 }
 
 func (c Config) withDefaults() Config {
@@ -112,6 +117,8 @@ func (c Config) withDefaults() Config {
 	c.CatchUp = or(c.CatchUp, time.Second)
 	c.WriteLimit = or(c.WriteLimit, 5*time.Second)
 	c.HistoryKept = or(c.HistoryKept, 50)
+	c.WatchBeat = or(c.WatchBeat, 15*time.Second)
+	c.WatchPatience = or(c.WatchPatience, 30*time.Second)
 	return c
 }
 
@@ -147,11 +154,12 @@ func (noFleet) Object(context.Context, string, manifest.Key, bool) (api.Delivery
 	return api.Delivery{}, errNotTracked
 }
 
-// server holds what the handlers share. It is read-only after New, but for the surveys.
+// server holds what the handlers share. It is read-only after New, but for the surveys and the watches.
 type server struct {
 	Config
 	writer   *writer
 	surveys  surveys
+	watches  *watches
 	findings *findings // of the writer too
 }
 
@@ -159,7 +167,7 @@ type server struct {
 func New(c Config) http.Handler {
 	c = c.withDefaults()
 	s := &server{Config: c, writer: newWriter(c)}
-	s.findings = s.writer.findings
+	s.findings, s.watches = s.writer.findings, newWatches(s)
 	mux := http.NewServeMux()
 	h := humago.New(mux, humaConfig(c))
 	s.routes(h)

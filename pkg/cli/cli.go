@@ -132,7 +132,7 @@ func (a *app) root() *cobra.Command {
 	flags.StringVarP(&a.namespace, "namespace", "n", a.env("NAMESPACE", manifest.DefaultNamespace), "namespace of what is named [BREAKWATER_NAMESPACE]")
 	root.AddCommand(
 		a.applyCommand(), a.validateCommand(), a.getCommand(), a.deleteCommand(), a.waitCommand(), a.historyCommand(), a.rollbackCommand(),
-		a.effectiveCommand(), a.fidelityCommand(), a.lintCommand(), a.explainCommand(), a.proxiesCommand(), a.proxyCommand(), a.bootstrapCommand(), a.versionCommand(),
+		a.effectiveCommand(), a.fidelityCommand(), a.lintCommand(), a.explainCommand(), a.watchCommand(), a.proxiesCommand(), a.proxyCommand(), a.bootstrapCommand(), a.versionCommand(),
 	)
 	return root
 }

@@ -28,8 +28,9 @@ type Client struct {
 	// Actor and Reason go into the history of what the client writes. Set them before the first call.
 	Actor, Reason string
 
-	base string
-	http *http.Client
+	base   string
+	http   *http.Client
+	stream *http.Client // for answers without an end
 }
 
 // New is a client of the server at an address: http://HOST:PORT, HOST:PORT, or unix:PATH. It opens no connection yet.
@@ -54,7 +55,9 @@ func New(server string) (*Client, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" {
 		return nil, fmt.Errorf("server %q: want http://HOST:PORT or unix:PATH", server)
 	}
-	return &Client{base: strings.TrimSuffix(u.String(), "/"), http: &http.Client{Transport: transport, Timeout: time.Minute}}, nil
+	return &Client{
+		base: strings.TrimSuffix(u.String(), "/"), http: &http.Client{Transport: transport, Timeout: time.Minute}, stream: &http.Client{Transport: transport},
+	}, nil
 }
 
 // Close drops idle connections.

@@ -216,6 +216,7 @@ func (l *Loop) step(b *world.Builder, d gathered) {
 	next := b.World().With(revision, changes)
 	next.Cluster = cluster
 	if d.reset {
+		next = next.Restarted(b.World().Rev)
 		l.log.Warn("the store is another one, or went back: everything was read anew", "revision", revision)
 	}
 	before := b.Problems()

@@ -29,6 +29,8 @@ type World struct {
 	marks   map[EndpointKey]Mark              // of the agents that are not
 	unheard map[EndpointKey]bool              // leased endpoints with neither
 	gone    map[EndpointKey]bool              // leased endpoints that proxies get no more
+
+	memory
 }
 
 // EndpointKey names a registered endpoint.
@@ -60,6 +62,7 @@ func (w *World) With(rev int64, c Changes) *World {
 	if c.Vintage > 0 {
 		next.vintage = c.Vintage
 	}
+	next.memory = w.memory.with(w, rev, c)
 	next.policies = overlay(w.policies, c.Policies)
 	next.services = overlay(w.services, c.Services)
 	next.guardrails = overlay(w.guardrails, c.Guardrails)
