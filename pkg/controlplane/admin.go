@@ -3,6 +3,10 @@ package controlplane
 import (
 	"fmt"
 	"net/http"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
 
 	"github.com/breakwater-mesh/breakwater/pkg/admin"
 )
@@ -21,6 +25,27 @@ func adminPort(metrics http.Handler, ready func() (string, error)) http.Handler 
 	})
 	mux.Handle("GET /metrics", metrics)
 	return mux
+}
+
+// withGRPC serves gRPC by g, and everything else by h. It needs HTTP/2.
+func withGRPC(h http.Handler, g *grpc.Server) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 2 || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+			h.ServeHTTP(w, r)
+			return
+		}
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // a stream may stay open
+		g.ServeHTTP(w, r)
+	})
+}
+
+// adminServer is the server of the admin port, with HTTP/2 for gRPC beside HTTP/1.
+func adminServer(h http.Handler) *http.Server {
+	s := httpServer(h)
+	s.Protocols = new(http.Protocols)
+	s.Protocols.SetHTTP1(true)
+	s.Protocols.SetUnencryptedHTTP2(true)
+	return s
 }
 
 // byAddress refuses requests for names that the API would refuse too.

@@ -62,6 +62,7 @@ type parts struct {
 	raise   raiser
 	api     *http.Server
 	admin   *http.Server
+	status  *grpc.Server // on the admin port
 
 	serving  chan struct{} // closed by serve: the world is there, and the other replicas know of this one
 	leaving  chan struct{} // closed by stop: proxies and load balancers are to go elsewhere
@@ -93,7 +94,9 @@ func assemble(c Config, log hclog.Logger, opened openedStore, self api.Replica) 
 	}
 	p.api, p.expiry = httpServer(apiserver.New(writes)), apiserver.NewExpiry(writes)
 	p.raise = raiser{kv: opened.kv, log: log.Named("vintage"), self: self, others: p.fleet.Others, world: p.loop.World}
-	p.admin = httpServer(byAddress(adminPort(p.metrics.Handler(), p.ready), c.AllowedHosts))
+	p.status = grpc.NewServer()
+	p.xds.RegisterStatus(p.status)
+	p.admin = adminServer(byAddress(withGRPC(adminPort(p.metrics.Handler(), p.ready), p.status), c.AllowedHosts))
 	return p
 }
 
@@ -290,6 +293,7 @@ func (p *parts) stop(drain time.Duration, stopXDS, stopFleet, stopLoop context.C
 	}
 	stopFleet(errStopping)
 	stopLoop(errStopping)
+	p.status.Stop() // a stream would hold up the end
 	_ = p.admin.Shutdown(ctx)
 	_ = p.admin.Close()
 }

@@ -13,6 +13,7 @@ type Held struct {
 	Wanted   *view.Resource // as it should be; nil: it should go, or it does not exist
 	Acked    *view.Resource // as the proxy has accepted it; nil: it has not. Of one that came with the proxy the version alone is known
 	State    DeliveryState
+	Sent     bool       // of one that is pending: it is under way, or its answer was lost
 	Rejected *Rejection // of Wanted, or why it does not come
 }
 
@@ -25,7 +26,7 @@ func (s *Server) Holdings(node string) (list []Held, class *world.Class, ok bool
 	if len(streams) == 0 {
 		return nil, nil, false
 	}
-	st := slices.MaxFunc(streams, func(a, b *stream) int { return a.connected.Compare(b.connected) })
+	st := last(streams)
 	return st.snapshot().holdings(), st.class, true
 }
 
@@ -62,6 +63,9 @@ func (s *snapshot) held(id view.ID) Held {
 		return h
 	}
 	h.State = Pending
+	sub := &s.subs[id.Type]
+	sent := sub.sent.Get(id.Name)
+	h.Sent = sub.flying(id.Name) || sent != nil && h.Wanted != nil && sent.Version == h.Wanted.Version
 	if r, refused := s.refused(id, h.Wanted, 0); refused {
 		h.State, h.Rejected = Rejected, &r
 	}

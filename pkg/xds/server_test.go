@@ -120,6 +120,7 @@ func newRig(t *testing.T, head *world.Head, cfg Config) *rig {
 	r.server = New(cfg)
 	g := grpc.NewServer(ServerOptions()...)
 	r.server.Register(g)
+	r.server.RegisterStatus(g)
 	lis := bufconn.Listen(1 << 20)
 	var running sync.WaitGroup
 	running.Go(func() { _ = g.Serve(lis) })
