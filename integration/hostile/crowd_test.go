@@ -128,9 +128,9 @@ func TestSurvivesOpeningAndClosing(t *testing.T) {
 	beside(t, cp, func(ctx context.Context) {
 		var wg sync.WaitGroup
 		defer wg.Wait()
-		for range 4 {
+		for range 20 {
 			wg.Go(func() {
-				if err := open(ctx, streams/4); err != nil {
+				if err := open(ctx, streams/20); err != nil {
 					t.Error(err)
 				}
 			})

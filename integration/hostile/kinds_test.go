@@ -22,7 +22,7 @@ import (
 type kind struct {
 	does   string // the client; of the table in docs/hostile-clients.md
 	server string // what the server does
-	logs   int    // lines that name it; unsaid: none, or a few; lateLine: one, after a minute
+	logs   int    // lines that name it; unsaid: none, or a few; lateLine: one, after up to a minute
 	run    func(context.Context, *attacker) error
 }
 
@@ -79,10 +79,10 @@ func kinds() []kind {
 		{"compresses as nobody can read", "refuses the call: Unimplemented", unsaid, unreadable},
 		{"calls methods that there are not", "refuses the call: Unimplemented", unsaid, elsewhere},
 
-		{"asks for the same as fast as it can", "slows the stream down: 200 requests a second beyond the first 10,000, or fewer if they are large", 1, fast},
+		{"asks for the same as fast as it can", "slows the stream down: 200 requests a second beyond the first 10,000, or fewer if they are large", lateLine, fast},
 		{"unsubscribes and subscribes everything as fast as it can", "the same; one answer of a type is under way at a time", unsaid, flapping},
 		{"connects and goes ten times a second", "serves it up to 100 times, then once a second", unsaid, reconnects(100*time.Millisecond, false)},
-		{"connects and goes as fast as it can", "refuses beyond 100 streams, then one a second: ResourceExhausted", 1, reconnects(2*time.Millisecond, true)},
+		{"connects and goes as fast as it can", "refuses beyond 100 streams, then one a second: ResourceExhausted", lateLine, reconnects(2*time.Millisecond, true)},
 		{"is another service with each connection", "serves it; a class that nobody belongs to is forgotten after 10 minutes, beyond 1,000 of them at once", unsaid, manyClasses},
 		{"opens 200 streams with one node id", "refuses those beyond 100: ResourceExhausted", 2, manyStreams},
 
@@ -199,9 +199,12 @@ func elsewhere(ctx context.Context, a *attacker) error {
 // fast says the same a thousand times every 20 ms.
 func fast(ctx context.Context, a *attacker) error {
 	return a.stream(ctx, func(s deltaStream) error {
+		q := &deltaAsk{Node: a.node(), TypeUrl: view.RDS.URL(), ResponseNonce: "x"}
 		return again(ctx, 20*time.Millisecond, func(int) error {
 			for range 1000 {
-				if err := s.Send(&deltaAsk{Node: a.node(), TypeUrl: view.RDS.URL(), ResponseNonce: "x"}); err != nil {
+				err := s.Send(q)
+				q.Node = nil
+				if err != nil {
 					return err
 				}
 			}
