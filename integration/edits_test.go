@@ -3,6 +3,7 @@ package integration_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -277,7 +278,7 @@ func (e *editor) watch(host string, written <-chan struct{}) {
 		<-written
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		_ = harness.Poll(ctx, e.delivered) // its end is what counts
+		_ = harness.Poll(ctx, e.arrived) // its end is what counts
 	})
 	for range 2 {
 		e.watches.Go(func() {
@@ -356,7 +357,7 @@ func (e *editor) settle(host string) {
 	ctx := within(e.t, patience)
 	e.watches.Go(func() {
 		err := harness.Poll(ctx, func() error {
-			err := e.delivered()
+			err := e.arrived()
 			if err == nil {
 				if call := e.orders.Get(host, "/"); call.Status != http.StatusOK {
 					err = fmt.Errorf("GET %s = %d, %v; want 200", host, call.Status, call.Err)
@@ -365,9 +366,53 @@ func (e *editor) settle(host string) {
 			return g.settled(birth, err)
 		})
 		if err != nil && !e.t.Failed() {
-			e.t.Errorf("%s is not reachable: %v", host, err)
+			e.t.Errorf("%s is not reachable: %v\n%s", host, err, e.underWay())
 		}
 	})
+}
+
+// arrived returns nil where orders-1 has accepted all that it should have. What it should not have any more may still be there: a cluster that
+// nothing names stays for a while, so that among edits there is hardly a moment without one.
+func (e *editor) arrived() error {
+	list, err := e.proxies()
+	if err != nil {
+		return err
+	}
+	if i := slices.IndexFunc(list, func(p api.Proxy) bool { return p.ID == "orders-1" }); i < 0 || len(list[i].Types) < 6 {
+		return errors.New("orders-1 has not asked for all types")
+	}
+	var diff api.ProxyConfig
+	_, answer, err := e.cp.Do(http.MethodGet, api.ProxyDiffPath("orders-1"), "")
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal([]byte(answer), &diff); err != nil {
+		return err
+	}
+	for _, r := range diff.Resources {
+		if r.Version != "" {
+			return fmt.Errorf("%s %s has not arrived", r.Type, r.Name)
+		}
+	}
+	return nil
+}
+
+// underWay tells, for the message of a failed run, what orders-1 does not hold as it should and which clusters and listeners warm.
+func (e *editor) underWay() string {
+	_, text, err := e.cp.Do(http.MethodGet, api.ProxyDiffPath("orders-1"), "")
+	if err != nil {
+		return err.Error()
+	}
+	got, err := e.orders.holds()
+	if err != nil {
+		return err.Error()
+	}
+	for id := range got {
+		if strings.HasPrefix(id, "warming") {
+			text += "\nenvoy: " + id
+		}
+	}
+	return text
 }
 
 // delivered returns nil where every proxy has accepted what the control plane has for it.

@@ -43,7 +43,7 @@ func compile(t *testing.T, target Target, s policy.Sections) Compiled {
 
 var sidecar = Target{Profile: "sidecar", Version: "1.40", Runtime: true}
 
-func TestSameInputSameBytes(t *testing.T) {
+func TestTrap25_SameInputSameBytes(t *testing.T) {
 	files, _ := filepath.Glob("testdata/*.txtar")
 	for _, file := range files {
 		archive, err := txtar.ParseFile(file)

@@ -74,8 +74,8 @@ func fieldsIn(m protoreflect.Message, f func(protoreflect.FullName)) {
 	})
 }
 
-// TestNoEnvoyGetsWhatItDoesNotKnow compiles all goldens for old versions. A field that fails here needs a row in features.
-func TestNoEnvoyGetsWhatItDoesNotKnow(t *testing.T) {
+// TestTrap36_NoEnvoyGetsWhatItDoesNotKnow compiles all goldens for old versions. A field that fails here needs a row in features.
+func TestTrap36_NoEnvoyGetsWhatItDoesNotKnow(t *testing.T) {
 	since := young(t)
 	for _, version := range []string{"1.32", "1.35", "1.36", "1.37", "1.38", "1.39"} {
 		seen := map[protoreflect.FullName]bool{}

@@ -153,7 +153,7 @@ func TestAValueThatCannotBeReadLeavesWhatItReplaces(t *testing.T) {
 	})
 }
 
-func TestJoinWaitsForTheFirstWorld(t *testing.T) {
+func TestTrap30_JoinWaitsForTheFirstWorld(t *testing.T) {
 	inBubble(t, func(r *running) {
 		r.kv.Fail(errors.New("no quorum"))
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

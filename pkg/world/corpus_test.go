@@ -49,7 +49,7 @@ func classKeys() []ClassKey {
 
 // Whatever is written, it compiles for every kind of proxy, to the same bytes in whatever order it comes and whether at once or bit by bit,
 // and an agent takes it.
-func TestCorpusCompilesToTheSameInAnyOrder(t *testing.T) {
+func TestTrap26_CorpusCompilesToTheSameInAnyOrder(t *testing.T) {
 	seeds := uint64(1)
 	if os.Getenv("BREAKWATER_LONG") == "1" {
 		seeds = 20

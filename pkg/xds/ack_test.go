@@ -20,7 +20,7 @@ func TestAnEditSendsWhatChangedAlone(t *testing.T) {
 }
 
 // One resource a response, so that a rejection is blamed without doubt; what is rejected is not sent again, the next version is.
-func TestARejectedVersionIsNotSentAgainAndTheNextIs(t *testing.T) {
+func TestTrap16_ARejectedVersionIsNotSentAgainAndTheNextIs(t *testing.T) {
 	r := newRig(t, shop{}.head(1), Config{})
 	c := r.connect()
 	c.start()
@@ -48,7 +48,7 @@ func TestARejectedVersionIsNotSentAgainAndTheNextIs(t *testing.T) {
 	}
 }
 
-func TestARejectionOfManyThatNamesNobodyIsHalved(t *testing.T) {
+func TestTrap15_ARejectedBatchIsSentAgainInHalves(t *testing.T) {
 	r := newRig(t, shop{"CDS shop/payments": "bad"}.head(1), Config{})
 	c := r.connect()
 	c.subscribe(view.CDS)
@@ -67,7 +67,7 @@ func TestARejectionThatNamesOneIsBelieved(t *testing.T) {
 	c.quiet()
 }
 
-func TestAStaleNonceIsNoAnswerButItsSubscriptionCounts(t *testing.T) {
+func TestTrap11_AStaleNonceIsNoAnswerButItsSubscriptionCounts(t *testing.T) {
 	r := newRig(t, shop{}.head(1), Config{})
 	c := r.connect()
 	c.subscribe(view.EDS, "shop/billing")

@@ -148,7 +148,7 @@ func TestAMovingAliasDoesNotWaitForEver(t *testing.T) {
 }
 
 // A peer that is gone without a word is found by pings, though no answer is due; Envoy's own pings, every 10 s, are not too many.
-func TestKeepalive(t *testing.T) {
+func TestTrap31_AHalfOpenStreamIsFound(t *testing.T) {
 	if minPingOfPeer > 5*time.Second {
 		t.Errorf("pings more often than every %s are punished, and Envoy sends them every 10 s", minPingOfPeer)
 	}

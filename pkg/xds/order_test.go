@@ -15,7 +15,7 @@ func (c *client) ackAndSubscribe(url, nonce string, names ...string) {
 }
 
 // Envoy answers a changed cluster only once an assignment came after it: so it is sent though unchanged and though CDS is unanswered.
-func TestAnAssignmentFollowsItsChangedCluster(t *testing.T) {
+func TestTrap04_AnAssignmentFollowsItsChangedCluster(t *testing.T) {
 	r := newRig(t, shop{}.head(1), Config{})
 	c := r.connect()
 	c.start()
@@ -31,7 +31,7 @@ func TestAnAssignmentFollowsItsChangedCluster(t *testing.T) {
 	c.quiet()
 }
 
-func TestAnAssignmentSubscribedAfterItsClusterIsSent(t *testing.T) {
+func TestTrap05_AnAssignmentSubscribedAfterItsClusterIsSent(t *testing.T) {
 	r := newRig(t, shop{"gone": ""}.head(1), Config{})
 	c := r.connect()
 	c.subscribe(view.EDS, "shop/payments")
@@ -167,7 +167,7 @@ func TestEmptyWildcardsAreAnswered(t *testing.T) {
 	c.quiet()
 }
 
-func TestANameAskedForAgainIsAnsweredUnchanged(t *testing.T) {
+func TestTrap21_ANameAskedForAgainIsAnsweredUnchanged(t *testing.T) {
 	r := newRig(t, shop{}.head(1), Config{})
 	c := r.connect()
 	c.start()

@@ -230,6 +230,8 @@ func TestRandomWalkInTheStateOfTheWorld(t *testing.T) {
 type worldStream struct {
 	*client
 	stream discoveryv3.AggregatedDiscoveryService_StreamAggregatedResourcesClient
+	probes int
+	probe  string // nonce of the last answer to quiet
 }
 
 func (r *rig) connectWorld() *worldStream {

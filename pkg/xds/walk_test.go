@@ -455,7 +455,7 @@ func TestAStreamAtRestHasNoEntryForAResource(t *testing.T) {
 }
 
 // A walk that goes on for ever rejecting everything must come to rest too.
-func TestAProxyThatRejectsEverythingIsLeftAlone(t *testing.T) {
+func TestTrap14_AProxyThatRejectsEverythingIsLeftAlone(t *testing.T) {
 	w := newWalk(t, 7)
 	w.town.services = make([]house, 120)
 	for i := range w.town.services {
