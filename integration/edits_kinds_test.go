@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -67,7 +68,7 @@ func (e *editor) policy(name string, precedence int) string {
 	sections := e.sections(to)
 	var picked []int
 	for range 1 + e.rng.IntN(3) {
-		if i := e.rng.IntN(len(sections)); allowed(to, i) && !slices.Contains(picked, i) && !slices.ContainsFunc(picked, func(j int) bool { return clash(i, j) }) {
+		if i := e.rng.IntN(len(sections)); allowed(to, i) && !left(sections[i]) && !slices.Contains(picked, i) && !slices.ContainsFunc(picked, func(j int) bool { return clash(i, j) }) {
 			picked = append(picked, i)
 		}
 	}
@@ -95,6 +96,12 @@ func allowed(to string, i int) bool {
 		return !breaks && to != `"*"`
 	}
 	return true
+}
+
+// left reports whether a section is left out: BREAKWATER_WITHOUT names such that do something, split by commas, to find out which of them
+// has a part in a failure.
+func left(section string) bool {
+	return slices.ContainsFunc(strings.Split(os.Getenv("BREAKWATER_WITHOUT"), ","), func(word string) bool { return word != "" && strings.Contains(section, word) })
 }
 
 // clash reports whether one policy can't have both sections.

@@ -339,7 +339,7 @@ func TestNoClassIsUnavailable(t *testing.T) {
 	c.ended(codes.Unavailable, "no world yet")
 }
 
-func TestADrainEndsStreamsOneAfterAnother(t *testing.T) {
+func TestTrap34_ADrainEndsStreamsOneAfterAnother(t *testing.T) {
 	const streams, drain = 20, 2 * time.Second
 	s := New(Config{Classes: &fakeClasses{head: shop{}.head(1), classes: map[world.ClassKey]*world.Class{}}, Drain: drain})
 	g, lis := grpc.NewServer(ServerOptions()...), bufconn.Listen(1<<20)

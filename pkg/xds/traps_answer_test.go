@@ -308,3 +308,23 @@ func TestTrap35_ARejectionIsToldWithItsText(t *testing.T) {
 		t.Errorf("the other one is %s, want acked", d.State)
 	}
 }
+
+// A proxy that starts, and rejects what those before it reject too, has all but that one resource: nothing else is taken back or held up.
+func TestTrap19_ARejectedResourceIsMissingAlone(t *testing.T) {
+	r := newRig(t, shop{"RDS shop/payments": "bad"}.head(2), Config{})
+	c := r.connect()
+	c.subscribe(view.CDS)
+	m := c.expect("CDS shop/billing shop/payments")
+	c.subscribe(view.EDS, "shop/billing", "shop/payments")
+	c.want("EDS shop/billing shop/payments")
+	c.ack(m)
+	c.subscribe(view.SRDS)
+	c.want("SRDS billing.shop payments.shop")
+	c.subscribe(view.RDS, "shop/billing", "shop/payments")
+	c.nack(c.expect("RDS shop/billing shop/payments"), "route shop/payments is bad")
+	c.want("RDS shop/billing")
+	c.quiet()
+	r.classes.publish(shop{}.head(3))
+	c.want("RDS shop/payments")
+	c.quiet()
+}
