@@ -270,10 +270,12 @@ func TestTrap33_StreamsEndWhileTheWorldGoesOn(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 8 {
 		all.Go(func() {
-			for ctx.Err() == nil {
+			for n := 0; ctx.Err() == nil; n++ {
 				one, end := context.WithCancel(ctx)
+				node := ordersNode()
+				node.Id = fmt.Sprintf("orders-%d-%d", i, n) // one that comes back too often is refused
 				s, err := discoveryv3.NewAggregatedDiscoveryServiceClient(r.conn).DeltaAggregatedResources(one)
-				if err == nil && s.Send(&discoveryv3.DeltaDiscoveryRequest{Node: ordersNode(), TypeUrl: view.EDS.URL(), ResourceNamesSubscribe: []string{"shop/payments"}}) == nil && i%2 == 0 {
+				if err == nil && s.Send(&discoveryv3.DeltaDiscoveryRequest{Node: node, TypeUrl: view.EDS.URL(), ResourceNamesSubscribe: []string{"shop/payments"}}) == nil && i%2 == 0 {
 					_, _ = s.Recv()
 				}
 				end()
