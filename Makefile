@@ -19,9 +19,10 @@ tools: ## the pinned Envoy, into .cache/envoy; ENVOY=/path uses another
 test: ## everything, with the race detector where there are goroutines, against the real Envoy and a real etcd; ALLOW_SKIP=1 lists missing parts instead of failing
 	tools/run-tests.sh
 
-test-long: ## the crash tests more often, more random corpora, larger bodies, longer attacks
+test-long: ## the crash tests more often, a random walk of a million steps, 10,000 edits under traffic, more random corpora, larger bodies, longer attacks
 	BREAKWATER_LONG=1 $(GO) test -count=1 -timeout 60m -run 'Long|Survives|Moves|RandomEdits' ./integration/...
 	BREAKWATER_LONG=1 $(GO) test -count=1 -run Corpus ./pkg/world
+	$(GO) test -count=1 -timeout 30m -v -run RandomWalk ./pkg/xds -walks 5000
 
 differential: tools ## the agent beside a real Envoy, every scenario; make test runs those that no tick decides
 	BREAKWATER_DIFFERENTIAL=all $(GO) test -race -count=1 -v ./integration/differential

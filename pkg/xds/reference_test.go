@@ -153,6 +153,10 @@ func (c *reference) apply(r *view.Resource, accepted bool) {
 		if old := c.held[view.CDS][r.Name]; old != nil && old.Version == r.Version && c.warming[r.Name] == nil {
 			return // an identical cluster is skipped
 		}
+		if len(r.Needs) > 0 {
+			c.lead(r)
+			return
+		}
 		c.warming[r.Name] = r
 		return
 	case view.EDS:
@@ -171,6 +175,16 @@ func (c *reference) apply(r *view.Resource, accepted bool) {
 		c.moved(r)
 	}
 	c.held[r.Type][r.Name] = r
+}
+
+// lead takes a cluster that leads to others: it has no assignment, and serves at once.
+func (c *reference) lead(r *view.Resource) {
+	for _, need := range r.Needs {
+		if c.held[view.CDS][need.Name] == nil {
+			c.fault("%v leads to %v, which the proxy does not have", r.ID(), need)
+		}
+	}
+	c.held[view.CDS][r.Name] = r
 }
 
 // moved checks that an alias never moves to a route configuration that is not there.
@@ -204,7 +218,7 @@ func (c *reference) remove(t view.Type, name string) {
 	case view.CDS:
 		for _, scope := range c.held[view.SRDS] {
 			rc := c.held[view.RDS][scope.Needs[0].Name]
-			if rc != nil && slices.Contains(rc.Needs, view.ID{Type: view.CDS, Name: name}) {
+			if rc != nil && c.leads(rc, view.ID{Type: view.CDS, Name: name}) {
 				c.fault("cluster %s goes while %v names it", name, rc.ID())
 			}
 		}
@@ -214,12 +228,22 @@ func (c *reference) remove(t view.Type, name string) {
 	delete(c.held[t], name)
 }
 
+// leads reports whether r names a cluster, or one that leads to it.
+func (c *reference) leads(r *view.Resource, cluster view.ID) bool {
+	return slices.ContainsFunc(r.Needs, func(need view.ID) bool {
+		through := c.held[view.CDS][need.Name]
+		return need == cluster || through != nil && slices.Contains(through.Needs, cluster)
+	})
+}
+
 // settle does what a proxy does by itself: it answers CDS once nothing warms, and asks for what its resources name.
 func (c *reference) settle() {
 	c.dirty = false
 	names := map[string]bool{}
-	for n := range c.held[view.CDS] {
-		names[n] = true
+	for n, r := range c.held[view.CDS] {
+		if len(r.Needs) == 0 {
+			names[n] = true
+		}
 	}
 	for n := range c.warming {
 		names[n] = true

@@ -57,7 +57,8 @@ func (c *reference) asking(id view.ID) bool {
 func (c *reference) willWant(id view.ID) bool {
 	switch id.Type {
 	case view.EDS:
-		return c.held[view.CDS][id.Name] != nil || c.warming[id.Name] != nil
+		r := c.held[view.CDS][id.Name]
+		return r != nil && len(r.Needs) == 0 || c.warming[id.Name] != nil
 	case view.RDS:
 		for _, scope := range c.held[view.SRDS] {
 			if scope.Needs[0] == id {
@@ -111,7 +112,8 @@ func TestDeliveryOfARandomWalk(t *testing.T) {
 			t.Fatalf("walk %d: at rest all of it is %s, waiting for %v\n%s", seed, d.State, d.Waiting, w.state)
 		}
 	}
-	if *walkSeed == 0 && (acked < early/10 || acked > early*9/10) {
+	t.Logf("seeds %d to %d, %d times a revision was looked at", first, last, early)
+	if *walkSeed == 0 && (acked < early/20 || acked > early*9/10) {
 		t.Errorf("%d of %d times a revision had arrived: the walks prove little", acked, early)
 	}
 }

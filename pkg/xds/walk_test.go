@@ -35,6 +35,7 @@ type house struct {
 	cluster, hosts   string
 	routes           string
 	splits           int // another service that the routes use, -1: none
+	spare            int // another service that calls fall back to, by a composite over both; -1: none
 	second           bool
 	secondary, scope string
 }
@@ -53,7 +54,7 @@ func newTown(rng *rand.Rand) *town {
 		w.services = make([]house, 70) // more than a batch
 	}
 	for i := range w.services {
-		w.services[i].splits = -1
+		w.services[i].splits, w.services[i].spare = -1, -1
 		if rng.IntN(3) > 0 {
 			w.build(i)
 		}
@@ -62,7 +63,7 @@ func newTown(rng *rand.Rand) *town {
 }
 
 func (w *town) build(i int) {
-	w.services[i] = house{exists: true, cluster: w.content(), hosts: w.content(), routes: w.content(), scope: "v", splits: -1, secondary: w.content()}
+	w.services[i] = house{exists: true, cluster: w.content(), hosts: w.content(), routes: w.content(), scope: "v", splits: -1, spare: -1, secondary: w.content()}
 }
 
 // edit changes one to three things at once.
@@ -71,7 +72,7 @@ func (w *town) edit() {
 	for range 1 + w.rng.IntN(3) {
 		i := w.rng.IntN(len(w.services))
 		h := &w.services[i]
-		switch w.rng.IntN(12) {
+		switch w.rng.IntN(14) {
 		case 0:
 			h.exists = false
 		case 1:
@@ -93,6 +94,9 @@ func (w *town) edit() {
 		case 11:
 			w.layers[w.rng.IntN(2)]++
 			w.listener = w.rng.IntN(3)
+		case 12, 13:
+			h.spare = w.rng.IntN(len(w.services)+1) - 1
+			h.routes = w.content()
 		}
 	}
 }
@@ -114,6 +118,11 @@ func (w *town) head() *world.Head {
 		add(view.CDS, name, h.cluster)
 		add(view.EDS, name, h.hosts)
 		needs := []view.ID{{Type: view.CDS, Name: name}}
+		if h.spare >= 0 && h.spare != i && w.services[h.spare].exists {
+			spare := fmt.Sprint("ns/s", h.spare)
+			add(view.CDS, name+"~"+spare, "", view.ID{Type: view.CDS, Name: name}, view.ID{Type: view.CDS, Name: spare})
+			needs[0].Name += "~" + spare
+		}
 		if h.splits >= 0 && h.splits != i && w.services[h.splits].exists {
 			needs = append(needs, view.ID{Type: view.CDS, Name: fmt.Sprint("ns/s", h.splits)})
 		}
@@ -151,6 +160,7 @@ type walk struct {
 
 	now  time.Time
 	sent int
+	deaf int // steps for which the proxy does not read
 
 	alone  map[string]*view.Resource // responses of one resource, by nonce
 	latest map[view.ID]string        // nonce of what was said last of a resource
@@ -231,7 +241,7 @@ func (w *walk) speak() bool {
 }
 
 func (w *walk) listen() bool {
-	if len(w.in) == 0 {
+	if len(w.in) == 0 || w.deaf > 0 {
 		return false
 	}
 	m := w.in[0]
@@ -250,6 +260,7 @@ func (w *walk) act() bool {
 }
 
 func (w *walk) step() {
+	w.deaf = max(0, w.deaf-1)
 	switch n := w.rng.IntN(100); {
 	case n < 24:
 		w.speak()
@@ -273,9 +284,14 @@ func (w *walk) step() {
 		}
 	case n < 95:
 		w.trace("reconnect")
-		w.in = nil
+		w.in, w.deaf = nil, 0
+		if w.rng.IntN(2) == 0 {
+			w.head = w.town.head() // of another replica, which made it for itself
+		}
 		w.connect()
 		w.proxy.reconnect()
+	case n < 96:
+		w.deaf = w.rng.IntN(60)
 	default:
 		w.now = w.now.Add(time.Duration(w.rng.IntN(300)) * time.Millisecond)
 	}
@@ -283,8 +299,8 @@ func (w *walk) step() {
 
 // calm runs everything until nobody has anything to say, a few times, with time for holds to end in between.
 func (w *walk) calm() {
-	w.sent = 0
-	for range 4 {
+	w.sent, w.deaf = 0, 0
+	for range 6 {
 		for w.speak() || w.listen() || w.act() || w.hear() {
 			if w.sent > 5000 {
 				w.Fatalf("no end of responses\n%s", w.state)
@@ -326,16 +342,19 @@ func TestRandomWalk(t *testing.T) {
 	if *walkSeed != 0 {
 		first, last = *walkSeed, *walkSeed
 	}
+	steps := 0
 	for seed := first; seed <= last; seed++ {
 		w := newWalk(t, seed)
 		for range 20 + w.rng.IntN(400) {
 			w.step()
 			w.check(seed)
+			steps++
 		}
 		w.calm()
 		w.check(seed)
 		w.checkEnd(seed)
 	}
+	t.Logf("seeds %d to %d, %d steps", first, last, steps)
 }
 
 func (w *walk) check(seed uint64) {
