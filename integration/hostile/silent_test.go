@@ -216,11 +216,11 @@ func unreadable(ctx context.Context, a *attacker) error {
 	})
 }
 
-// bomb is 64 MiB of a nonce, compressed.
+// bomb is 20 MiB of a nonce, compressed.
 var bomb = sync.OnceValue(func() []byte {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
-	_, err := z.Write(encode(&deltaAsk{ResponseNonce: strings.Repeat("0", 64<<20)}))
+	_, err := z.Write(encode(&deltaAsk{ResponseNonce: strings.Repeat("0", 20<<20)}))
 	if err := errors.Join(err, z.Close()); err != nil {
 		panic(err) // a bytes.Buffer takes everything
 	}
