@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,22 +17,26 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 )
 
-// holds is whether a proxy has its stream at a replica.
+// holds is whether a proxy has its stream at this very replica.
 func holds(cp *harness.ControlPlane, id string) (bool, error) {
-	_, answer, err := cp.Do(http.MethodGet, "/api/v1/proxies", "")
-	if err != nil {
+	var replicas api.ReplicaList
+	if err := ask(cp, api.ReplicasPath, &replicas); err != nil {
 		return false, err
 	}
 	var list api.ProxyList
-	if err := json.Unmarshal([]byte(answer), &list); err != nil {
+	if err := ask(cp, api.OfReplica("/api/v1/proxies", replicas.Self), &list); err != nil {
 		return false, err
 	}
-	for _, p := range list.Items {
-		if p.ID == id {
-			return true, nil
-		}
+	return slices.ContainsFunc(list.Items, func(p api.Proxy) bool { return p.ID == id }), nil
+}
+
+// ask reads what the API answers into body.
+func ask(cp *harness.ControlPlane, path string, body any) error {
+	_, answer, err := cp.Do(http.MethodGet, path, "")
+	if err != nil {
+		return err
 	}
-	return false, nil
+	return json.Unmarshal([]byte(answer), body)
 }
 
 // A replica that is stopped sends its proxies to the other one, which sends them nothing that they have, and no request is lost.
