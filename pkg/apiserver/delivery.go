@@ -145,7 +145,9 @@ func (s *server) quarantinedIn(d *api.Delivery) {
 			d.Quarantined = append(d.Quarantined, fmt.Sprintf("%s %s: %s", q.Kind, q.Key, q))
 		}
 	}
-	d.Sum()
+	if len(d.Quarantined) > 0 {
+		d.Sum()
+	}
 }
 
 // programmedHere is how far a policy or a guardrail has come with the proxies of fleet, which are those of this replica: where there are

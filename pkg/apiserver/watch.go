@@ -13,9 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
-	"github.com/breakwater-mesh/breakwater/pkg/catalog"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
-	"github.com/breakwater-mesh/breakwater/pkg/policy"
 	"github.com/breakwater-mesh/breakwater/pkg/world"
 )
 
@@ -24,9 +22,6 @@ type watchInput struct {
 	Namespace string `query:"namespace" doc:"Only what is in this namespace; of proxies the caller's. Absent: all."`
 	LastID    string `header:"Last-Event-ID" doc:"The id of the last event that was seen: the watch goes on after it, on any replica."`
 }
-
-// kindsOf are the plurals of the kinds of objects that can be watched.
-var kindsOf = map[string]string{api.Policies: policy.Kind, api.Guardrails: policy.GuardrailKind, api.Services: catalog.Kind}
 
 // mostWatches is how many watches one replica serves.
 const mostWatches = 256

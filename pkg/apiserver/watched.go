@@ -65,7 +65,7 @@ func (w *watcher) tellObjects(now *world.World) (anew bool, err error) {
 
 // forgetful are the kinds of what is watched that have no history.
 func (w *watcher) forgetful() []string {
-	return slices.DeleteFunc(slices.Clone(w.kinds), func(kind string) bool { return kindsOf[kind] != "" })
+	return slices.DeleteFunc(slices.Clone(w.kinds), func(kind string) bool { return kind != api.Proxies && kind != api.Deliveries })
 }
 
 // everything tells all there is, after the client has forgotten what it knows.
@@ -131,10 +131,10 @@ func exists(w *world.World, r world.Removal) (ok bool) {
 
 // concerns reports whether objects of that kind in that namespace are watched.
 func (w *watcher) concerns(kind, namespace string) bool {
-	return (w.namespace == "" || w.namespace == namespace) && slices.ContainsFunc(w.kinds, func(k string) bool { return kindsOf[k] == kind })
+	return (w.namespace == "" || w.namespace == namespace) && w.wants(pluralOf[kind])
 }
 
-// editedSince are the watched objects that were newsed after rev, in no order.
+// editedSince are the watched objects that were edited after rev, in no order.
 func (w *watcher) editedSince(now *world.World, rev int64) (list []news) {
 	add := func(kind string, m manifest.Meta, body any) {
 		if m.Revision > rev && w.concerns(kind, m.Namespace) {

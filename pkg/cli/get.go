@@ -94,7 +94,7 @@ func (a *app) list(cmd *cobra.Command, kind, namespace string, refs []reference)
 		return a.listServices(cmd, namespace, refs)
 	case endpointPlural:
 		return a.listEndpoints(cmd, namespace, refs)
-	case proxyPlural:
+	case api.Proxies:
 		var ids []string
 		for _, r := range refs {
 			ids = append(ids, r.name)

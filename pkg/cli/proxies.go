@@ -51,11 +51,7 @@ func (a *app) listProxies(cmd *cobra.Command, ids []string) (*listing, error) {
 		a.notef("no answer from %s: its proxies are not listed\n", u)
 	}
 	for _, p := range list.Items {
-		pending, rejected := 0, 0
-		for _, t := range p.Types {
-			pending += t.Pending
-			rejected += len(t.Rejected)
-		}
+		pending, rejected := outstanding(p)
 		l.items = append(l.items, p)
 		l.names = append(l.names, name{kind: "proxy", name: p.ID})
 		l.rows = append(l.rows, []string{
@@ -94,4 +90,13 @@ func (a *app) showProxy(cmd *cobra.Command, id string) error {
 		}
 	}
 	return nil
+}
+
+// outstanding is how many resources a proxy has not answered, and how many it has rejected.
+func outstanding(p api.Proxy) (pending, rejected int) {
+	for _, t := range p.Types {
+		pending += t.Pending
+		rejected += len(t.Rejected)
+	}
+	return pending, rejected
 }

@@ -13,14 +13,11 @@ var plurals = map[string]string{
 	"guardrail": api.Guardrails, "guardrails": api.Guardrails, "guard": api.Guardrails,
 	"service": api.Services, "services": api.Services, "svc": api.Services,
 	"endpoint": endpointPlural, "endpoints": endpointPlural, "ep": endpointPlural,
-	"proxy": proxyPlural, "proxies": proxyPlural,
+	"proxy": api.Proxies, "proxies": api.Proxies,
 }
 
-// The plurals that name no kind of manifest.
-const (
-	endpointPlural = "endpoints"
-	proxyPlural    = "proxies"
-)
+// endpointPlural names no kind of manifest.
+const endpointPlural = "endpoints"
 
 func singular(kind string) string {
 	switch plurals[kind] {
@@ -30,7 +27,7 @@ func singular(kind string) string {
 		return "guardrail"
 	case api.Services:
 		return "service"
-	case proxyPlural:
+	case api.Proxies:
 		return "proxy"
 	}
 	return "endpoint"
@@ -71,7 +68,7 @@ func (a *app) reference(text string) (reference, bool) {
 	switch plurals[kind] {
 	case "":
 		return r, false
-	case proxyPlural:
+	case api.Proxies:
 		return r, name != ""
 	case endpointPlural:
 		whole = 2

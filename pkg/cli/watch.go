@@ -102,10 +102,7 @@ func watchedText(e api.Watched) (string, error) {
 	case api.ProxyKind:
 		var p api.Proxy
 		err := json.Unmarshal(e.Object, &p)
-		pending, rejected := 0, 0
-		for _, t := range p.Types {
-			pending, rejected = pending+t.Pending, rejected+len(t.Rejected)
-		}
+		pending, rejected := outstanding(p)
 		return fmt.Sprintf("  %s/%s, %s %s, %d pending, %d rejected", p.Namespace, p.Service, p.Dialect, p.Version, pending, rejected), err
 	case api.DeliveryKind:
 		var d api.Delivery

@@ -23,7 +23,9 @@ type leg struct {
 
 // items is what the leg says, as if the stream had come to it by itself.
 func (l *leg) items(anew bool) (items []item) {
-	view.Diff(l.before, l.after, func(_, r *view.Resource) { items = append(items, item{name: r.Name, res: r, anew: anew}) })
+	for _, r := range l.changed {
+		items = append(items, item{name: r.Name, res: r, anew: anew})
+	}
 	return items
 }
 

@@ -147,16 +147,20 @@ func (o Options) reach(ctx context.Context, tlsConfig *tls.Config) error {
 
 func knock(ctx context.Context, endpoint string, tlsConfig *tls.Config) error {
 	network, address := target(endpoint)
-	secure := tlsConfig != nil && !strings.HasPrefix(endpoint, "http://") && !strings.HasPrefix(endpoint, "unix:")
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, network, address)
-	if err == nil && secure {
+	if err == nil && secured(endpoint, tlsConfig) {
 		err = handshake(ctx, conn, address, tlsConfig)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", endpoint, err)
 	}
 	return conn.Close()
+}
+
+// secured reports whether TLS is spoken with an endpoint.
+func secured(endpoint string, config *tls.Config) bool {
+	return config != nil && !strings.HasPrefix(endpoint, "http://") && !strings.HasPrefix(endpoint, "unix:")
 }
 
 // target is where an endpoint is: a URL, host:port, or unix:PATH.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -60,7 +59,7 @@ func (p *pulse) start(config *tls.Config, choose func(...string)) error {
 	p.cancel = cancel
 	for _, endpoint := range p.endpoints {
 		creds := insecure.NewCredentials()
-		if config != nil && !strings.HasPrefix(endpoint, "http://") {
+		if secured(endpoint, config) {
 			creds = credentials.NewTLS(config)
 		}
 		_, address := target(endpoint)
