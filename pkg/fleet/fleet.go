@@ -39,13 +39,14 @@ type Registry struct {
 	lease time.Duration
 	log   hclog.Logger
 
-	missing chan struct{} // capacity 1: the own entry is gone
+	missing chan struct{} // capacity 1: the own entry is gone, or was
 	joined  chan struct{} // closed when the own entry was first seen
 
 	mu      sync.Mutex // guards all below
 	known   map[string]*peer
 	joining sync.Once
-	made    int64         // the revision at which the own entry was last made
+	made    int64         // the revision at which the own entry was last made; 0: not in this store
+	gone    int64         // that at which it last went
 	changed chan struct{} // closed and replaced when known changes
 }
 
@@ -120,8 +121,8 @@ func (r *Registry) Deliver(d store.Delivery) error {
 		switch {
 		case id == r.self.ID:
 			own = !e.Deleted
-			if e.Deleted && (e.Revision > r.made || d.Reset) {
-				r.lost()
+			if e.Deleted {
+				r.lost(e.Revision, d.Reset)
 			}
 		case e.Deleted:
 			r.lapse(id)
@@ -149,8 +150,11 @@ func (r *Registry) Stale(since time.Time, err error) {
 	r.log.Debug("the store does not say who is there", "since", since, "error", err)
 }
 
-// lost tells register that the entry has to be made again.
-func (r *Registry) lost() {
+// lost tells register that the entry went at a revision. After a reset no revision seen before means anything. mu is held.
+func (r *Registry) lost(revision int64, reset bool) {
+	if r.gone = revision; reset {
+		r.made = 0
+	}
 	select {
 	case r.missing <- struct{}{}:
 	default:

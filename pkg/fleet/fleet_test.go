@@ -103,15 +103,19 @@ func TestEntryIsMadeAgain(t *testing.T) {
 		if got := revision(t, kv); got != before {
 			t.Errorf("in a quiet minute the store moved from %d to %d", before, got)
 		}
-		for name, harm := range map[string]func(){
-			"away":     func() { kv.Fail(errors.New("no quorum")); time.Sleep(time.Minute); kv.Fail(nil) },
-			"restored": func() { kv.Restore(7, 3, nil) },
-			"deleted":  func() { commit(t, kv, store.Op{Key: store.ReplicaKey("a"), Delete: true}) },
+		for _, tt := range []struct {
+			name string
+			harm func()
+			soon time.Duration
+		}{
+			{"away", func() { kv.Fail(errors.New("no quorum")); time.Sleep(time.Minute); kv.Fail(nil) }, 10 * time.Second},
+			{"deleted", func() { commit(t, kv, store.Op{Key: store.ReplicaKey("a"), Delete: true}) }, time.Second},
+			{"restored", func() { kv.Restore(7, 1, nil) }, time.Second}, // far sooner than the lease is renewed
 		} {
-			harm()
-			time.Sleep(10 * time.Second)
+			tt.harm()
+			time.Sleep(tt.soon)
 			if got := entries(t, kv); got != "a" {
-				t.Errorf("%s: %q are registered, want a", name, got)
+				t.Errorf("%s: %q are registered, want a", tt.name, got)
 			}
 		}
 		before = revision(t, kv)
@@ -122,24 +126,33 @@ func TestEntryIsMadeAgain(t *testing.T) {
 	})
 }
 
-// A write whose outcome was lost is not mistaken for somebody's harm later on.
-func TestLostWriteIsMadeOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		kv := &deaf{Memory: memory(), left: 2}
-		replica(t, kv, "a", "127.0.0.1:1")
-		time.Sleep(time.Minute)
-		before := revision(t, kv)
-		time.Sleep(time.Minute)
-		if got := revision(t, kv); got != before {
-			t.Errorf("the store moves from %d to %d, want it to rest", before, got)
-		}
-	})
+// An entry that went by this replica's own doing, as the outcome of a write was lost or its lease ran out, is not mistaken for somebody's harm:
+// whether the watch tells of it while the entry is made again or long after.
+func TestOwnLossesAreMadeGoodOnce(t *testing.T) {
+	for name, kv := range map[string]*deaf{
+		"lost": {left: 2}, "lost, and told late": {left: 1, watch: 4 * time.Second}, "expired, and told meanwhile": {expired: true, grant: time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				kv.Memory = memory()
+				replica(t, kv, "a", "127.0.0.1:1")
+				time.Sleep(time.Minute)
+				before := revision(t, kv)
+				time.Sleep(time.Minute)
+				if got := revision(t, kv); got != before || entries(t, kv) != "a" {
+					t.Errorf("the store moves from %d to %d, with %q registered; want it to rest", before, got, entries(t, kv))
+				}
+			})
+		})
+	}
 }
 
-// deaf commits, and says for so many times that it has not.
+// deaf commits, and says for so many times that it has not. It takes its time.
 type deaf struct {
 	*store.Memory
-	left int
+	left         int
+	expired      bool // a lease has run out by the first time that it is renewed
+	grant, watch time.Duration
 }
 
 func (d *deaf) Commit(ctx context.Context, txn store.Txn) (int64, error) {
@@ -149,6 +162,26 @@ func (d *deaf) Commit(ctx context.Context, txn store.Txn) (int64, error) {
 		return 0, store.ErrUnavailable
 	}
 	return revision, err
+}
+
+func (d *deaf) Renew(ctx context.Context, id store.LeaseID) error {
+	if d.expired {
+		d.expired = false
+		_ = d.Revoke(ctx, id)
+	}
+	return d.Memory.Renew(ctx, id)
+}
+
+func (d *deaf) Grant(ctx context.Context, ttl time.Duration) (store.LeaseID, error) {
+	time.Sleep(d.grant)
+	return d.Memory.Grant(ctx, ttl)
+}
+
+func (d *deaf) Watch(ctx context.Context, prefix string, after int64, f func(store.Batch) error) error {
+	return d.Memory.Watch(ctx, prefix, after, func(b store.Batch) error {
+		time.Sleep(d.watch)
+		return f(b)
+	})
 }
 
 func revision(t *testing.T, kv store.KV) int64 {

@@ -75,12 +75,27 @@ func (e *entry) every() time.Duration { return e.lease / 3 }
 func (e *entry) pause(ctx context.Context) {
 	timer := time.NewTimer(e.every())
 	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	case <-e.missing:
-		e.drop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			return
+		case <-e.missing:
+			if e.isGone() {
+				e.drop()
+				return
+			}
+		}
 	}
+}
+
+// isGone reports whether the entry has gone since it was made. To make one anew is to end the one before, and the watch may tell of that at any
+// time: taken for a loss it would make an end of the next one, and so on.
+func (e *entry) isGone() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.gone > e.made
 }
 
 // drop gives the lease up, so that the entry is made anew.
