@@ -37,6 +37,7 @@ type FieldFidelity struct {
 	Instead  string `json:"instead,omitempty"`  // what to write to get nearer
 	Default  bool   `json:"default,omitempty"`  // the policy does not say it: its section brings it along
 	Inherent bool   `json:"inherent,omitempty"` // it holds whatever is written, so that no write is warned of it that does not ask for exactness
+	Beside   bool   `json:"beside,omitempty"`   // it holds for what stands beside it, or does not: another policy may change that
 }
 
 // String is all but the field as one line.

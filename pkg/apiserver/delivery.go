@@ -233,7 +233,7 @@ func deliveriesOf(statuses []reply[api.StatusResponse]) []reply[api.Delivery] {
 	return list
 }
 
-// markUnsupported finds the proxies whose dialect enforces no field of p.
+// markUnsupported finds the proxies whose dialect enforces no field of p, whatever stands beside it.
 func markUnsupported(d *api.Delivery, w *world.World, p *policy.Compiled) {
 	known := make(map[envoy.Target]bool)
 	for i := range d.Proxies {
@@ -261,7 +261,7 @@ func enforcesNothing(w *world.World, p *policy.Compiled, t envoy.Target) bool {
 		if f.Default {
 			continue
 		}
-		if f.Level != api.Unsupported {
+		if f.Level != api.Unsupported || f.Beside {
 			return false
 		}
 		written++

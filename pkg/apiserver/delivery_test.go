@@ -123,11 +123,13 @@ func TestDeliveryInWords(t *testing.T) {
 func TestWhoEnforcesNothingOfAPolicy(t *testing.T) {
 	book := &ledger{}
 	f := newFixture(t, func(c *apiserver.Config) { c.Book = book })
-	f.apply(service("payments", "") + doc("shop", "p", "to: {service: payments}, healthCheck: {http: {path: /}, interval: 5s}") + doc("shop", "q", "to: {service: payments}, timeout: {request: 2s}"))
+	f.apply(service("payments", "") + doc("shop", "p", "to: {service: payments}, healthCheck: {http: {path: /}, interval: 5s}") + doc("shop", "q", "to: {service: payments}, timeout: {request: 2s}") +
+		doc("shop", "alone", "to: {service: payments}, hedge: {onPerTryTimeout: true}") + doc("shop", "judge", "to: {service: payments}, failureCriteria: {http: {statuses: [5xx]}}"))
 	program := at("g", "acked")
 	program.Profile, program.Dialect = "grpc", "grpc"
 	book.set(at("a", "acked"), program)
-	for name, want := range map[string]int{"p": 1, "q": 0} {
+	// Where there is nothing to hedge with, nothing is hedged; an Envoy holds it all the same, and another policy may bring a retry.
+	for name, want := range map[string]int{"p": 1, "q": 0, "alone": 1, "judge": 1} {
 		s := parse[api.StatusResponse](t, f.want(http.StatusOK, "GET", api.StatusPath(api.Policies, "shop", name), ""))
 		d := s.Delivery
 		if d == nil || d.Unsupported != want || d.Acked != 2-want || d.Revision != s.Revision || d.State != "acked" {

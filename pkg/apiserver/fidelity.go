@@ -114,7 +114,7 @@ func fidelityFor(p *policy.Compiled, svc *catalog.Service, t envoy.Target) []api
 	}
 	worst := make(map[string]api.FieldFidelity)
 	for _, f := range envoy.Report(t, svc, effective) {
-		said := api.FieldFidelity{Field: f.Field, Level: string(f.Level), Reason: f.Reason, Instead: f.Instead, Inherent: f.Inherent}
+		said := api.FieldFidelity{Field: f.Field, Level: string(f.Level), Reason: f.Reason, Instead: f.Instead, Inherent: f.Inherent, Beside: f.Beside}
 		if origin := origins[f.Field]; origin.Default {
 			said.Default = true
 		} else {
@@ -137,7 +137,7 @@ func untaken(f api.FieldFidelity, p *policy.Compiled, t envoy.Target) api.FieldF
 	rides := strings.HasPrefix(f.Field, "retry.") || f.Field == "fallback.service"
 	if rides && t.Taken(p) != p {
 		f.Level, f.Reason = api.Unsupported, "it would take the place of the retries of the owner's routes, and the policy names no service"
-		f.Instead = "to: {service: NAME}"
+		f.Instead, f.Beside = "to: {service: NAME}", false
 	}
 	return f
 }

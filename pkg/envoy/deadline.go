@@ -121,7 +121,7 @@ func severalTries(in input, _ policy.Field) bool {
 
 var deadlineLines = []line{
 	{field: "timeout.deadline", on: clustersOnly, level: Unsupported, reason: "the proxy's listeners are its owner's"},
-	{field: "timeout.deadline", on: proxies, when: noRequestTimeout, level: Unsupported, reason: "without timeout.request a call has no time to hold a deadline against", instead: "timeout.request beside it"},
+	{field: "timeout.deadline", on: proxies, when: noRequestTimeout, beside: true, level: Unsupported, reason: "without timeout.request a call has no time to hold a deadline against", instead: "timeout.request beside it"},
 	{field: "timeout.deadline.keepPercent", on: sidecars, when: severalTries, always: true, inherent: true, level: Approximate,
 		reason: "every try is told what the whole call had when it came; x-breakwater-deadline-ms, which stands still, is right for all"},
 }

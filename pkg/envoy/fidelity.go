@@ -27,6 +27,7 @@ type Fidelity struct {
 	Instead string `json:"instead,omitempty"` // what to write to get nearer, if anything
 
 	Inherent bool `json:"inherent,omitempty"` // it holds of the field at these proxies whatever is written: nothing gets nearer
+	Beside   bool `json:"beside,omitempty"`   // it holds for what stands beside the field, or does not: another policy may change that
 }
 
 // line says how well some targets enforce a field and all below it. A section's lines stand in its own file; the first that fits
@@ -37,13 +38,14 @@ type line struct {
 	when     func(input, policy.Field) bool // nil: always
 	always   bool                           // it speaks of a default as well; other lines only of what an author wrote
 	inherent bool                           // as in Fidelity
+	beside   bool                           // likewise
 	level    Level
 	reason   string // why it is not exact
 	instead  string
 }
 
 func (l line) fidelity(field string) Fidelity {
-	return Fidelity{Field: field, Level: l.level, Reason: l.reason, Instead: l.instead, Inherent: l.inherent}
+	return Fidelity{Field: field, Level: l.level, Reason: l.reason, Instead: l.instead, Inherent: l.inherent, Beside: l.beside}
 }
 
 // lines are those of every section. A field without one is exact where it has a carrier at all: see unsaid.

@@ -142,7 +142,7 @@ var grpcLines = []line{
 	{field: "timeout.request", on: grpcClients, inherent: true, level: Approximate, reason: "it starts with the call, and bounds a stream as a whole"},
 	{field: "timeout.maxStream", on: grpcClients, level: Exact},
 
-	{field: "retry.numRetries", on: grpcClients, when: retriesNothing, level: Unsupported, reason: notRetried, instead: retryUnavailable},
+	{field: "retry.numRetries", on: grpcClients, when: retriesNothing, beside: true, level: Unsupported, reason: notRetried, instead: retryUnavailable},
 	{field: "retry.numRetries", on: grpcClients, level: Exact},
 	{field: "retry.retryOn", on: grpcClients, when: retriesNothing, always: true, level: Unsupported, reason: notRetried, instead: retryUnavailable},
 	{field: "retry.retryOn", on: grpcClients, when: retriesForeign, level: Approximate,

@@ -25,6 +25,6 @@ func noHedge(in input, _ policy.Field) bool {
 }
 
 var hedgeLines = []line{
-	{field: "hedge.onPerTryTimeout", on: proxies, when: noHedge, level: Unsupported,
+	{field: "hedge.onPerTryTimeout", on: proxies, when: noHedge, beside: true, level: Unsupported,
 		reason: "without a time for each try, or without a retry, there is nothing to hedge with", instead: "timeout.perTry and retry.numRetries beside it"},
 }

@@ -172,13 +172,13 @@ func orElse[T any](p *T, def T) T {
 var limitsLines = []line{
 	{field: "limits.maxConnections", on: proxies, level: Approximate,
 		reason: "each worker of the proxy may always hold one connection to each host; at the limit calls wait rather than fail", instead: "limits.maxRequests"},
-	{field: "limits.maxPendingRequests", on: proxies, when: both(bulkheadWaits, overHTTP2), level: Unsupported,
+	{field: "limits.maxPendingRequests", on: proxies, when: both(bulkheadWaits, overHTTP2), beside: true, level: Unsupported,
 		reason: "HTTP/2 calls share connections and never wait for one, beyond the time it takes to open it", instead: "bulkhead.maxConcurrent"},
 	{field: "limits.maxPendingRequests", on: proxies, when: bulkheadWaits, level: Approximate,
 		reason: "calls wait for a connection, not for a place in the bulkhead"},
 	{field: "limits.maxPendingRequests", on: proxies, when: overHTTP2, level: Approximate,
 		reason: "HTTP/2 calls count as pending only while a connection is being opened", instead: "limits.maxRequests"},
-	{field: "limits.maxRetries", on: proxies, when: hasBudget, level: Unsupported,
+	{field: "limits.maxRetries", on: proxies, when: hasBudget, beside: true, level: Unsupported,
 		reason: "beside a retry budget Envoy ignores it", instead: "retry.budget.minConcurrent"},
 }
 

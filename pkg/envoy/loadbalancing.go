@@ -115,13 +115,13 @@ func hashCookie(c *policy.HashCookie) *routev3.RouteAction_HashPolicy_Cookie {
 var balancingLines = []line{
 	{field: "loadBalancing.algorithm", when: unknownAlgorithm, level: Unsupported,
 		reason: "unknown: hosts are taken in turn", instead: "round-robin, least-request or random"},
-	{field: "loadBalancing.hashOn", on: proxies, when: not(hashes), level: Unsupported,
+	{field: "loadBalancing.hashOn", on: proxies, when: not(hashes), beside: true, level: Unsupported,
 		reason: "the algorithm in force does not hash", instead: "ring-hash or maglev for loadBalancing.algorithm"},
 	{field: "loadBalancing.hashOn", on: clustersOnly, level: Unsupported,
 		reason: "the proxy's routes are its owner's", instead: "a hash_policy in the owner's route"},
-	{field: "loadBalancing.failTrafficOnPanic", on: proxies, when: hashes, level: Unsupported,
+	{field: "loadBalancing.failTrafficOnPanic", on: proxies, when: hashes, beside: true, level: Unsupported,
 		reason: "with ring-hash and maglev a call in panic goes to all hosts"},
-	{field: "loadBalancing.slowStart", on: proxies, when: noSlowStart, level: Unsupported,
+	{field: "loadBalancing.slowStart", on: proxies, when: noSlowStart, beside: true, level: Unsupported,
 		reason: "the algorithm in force gives every host its whole share at once", instead: "round-robin or least-request for loadBalancing.algorithm"},
 }
 

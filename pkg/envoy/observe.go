@@ -56,14 +56,14 @@ func never() *corev3.RuntimeFractionalPercent {
 // exact as where they enforce it.
 var observedLines = []line{
 	{field: "outlierDetection", on: grpcClients, level: Unsupported, reason: "a gRPC client counts nothing that it does not do"},
-	{field: "outlierDetection", on: proxies, when: ejects, level: Unsupported, reason: "a proxy detects once, and that is enforced"},
+	{field: "outlierDetection", on: proxies, when: ejects, beside: true, level: Unsupported, reason: "a proxy detects once, and that is enforced"},
 	{field: "outlierDetection.detectDegradedHosts", on: proxies, level: Unsupported, reason: "a host that calls itself degraded would get less"},
 	{field: "outlierDetection.baseEjectionTime", on: proxies, always: true, inherent: true, level: Approximate,
 		reason: "no host is ever out: one that would be gets its calls, and is detected again after as many failures"},
 	{field: "circuitBreaker", level: Unsupported, reason: "nothing opens"},
-	{field: "rateLimit", on: proxies, when: limitsRate, level: Unsupported, reason: "a route has one rate limit, and that is enforced"},
-	{field: "admissionControl", on: agents, when: admits, level: Unsupported, reason: "a cluster has one admission control, and that is enforced"},
-	{field: "admissionControl", on: agents, when: fallsBack, level: Unsupported, reason: "a service with a fallback has it where the fallback is chosen, and there nothing is only counted"},
+	{field: "rateLimit", on: proxies, when: limitsRate, beside: true, level: Unsupported, reason: "a route has one rate limit, and that is enforced"},
+	{field: "admissionControl", on: agents, when: admits, beside: true, level: Unsupported, reason: "a cluster has one admission control, and that is enforced"},
+	{field: "admissionControl", on: agents, when: fallsBack, beside: true, level: Unsupported, reason: "a service with a fallback has it where the fallback is chosen, and there nothing is only counted"},
 	{field: "admissionControl", on: agents, level: Exact},
 	{field: "limits.maxRequests", on: agents, level: Exact},
 	{field: "limits.maxPendingRequests", on: agents, when: bulkheadAlone, level: Exact},
