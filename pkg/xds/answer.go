@@ -18,7 +18,7 @@ func (s *state) answer(q request, now time.Time) {
 	sub.heard = true
 	f := sub.flights[i]
 	if !q.rejected && i == 0 && f.leg != nil && f.leg.before == sub.acked && len(sub.rejected) == 0 {
-		sub.flights = slices.Delete(sub.flights, 0, 1)
+		sub.land(0)
 		sub.acked = f.leg.after
 		return
 	}
@@ -26,14 +26,14 @@ func (s *state) answer(q request, now time.Time) {
 	earlier := sub.flights[:i]
 	if q.rejected {
 		later := append([]flight(nil), sub.flights[i+1:]...)
-		sub.flights = slices.Delete(sub.flights, i, i+1)
+		sub.land(i)
 		s.reject(q, f, later, now)
 		return
 	}
 	for _, it := range f.items {
 		supersede(earlier, it.name)
 	}
-	sub.flights = slices.Delete(sub.flights, i, i+1)
+	sub.land(i)
 	sub.accept(f.items)
 }
 

@@ -64,6 +64,7 @@ const (
 	minPingOfPeer  = 4 * time.Second // Envoy pings every 10 s, whether or not there is a stream
 	readBuffer     = 4 << 10
 	writeBuffer    = 16 << 10
+	window         = 64 << 10 // of requests that were not read yet: grpc-go would ask a client that answers for its round trip, each time
 	maxHeaderBytes = 16 << 10
 )
 
@@ -160,6 +161,7 @@ func ServerOptions() []grpc.ServerOption {
 		grpc.ConnectionTimeout(handshake),
 		grpc.ReadBufferSize(readBuffer),
 		grpc.WriteBufferSize(writeBuffer),
+		grpc.StaticStreamWindowSize(window),
 	}
 }
 

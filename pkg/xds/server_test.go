@@ -78,8 +78,9 @@ type rig struct {
 
 // gate stops what the client writes, as a network does that has gone.
 type gate struct {
-	mu   sync.Mutex
-	wait chan struct{} // nil: open
+	mu    sync.Mutex
+	wait  chan struct{} // nil: open
+	heard []byte        // all that the server wrote
 }
 
 type gated struct {
@@ -95,6 +96,14 @@ func (g gated) Write(b []byte) (int, error) {
 		<-wait
 	}
 	return g.Conn.Write(b)
+}
+
+func (g gated) Read(b []byte) (int, error) {
+	n, err := g.Conn.Read(b)
+	g.gate.mu.Lock()
+	defer g.gate.mu.Unlock()
+	g.gate.heard = append(g.gate.heard, b[:n]...)
+	return n, err
 }
 
 func (r *rig) freeze() {

@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"slices"
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/view"
@@ -138,6 +139,15 @@ func (s *sub) forget(name string) {
 	delete(s.force, name)
 	delete(s.rejected, name)
 	delete(s.held, name)
+}
+
+// land ends a flight. Where it was the only one, nothing is kept: a fleet at rest has no room for what was under way.
+func (s *sub) land(i int) {
+	if len(s.flights) == 1 {
+		s.flights = nil
+		return
+	}
+	s.flights = slices.Delete(s.flights, i, i+1)
 }
 
 // void makes the answers in flight say nothing of name.

@@ -1,0 +1,37 @@
+package xds
+
+import (
+	"bytes"
+	"testing"
+
+	"golang.org/x/net/http2"
+)
+
+// An answer costs a packet, and not two more: by default grpc-go measures the round trip whenever a request comes.
+func TestAnswersAreNotMeasured(t *testing.T) {
+	r := newRig(t, shop{}.head(1), Config{})
+	c := r.connect()
+	c.start()
+	r.gate.mu.Lock()
+	heard := bytes.Clone(r.gate.heard)
+	r.gate.mu.Unlock()
+	frames := http2.NewFramer(nil, bytes.NewReader(heard))
+	data := 0
+	for {
+		f, err := frames.ReadFrame()
+		if err != nil {
+			break // of what the client read last there may be a part
+		}
+		switch f := f.(type) {
+		case *http2.DataFrame:
+			data++
+		case *http2.PingFrame:
+			if !f.IsAck() {
+				t.Errorf("the server asks for the round trip after %d frames of data", data)
+			}
+		}
+	}
+	if data < 6 {
+		t.Errorf("%d frames of data were read, want one for each response at least", data)
+	}
+}
