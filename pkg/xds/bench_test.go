@@ -73,9 +73,9 @@ func BenchmarkFirstLoad(b *testing.B) {
 		b.Run(fmt.Sprint(services), func(b *testing.B) {
 			head, names := fleetHead(services)
 			b.ReportAllocs()
-			ways := newCourses()
+			ways := newCourses(responseBytes)
 			for b.Loop() {
-				s := newState(limits{names: DefaultMaxNames, hold: time.Second}, true, time.Now())
+				s := newState(limits{names: DefaultMaxNames, hold: time.Second, response: responseBytes}, true, time.Now())
 				s.courses = ways
 				load(b, s, head, names)
 			}
@@ -88,7 +88,7 @@ func BenchmarkFirstLoad(b *testing.B) {
 func BenchmarkEdit(b *testing.B) {
 	head, names := fleetHead(1000)
 	m := telemetry.NewMetrics()
-	st := &stream{server: New(Config{Metrics: m}), form: deltaForm, class: world.NewClass(world.ClassKey{}, head), state: newState(limits{names: DefaultMaxNames, hold: time.Second}, true, time.Now())}
+	st := &stream{server: New(Config{Metrics: m}), form: deltaForm, class: world.NewClass(world.ClassKey{}, head), state: newState(limits{names: DefaultMaxNames, hold: time.Second, response: responseBytes}, true, time.Now())}
 	load(b, st.state, head, names)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {

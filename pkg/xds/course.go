@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -51,6 +52,7 @@ type courses struct {
 	known map[journey]*course
 	after func(time.Duration, func()) // time.AfterFunc; nil: nothing is forgotten
 	eager bool                        // the first stream is enough
+	most  int                         // bytes of a leg, as limits.response
 }
 
 // course is one way. It has no legs where it was asked for once, or where all that is to do depends on the stream.
@@ -59,8 +61,8 @@ type course struct {
 	first *leg
 }
 
-func newCourses() *courses {
-	return &courses{after: func(d time.Duration, f func()) { time.AfterFunc(d, f) }}
+func newCourses(most int) *courses {
+	return &courses{most: most, after: func(d time.Duration, f func()) { time.AfterFunc(d, f) }}
 }
 
 // find is the first leg of a journey, or nil where each stream has to find its own way.
@@ -75,7 +77,7 @@ func (c *courses) find(j journey) *leg {
 		}
 	}
 	if !way.laid {
-		way.laid, way.first = true, lay(j)
+		way.laid, way.first = true, lay(j, c.most)
 	}
 	return way.first
 }
@@ -101,8 +103,8 @@ func (c *courses) forget() {
 	c.known = nil
 }
 
-// lay cuts a journey into legs. What is to be removed, or may have to wait for what it needs, is left to each stream.
-func lay(j journey) *leg {
+// lay cuts a journey into legs of so many bytes. What is to be removed, or may have to wait for what it needs, is left to each stream.
+func lay(j journey, most int) *leg {
 	var all []view.Change
 	adds, left := false, false
 	view.Diff(j.from, j.to, func(old, now *view.Resource) {
@@ -118,16 +120,22 @@ func lay(j journey) *leg {
 	if left && j.world && whole(j.typ) {
 		return nil // or what need not wait would be said in a response of its own, with all the rest
 	}
-	n := batch
 	switch {
 	case j.world && whole(j.typ):
-		n = max(1, len(all))
+		most = math.MaxInt
 	case j.loaded && len(all) <= few:
-		n = 1
+		most = 0
 	}
 	var first *leg
 	end, at := &first, j.from
-	for some := range slices.Chunk(all, n) {
+	for len(all) > 0 {
+		n, bytes := 0, 0
+		for n < len(all) && (n == 0 || bytes < most) {
+			bytes += len(all[n].Now.Wire)
+			n++
+		}
+		some := all[:n]
+		all = all[n:]
 		l := &leg{before: at, after: at.Toward(j.to, some), from: j.from, to: j.to, adds: adds}
 		at = l.after
 		l.fill(j, some)

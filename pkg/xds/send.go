@@ -2,7 +2,6 @@ package xds
 
 import (
 	"maps"
-	"math"
 	"slices"
 	"time"
 
@@ -13,10 +12,12 @@ import (
 )
 
 // Sizes of responses. A rejection of one resource is blamed without doubt and holds up nobody else, so a few changes go one by
-// one; a first load or a burst goes in batches, and is halved where a rejection names nobody.
+// one; a first load or a burst goes in as many at once as have responseBytes, since each response costs an answer and its way, and is
+// halved where a rejection names nobody.
 const (
-	few   = 8
-	batch = 50
+	few           = 8
+	batch         = 50 // removals, and assignments that are owed
+	responseBytes = 256 << 10
 )
 
 // update is the next response of a type that sets something, or nil.
@@ -34,7 +35,7 @@ func (s *state) update(t view.Type, head *world.Head, now time.Time) *response {
 		ready = sub.silence(ready)
 	}
 	if len(ready) > 0 {
-		n := min(len(ready), sub.size(len(ready)))
+		n := min(len(ready), s.size(sub, ready))
 		if s.world && whole(t) && sub.limit == 0 {
 			n = len(ready) // what is left out of the whole is gone
 		}
@@ -49,23 +50,31 @@ func (s *state) update(t view.Type, head *world.Head, now time.Time) *response {
 	return nil
 }
 
-// size is how many of n ready items go into the next response.
-func (s *sub) size(n int) int {
+// size is how many of the ready items go into the next response.
+func (s *state) size(sub *sub, ready []item) int {
 	switch {
-	case s.limit > 0:
-		return s.limit
-	case s.loaded && n <= few:
+	case sub.limit > 0:
+		return sub.limit
+	case sub.loaded && len(ready) <= few:
 		return 1
 	}
-	return batch
+	n, bytes := 0, 0
+	for n < len(ready) && (n == 0 || bytes < s.limits.response) {
+		bytes += ready[n].bytes()
+		n++
+	}
+	return n
 }
 
 // pending is what could be sent now, as far as one response needs it, and, where that is nothing, whether anything else is held back
 // or to be removed.
 func (s *state) pending(t view.Type, head *view.View, now time.Time) (ready []item, waiting bool) {
-	sub, most := &s.subs[t], batch
-	if s.world {
-		most = math.MaxInt // a response of the state of the world may have to be all there is
+	sub, counted, bytes := &s.subs[t], 0, 0
+	enough := func() bool {
+		for ; counted < len(ready); counted++ {
+			bytes += ready[counted].bytes()
+		}
+		return counted > few && bytes >= s.limits.response && !s.world // a response of the state of the world may have to be all there is
 	}
 	if n := len(sub.force); t == view.EDS && !s.world && n > 0 && (sub.loaded || n <= batch) {
 		if owed := s.owed(head, now); len(owed) > 0 {
@@ -79,7 +88,7 @@ func (s *state) pending(t view.Type, head *view.View, now time.Time) (ready []it
 		}
 		if _, forced := sub.force[name]; forced {
 			ready, waiting = s.urged(t, name, head, now, ready, waiting)
-			return len(ready) < most
+			return !enough()
 		}
 		if r == nil && t == view.RTDS {
 			r = emptyLayer(name) // a runtime layer is emptied, never removed: a proxy without an answer for it does not start
@@ -93,9 +102,9 @@ func (s *state) pending(t view.Type, head *view.View, now time.Time) (ready []it
 		default:
 			ready = append(ready, item{name: name, res: r})
 		}
-		return len(ready) < most
+		return !enough()
 	})
-	if len(sub.force) == 0 || len(ready) >= most {
+	if len(sub.force) == 0 || enough() {
 		return ready, waiting
 	}
 	for _, name := range slices.Sorted(maps.Keys(sub.force)) {

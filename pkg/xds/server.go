@@ -127,12 +127,13 @@ func New(cfg Config) *Server {
 		warming:    orDefault(cfg.WarmingTimeout, DefaultWarmingTimeout),
 		hold:       orDefault(cfg.Hold, DefaultHold),
 		linger:     orDefault(cfg.Linger, DefaultLinger),
+		response:   responseBytes,
 	}
 	cfg.MaxStreams = orDefault(cfg.MaxStreams, DefaultMaxStreams)
 	return &Server{
 		cfg:       cfg,
 		limits:    l,
-		courses:   newCourses(),
+		courses:   newCourses(l.response),
 		admission: newAdmission(int64(orDefault(cfg.FirstAnswers, DefaultFirstAnswers)), turnWithin, shareKept),
 		offenders: offenders{log: cfg.Logger},
 		seed:      maphash.MakeSeed(),

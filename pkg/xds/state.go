@@ -19,6 +19,7 @@ type limits struct {
 	warming    time.Duration // a CDS response, whose answer a proxy withholds until its clusters are warm
 	hold       time.Duration // how long a scope waits for its route configuration, and removals for a reconnect to tell all it holds
 	linger     time.Duration // how long a cluster or a listener stays that nothing names any more
+	response   int           // bytes of a response that says much at once
 }
 
 // state is the conversation with one proxy: what it subscribes to, was told and accepted. It is pure: no stream, no clock, no

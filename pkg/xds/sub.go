@@ -53,6 +53,14 @@ type item struct {
 	anew bool           // the proxy asked for it although it was subscribed: it may not have had it since
 }
 
+// bytes is what the item adds to a response, about.
+func (i item) bytes() int {
+	if i.res == nil {
+		return len(i.name)
+	}
+	return len(i.res.Wire)
+}
+
 // flight is a response that is not answered yet.
 type flight struct {
 	nonce    string

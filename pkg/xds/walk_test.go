@@ -17,7 +17,7 @@ var (
 	walkSeed = flag.Uint64("walkseed", 0, "run this one walk")
 )
 
-var testLimits = limits{names: 10000, unanswered: time.Minute, warming: 90 * time.Second, hold: 5 * time.Second, linger: time.Second}
+var testLimits = limits{names: 10000, unanswered: time.Minute, warming: 90 * time.Second, hold: 5 * time.Second, linger: time.Second, response: 1 << 10}
 
 // town is a made-up configuration: services with a cluster, an assignment, a route configuration and a scope each, and aliases.
 type town struct {
@@ -149,12 +149,13 @@ func (w *town) head() *world.Head {
 // walk is one random conversation.
 type walk struct {
 	*testing.T
-	rng   *rand.Rand
-	town  *town
-	head  *world.Head
-	state *state
-	proxy *reference
-	in    []*response // on its way to the proxy
+	rng    *rand.Rand
+	town   *town
+	head   *world.Head
+	limits limits
+	state  *state
+	proxy  *reference
+	in     []*response // on its way to the proxy
 
 	courses *courses
 
@@ -169,15 +170,16 @@ type walk struct {
 
 func newWalk(t *testing.T, seed uint64) *walk {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	w := &walk{T: t, rng: rng, town: newTown(rng), proxy: newReference(rng), now: time.Unix(1000, 0)}
-	w.courses = &courses{eager: seed%4 > 0} // otherwise few are laid
+	w := &walk{T: t, rng: rng, town: newTown(rng), proxy: newReference(rng), limits: testLimits, now: time.Unix(1000, 0)}
+	w.limits.response = []int{0, 1 << 10, responseBytes}[seed%3]
+	w.courses = &courses{eager: seed%4 > 0, most: w.limits.response} // otherwise few are laid
 	w.head = w.town.head()
 	w.connect()
 	return w
 }
 
 func (w *walk) connect() {
-	w.state = newState(testLimits, true, w.now)
+	w.state = newState(w.limits, true, w.now)
 	w.state.courses = w.courses
 	w.alone, w.latest, w.blamed = map[string]*view.Resource{}, map[view.ID]string{}, map[view.ID]string{}
 }

@@ -30,8 +30,7 @@ type client struct {
 	in     *bufio.Reader
 
 	open   [view.NumTypes]bool
-	counts [view.NumTypes]atomic.Int64 // resources
-	got    [view.NumTypes]atomic.Int64 // responses
+	counts [view.NumTypes]atomic.Int64 // resources that came
 	room   int                         // bytes of messages that the server still lets us send
 	window int                         // its room at the start
 	done   bool                        // configured
@@ -204,7 +203,6 @@ func (c *client) take(b []byte) error {
 	}
 	s := c.swarm
 	n := c.counts[r.typ].Add(int64(r.resources))
-	c.got[r.typ].Add(1)
 	if s.record != nil {
 		s.record(r, b)
 	}
@@ -222,7 +220,7 @@ func (c *client) take(b []byte) error {
 		c.open[next] = true
 		out = c.appendMessage(out, s.subscriptions[next])
 	}
-	s.arrived(c, r.typ, n)
+	s.arrived(c, r.typ, int64(r.resources), n)
 	return c.send(out)
 }
 

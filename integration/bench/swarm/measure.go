@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -119,7 +120,7 @@ type trial struct {
 	*subject
 	swarm  *swarm
 	idle   float64                        // CPU a second of the server, when nothing happens
-	expect map[string]map[view.Type]int64 // responses to an edit of each kind
+	expect map[string]map[view.Type]int64 // resources that an edit of each kind sends
 	counts map[string]int                 // edits of each kind so far
 }
 
@@ -167,9 +168,11 @@ func (c *cell) measure(ctx context.Context, s settings, from *recording) (r *rec
 func (r *trial) scout(ctx context.Context) (*recording, error) {
 	rec := &recording{edits: map[string][][]said{}}
 	var heard []said
+	resources := map[view.Type]int64{} // that came with them
 	delta := r.swarm.dialect.version == 0
 	r.swarm.record = func(m response, b []byte) {
 		heard = append(heard, said{Type: m.typ, Delta: delta, Bytes: slices.Clone(b)})
+		resources[m.typ] += int64(m.resources)
 	}
 	if _, err := r.swarm.grow(ctx, 1); err != nil {
 		return nil, err
@@ -186,6 +189,7 @@ func (r *trial) scout(ctx context.Context) (*recording, error) {
 	r.idle = idle.Seconds() / time.Since(begun).Seconds()
 	for _, k := range kinds {
 		for range recorded {
+			clear(resources)
 			total := r.swarm.total()
 			if err := r.next(k); err != nil {
 				return nil, err
@@ -196,10 +200,9 @@ func (r *trial) scout(ctx context.Context) (*recording, error) {
 			rec.edits[k.name] = append(rec.edits[k.name], heard)
 			heard = nil
 		}
-		e, expect := &edits{}, map[view.Type]int64{}
-		r.edits[k.name], r.expect[k.name] = e, expect
+		e := &edits{}
+		r.edits[k.name], r.expect[k.name] = e, maps.Clone(resources)
 		for _, m := range rec.edits[k.name][recorded-1] {
-			expect[m.Type]++
 			e.sent += int64(len(m.Bytes))
 		}
 	}

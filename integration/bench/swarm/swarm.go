@@ -35,8 +35,8 @@ type swarm struct {
 
 	clients    []*client
 	configured atomic.Int64
-	bytes      atomic.Int64 // that came, with the frames' heads
-	got        [view.NumTypes]atomic.Int64
+	bytes      atomic.Int64                // that came, with the frames' heads
+	got        [view.NumTypes]atomic.Int64 // resources that came
 	goal       [view.NumTypes]atomic.Int64 // of got
 	reached    chan time.Time
 	ready      chan time.Time // the last client is configured
@@ -110,7 +110,7 @@ func (s *swarm) await(ctx context.Context, what <-chan time.Time) (time.Time, er
 	case err := <-s.failed:
 		return time.Time{}, err
 	case <-ctx.Done():
-		return time.Time{}, fmt.Errorf("%w: %d of %d clients configured, responses %s", context.Cause(ctx), s.configured.Load(), s.wanted.Load(), s.progress())
+		return time.Time{}, fmt.Errorf("%w: %d of %d clients configured, resources %s", context.Cause(ctx), s.configured.Load(), s.wanted.Load(), s.progress())
 	}
 }
 
@@ -121,9 +121,10 @@ func (s *swarm) progress() (text string) {
 	return text
 }
 
-// arrived counts a response, after which its client holds n resources of the type.
-func (s *swarm) arrived(c *client, t view.Type, n int64) {
-	if total := s.got[t].Add(1); total == s.goal[t].Load() {
+// arrived counts the resources of a response, after which its client has been sent n of the type.
+func (s *swarm) arrived(c *client, t view.Type, came, n int64) {
+	goal := s.goal[t].Load()
+	if total := s.got[t].Add(came); total >= goal && total-came < goal {
 		s.reached <- time.Now()
 	}
 	if t == view.RDS && !c.done && n >= s.expected[t] {
@@ -134,9 +135,10 @@ func (s *swarm) arrived(c *client, t view.Type, n int64) {
 	}
 }
 
-// expect sets the goal that every client gets so many responses more of each type.
-func (s *swarm) expect(responses map[view.Type]int64) {
-	for t, n := range responses {
+// expect sets the goal that every client gets so many resources more of each type. Responses would not do: how many resources go in one
+// may differ between clients.
+func (s *swarm) expect(resources map[view.Type]int64) {
+	for t, n := range resources {
 		s.goal[t].Store(s.got[t].Load() + n*int64(len(s.clients)))
 	}
 }
@@ -155,7 +157,7 @@ func (s *swarm) met(ctx context.Context, types int) (last time.Time, err error) 
 	return last, nil
 }
 
-// total is how many responses have come.
+// total is how many resources have come.
 func (s *swarm) total() (n int64) {
 	for t := range view.NumTypes {
 		n += s.got[t].Load()
@@ -163,7 +165,7 @@ func (s *swarm) total() (n int64) {
 	return n
 }
 
-// rest returns once more than so many responses have come and then none for a while.
+// rest returns once more than so many resources have come and then none for a while.
 func (s *swarm) rest(ctx context.Context, than int64) error {
 	for last := than; ; {
 		select {
@@ -181,11 +183,11 @@ func (s *swarm) rest(ctx context.Context, than int64) error {
 	}
 }
 
-// equal is an error where some client got more responses of an edited type since before, and another one fewer.
+// equal is an error where some client got more resources of an edited type since before, and another one fewer.
 func (s *swarm) equal(t view.Type, before []int64) error {
 	for i, c := range s.clients {
-		if got, want := c.got[t].Load()-before[i], s.clients[0].got[t].Load()-before[0]; got != want {
-			return fmt.Errorf("client %d got %d responses of %s, client 0 got %d: the edits did not reach all alike", i, got, t, want)
+		if got, want := c.counts[t].Load()-before[i], s.clients[0].counts[t].Load()-before[0]; got != want {
+			return fmt.Errorf("client %d got %d resources of %s, client 0 got %d: the edits did not reach all alike", i, got, t, want)
 		}
 	}
 	return nil
@@ -194,7 +196,7 @@ func (s *swarm) equal(t view.Type, before []int64) error {
 func (s *swarm) tally(t view.Type) []int64 {
 	counts := make([]int64, len(s.clients))
 	for i, c := range s.clients {
-		counts[i] = c.got[t].Load()
+		counts[i] = c.counts[t].Load()
 	}
 	return counts
 }
