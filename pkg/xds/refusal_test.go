@@ -141,7 +141,7 @@ func TestSharesOfFirstAnswers(t *testing.T) {
 // However many streams are stuck in their first answer, the others come to their turn.
 func TestStuckStreamsDoNotKeepOthersOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, big(1, 20), Config{FirstAnswers: 2 << 20})
+		r := newRig(t, big(1, 20), Config{FirstAnswers: 4 * responseBytes})
 		names := make([]string, 20)
 		for i := range names {
 			names[i] = fmt.Sprint("shop/s", i)
