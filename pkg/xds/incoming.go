@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -29,7 +30,8 @@ type fields struct {
 // incoming is a request that the codec reads. It is read field by field and given up at the first that is too much, since a few bytes
 // on the wire can become hundreds of times as many in memory: the node alone is decoded as the message that it is.
 type incoming struct {
-	fields fields
+	fields  fields
+	rosters *rosters // nil: it shares no list with others
 
 	request
 	node *corev3.Node // nil: the request carries none
@@ -39,19 +41,25 @@ type incoming struct {
 // read reads b, which is not kept.
 func (in *incoming) read(b []byte) error {
 	in.size = len(b)
+	start, end, err := in.share(b)
+	if err != nil {
+		return err
+	}
 	var url string
-	err := each(b, func(number protowire.Number, value []byte) (err error) {
+	take := func(number protowire.Number, value []byte) (err error) {
 		switch f := in.fields; number {
 		case f.node:
 			in.node, err = readNode(value)
 		case f.url:
 			url = beginning(value, maxNameBytes)
 		case f.subscribe:
-			in.subscribe, err = in.list(in.subscribe, value)
+			in.subscribe, err = in.name(in.subscribe, value)
+			in.list = nil // there are more names than in the list
 		case f.unsubscribe:
-			in.unsubscribe, err = in.list(in.unsubscribe, value)
+			in.unsubscribe, err = in.name(in.unsubscribe, value)
 		case f.wanted:
-			in.wanted, err = in.list(in.wanted, value)
+			in.wanted, err = in.name(in.wanted, value)
+			in.list = nil // as above
 		case f.known:
 			err = in.hold(value)
 		case f.nonce:
@@ -61,8 +69,11 @@ func (in *incoming) read(b []byte) error {
 			in.text, err = message(value)
 		}
 		return err
-	})
-	if err != nil {
+	}
+	if err := each(b[:start], take); err != nil {
+		return err
+	}
+	if err := each(b[end:], take); err != nil {
 		return err
 	}
 	t, ok := view.FromURL(url)
@@ -71,6 +82,33 @@ func (in *incoming) read(b []byte) error {
 	}
 	in.typ = t
 	return nil
+}
+
+// share takes the list of names that stands in b from start to end, where others may have said the same. Elsewhere start is end.
+func (in *incoming) share(b []byte) (start, end int, err error) {
+	into, field := &in.subscribe, in.fields.subscribe
+	if field == 0 {
+		into, field = &in.wanted, in.fields.wanted
+	}
+	if in.rosters == nil || len(b) < shortest {
+		return 0, 0, nil
+	}
+	start, end = run(b, field)
+	if n := end - start; n < shortest || n > longest {
+		return 0, 0, nil
+	}
+	if in.list = in.rosters.find(b[start:end]); in.list == nil {
+		err = each(b[start:end], func(_ protowire.Number, value []byte) (err error) {
+			*into, err = in.name(*into, value)
+			return err
+		})
+		if err != nil {
+			return 0, 0, err
+		}
+		in.list = in.rosters.add(b[start:end], *into)
+	}
+	*into = slices.Clip(in.list.names)
+	return start, end, nil
 }
 
 // each calls f with every field of b that has bytes, until it returns an error.
@@ -111,8 +149,8 @@ func readNode(b []byte) (*corev3.Node, error) {
 	return n, nil
 }
 
-// list appends a name to one of the lists.
-func (in *incoming) list(names []string, b []byte) ([]string, error) {
+// name appends a name to one of the lists.
+func (in *incoming) name(names []string, b []byte) ([]string, error) {
 	if len(in.subscribe)+len(in.unsubscribe)+len(in.wanted) >= maxListed {
 		return names, refuse(tooManyNames, "a request has more than %d names", maxListed)
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -50,8 +51,10 @@ func FuzzIncoming(f *testing.F) {
 	f.Add(encode(deltaRequest()))
 	f.Add(encode(worldRequest()))
 	f.Add(protowire.AppendVarint(protowire.AppendTag(nil, 3, protowire.VarintType), 1))
+	f.Add(append(repeat(3, strings.Repeat("a", 200), 10), encode(deltaRequest())...))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		in := &incoming{fields: deltaFields}
+		shared := &rosters{after: func(time.Duration, func()) {}}
+		in := &incoming{fields: deltaFields, rosters: shared}
 		err := in.read(b)
 		m := new(discoveryv3.DeltaDiscoveryRequest)
 		if proto.Unmarshal(b, m) == nil && err == nil {
@@ -60,7 +63,7 @@ func FuzzIncoming(f *testing.F) {
 				t.Errorf("got %+v of %v", in.request, m)
 			}
 		}
-		in = &incoming{fields: worldFields}
+		in = &incoming{fields: worldFields, rosters: shared}
 		err = in.read(b)
 		w := new(discoveryv3.DiscoveryRequest)
 		if proto.Unmarshal(b, w) == nil && err == nil {

@@ -55,12 +55,12 @@ func memory() (used, limit uint64) {
 // fewStrange is how many names that mean nothing a stream may add at once while memory is short.
 const fewStrange = 100
 
+// asksMuch reports whether more names than a few may be strange.
+func asksMuch(q request) bool { return max(len(q.subscribe), len(q.wanted)) > fewStrange }
+
 // strange is how many of the names that q asks for mean nothing: those cost the memory that a known name does not.
 func strange(q request, head *view.View) (n int) {
 	for _, names := range [][]string{q.subscribe, q.wanted} {
-		if len(names) <= fewStrange {
-			continue
-		}
 		for _, name := range names {
 			if head.Get(name) == nil {
 				n++

@@ -53,7 +53,7 @@ const (
 	DefaultFirstAnswers   = 64 << 20
 
 	greeting   = 15 * time.Second // for the first request of a stream
-	turnWithin = 20 * time.Second // that of a first answer; a proxy asks elsewhere then
+	turnWithin = 40 * time.Second // that of a first answer, whose AnswerTimeout has begun by then; a proxy asks elsewhere after it
 	shareKept  = 3 * time.Second  // many times what a proxy takes to answer; others wait for those who don't
 
 	maxStreams     = 100             // of one connection: one is used, and those of what a proxy has ejected
@@ -94,6 +94,7 @@ type Server struct {
 	cfg       Config
 	limits    limits
 	courses   *courses
+	rosters   *rosters
 	admission *admission
 	turnstile turnstile
 	offenders offenders
@@ -134,6 +135,7 @@ func New(cfg Config) *Server {
 		cfg:       cfg,
 		limits:    l,
 		courses:   newCourses(l.response),
+		rosters:   newRosters(),
 		admission: newAdmission(int64(orDefault(cfg.FirstAnswers, DefaultFirstAnswers)), turnWithin, shareKept),
 		offenders: offenders{log: cfg.Logger},
 		seed:      maphash.MakeSeed(),

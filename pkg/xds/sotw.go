@@ -31,8 +31,8 @@ func (f form) name() string {
 var worldFields = fields{node: 2, wanted: 3, url: 4, nonce: 5, detail: 6}
 
 // receive takes the next request.
-func (f form) receive(g grpc.ServerStream) (*incoming, error) {
-	in := &incoming{fields: f.fields}
+func (f form) receive(g grpc.ServerStream, shared *rosters) (*incoming, error) {
+	in := &incoming{fields: f.fields, rosters: shared}
 	if err := g.RecvMsg(in); err != nil {
 		return nil, err
 	}
@@ -52,13 +52,16 @@ func whole(t view.Type) bool { return t == view.LDS || t == view.CDS || t == vie
 // differ turns all that is wanted into what is new and what is wanted no more. Names that are sent once more, with no answer under
 // way, ask for their resources again.
 func (s *sub) differ(q request) request {
+	if q.subscribe, q.unsubscribe = nil, nil; q.list != nil && q.list == s.said {
+		return q
+	}
+	s.said = q.list
 	names := make(map[string]bool, len(q.wanted))
 	for _, name := range q.wanted {
 		names[name] = true
 	}
 	wild := names["*"] || len(names) == 0 && wildcardByDefault(q.typ) && (!s.open || s.wild && s.names.Len() == 0)
 	delete(names, "*")
-	q.subscribe, q.unsubscribe = nil, nil
 	if wild && !s.wild {
 		q.subscribe = append(q.subscribe, "*")
 	}

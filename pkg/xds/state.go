@@ -88,7 +88,7 @@ func wildcardByDefault(t view.Type) bool { return t == view.LDS || t == view.CDS
 
 // add takes new subscriptions. A name that was subscribed already is asked for again, and is answered even if unchanged.
 func (s *sub) add(q request, first bool, head *view.View) {
-	if first && s.names == nil && covers(head, q.subscribe) {
+	if first && s.names == nil && q.covers(head) {
 		s.names = head // one set of names for all streams that subscribe to everything
 		if len(q.known) == 0 {
 			s.asked = head

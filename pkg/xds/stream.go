@@ -241,7 +241,7 @@ func (st *stream) read(ctx context.Context, g grpc.ServerStream) (err error) {
 		}
 	}()
 	for {
-		in, err := st.form.receive(g)
+		in, err := st.form.receive(g, st.server.rosters)
 		if err == nil {
 			err = st.take(ctx, in.node, in.request)
 		}
@@ -306,7 +306,7 @@ func (st *stream) later(node *corev3.Node, q request) error {
 	if err := st.id.same(node); err != nil {
 		return err
 	}
-	if strange(q, st.class.Head().Views[q.typ]) > fewStrange && st.server.cfg.Crowded(time.Now()) {
+	if asksMuch(q) && st.server.cfg.Crowded(time.Now()) && strange(q, st.class.Head().Views[q.typ]) > fewStrange {
 		return errCrowded()
 	}
 	return nil

@@ -13,6 +13,7 @@ type request struct {
 	wanted      []string // in the state of the world: all there is, from which subscribe and unsubscribe follow
 	subscribe   []string
 	unsubscribe []string
+	list        *roster           // all of wanted, or of the first dialect's subscribe, where others may say the same; else nil
 	known       map[string]string // the versions that a proxy which reconnects holds, by name
 	nonce       string            // of the response that it answers, or ""
 	rejected    bool
@@ -111,6 +112,7 @@ type sub struct {
 	names   *view.View // explicit subscriptions; only its names count. The head's view where the names are the same
 	asked   *view.View // names that the proxy asked for as it came; those that were not sent yet are urged to be answered
 	ahead   *leg       // the next one, where the last response was a leg
+	said    *roster    // in the state of the world, what the last request wanted; nil: it has to be looked at
 	sent    *view.View
 	acked   *view.View
 	flights []flight
