@@ -174,7 +174,7 @@ func (l *Loop) loop(ctx context.Context) error {
 // gathered is what has arrived of both feeds.
 type gathered struct {
 	events       []store.Event
-	reset        bool
+	reset        error     // why what came before has lost its meaning; nil: it has not
 	config, live *position // nil: there is no news of it
 	seen         time.Time // when the first of it was
 }
@@ -182,7 +182,7 @@ type gathered struct {
 func (l *Loop) add(g *gathered, d delivery) {
 	g.events = append(g.events, d.Events...)
 	if d.Reset {
-		g.reset = true
+		g.reset = d.Why
 		d.from.resets++
 	}
 	at := &position{store.Head{Revision: d.Revision, Cluster: d.Cluster}, d.from.resets}
@@ -215,9 +215,9 @@ func (l *Loop) step(b *world.Builder, d gathered) {
 	}
 	next := b.World().With(revision, changes)
 	next.Cluster = cluster
-	if d.reset {
+	if d.reset != nil {
 		next = next.Restarted(b.World().Rev)
-		l.log.Warn("the store is another one, or went back: everything was read anew", "revision", revision)
+		l.log.Warn("the store has another history, as after a restore: everything was read anew", "revision", revision, "before", b.World().Rev, "why", d.reset)
 	}
 	before := b.Problems()
 	b.Seen = d.seen

@@ -26,11 +26,7 @@ func bubble(t *testing.T, test func(t *testing.T, m *store.Memory, mirror *store
 
 func put(t *testing.T, m *store.Memory, key, value string) int64 {
 	t.Helper()
-	revision, err := m.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: key, Value: []byte(value)}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return revision
+	return write(t, m, []store.Op{set(key, value)})
 }
 
 func list(t *testing.T, m *store.Memory) store.Snapshot {
@@ -121,6 +117,7 @@ func TestFollowOverARestore(t *testing.T) {
 		{"another cluster behind", 2, 2, true},
 		{"another cluster at the same revision", 2, 12, true},
 		{"another cluster ahead", 2, 100, true},
+		{"the same cluster ahead", 1, 100, true},
 		{"compacted, nothing lost", 1, 100, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -132,13 +129,13 @@ func TestFollowOverARestore(t *testing.T) {
 				mirror.WaitRevision(t, same)
 				before := len(mirror.Deliveries())
 				// The same key at the same revision, yet with another value unless it is the same store.
-				value := "before"
+				value, other := "before", int64(50)
 				if test.reset {
-					value = "another"
+					value, other = "another", 2
 				}
 				m.Restore(test.cluster, test.revision, []store.Entry{
 					{Key: "/same", Value: []byte(value), Revision: same},
-					{Key: "/restored", Value: []byte("x"), Revision: 2},
+					{Key: "/other", Value: []byte("x"), Revision: other},
 				})
 				mirror.WaitRevision(t, put(t, m, "/after", "x"))
 				time.Sleep(5 * time.Second)
@@ -147,6 +144,10 @@ func TestFollowOverARestore(t *testing.T) {
 				for _, d := range mirror.Deliveries()[before:] {
 					if d.Reset {
 						resets++
+						t.Log(d.Why)
+					}
+					if d.Reset != (d.Why != nil) {
+						t.Errorf("reset %v, why: %v", d.Reset, d.Why)
 					}
 					if d.Snapshot {
 						t.Error("a second snapshot")
@@ -158,6 +159,60 @@ func TestFollowOverARestore(t *testing.T) {
 			})
 		})
 	}
+}
+
+// While the follower is away the store is restored from an older state, as the same cluster, and comes past the revision that the follower has seen.
+func TestFollowOverARestoreThatWasOvertaken(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		lost  []store.Op // after the older state was saved
+		other []store.Op // in their place
+		reset bool
+	}{
+		{"other keys", []store.Op{set("/lost", "x")}, []store.Op{set("/other", "x")}, true},
+		{"another value at the same revision", []store.Op{set("/kept", "lost")}, []store.Op{set("/kept", "other")}, true},
+		{"nothing below the prefix, a key is lost", []store.Op{set("/lost", "x")}, []store.Op{set("elsewhere", "x")}, true},
+		{"nothing below the prefix, a key is there again", []store.Op{{Key: "/kept", Delete: true}}, []store.Op{set("elsewhere", "x")}, true},
+		{"a key is gone", []store.Op{set("elsewhere", "x")}, []store.Op{{Key: "/kept", Delete: true}}, true},
+		{"the same", []store.Op{set("/again", "x")}, []store.Op{set("/again", "x")}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, m *store.Memory, mirror *storetest.Mirror) {
+				put(t, m, "/kept", "x")
+				old := list(t, m)
+				mirror.WaitRevision(t, write(t, m, test.lost))
+				m.Fail(errors.New("away"))
+				mirror.WaitStale(t)
+				before := len(mirror.Deliveries())
+				m.Restore(old.Cluster, old.Revision, old.Entries)
+				m.Fail(nil) // nobody asks before time goes on
+				write(t, m, test.other)
+				put(t, m, "/more", "x")
+				mirror.WaitRevision(t, put(t, m, "/more", "y"))
+				mirror.Check(t, list(t, m))
+				var resets []error
+				for _, d := range mirror.Deliveries()[before:] {
+					if d.Reset {
+						resets = append(resets, d.Why)
+					}
+				}
+				if got := len(resets) == 1; got != test.reset || len(resets) > 1 {
+					t.Errorf("resets %v, want one: %v", resets, test.reset)
+				}
+			})
+		})
+	}
+}
+
+func set(key, value string) store.Op { return store.Op{Key: key, Value: []byte(value)} }
+
+func write(t *testing.T, m *store.Memory, ops []store.Op) int64 {
+	t.Helper()
+	revision, err := m.Commit(t.Context(), store.Txn{Ops: ops})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return revision
 }
 
 // halting lists nothing at all beside its error.

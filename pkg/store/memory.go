@@ -24,7 +24,8 @@ type Memory struct {
 	revision  int64
 	compacted int64 // changes before this revision are gone
 	entries   map[string]Entry
-	changes   []Batch // one for each revision that changed anything, ascending
+	base      map[string]Entry // what there was before the first of changes
+	changes   []Batch          // one for each revision that changed anything, ascending
 	leases    map[LeaseID]*memoryLease
 	lastLease LeaseID
 	heads     int           // times that Head was asked
@@ -45,6 +46,7 @@ func NewMemory(limits Limits) *Memory {
 		cluster:  1,
 		revision: 1,
 		entries:  make(map[string]Entry),
+		base:     make(map[string]Entry),
 		leases:   make(map[LeaseID]*memoryLease),
 		wake:     make(chan struct{}),
 	}
@@ -86,13 +88,56 @@ func (m *Memory) List(ctx context.Context, prefix string) (Snapshot, error) {
 	if err := m.ready(ctx); err != nil {
 		return Snapshot{}, fmt.Errorf("list %s: %w", prefix, err)
 	}
-	snap := Snapshot{Revision: m.revision, Cluster: m.cluster}
-	for _, key := range slices.Sorted(maps.Keys(m.entries)) {
+	return m.snapshot(prefix, m.revision, m.entries), nil
+}
+
+// snapshot is what of entries is below prefix. Call with mu held.
+func (m *Memory) snapshot(prefix string, revision int64, entries map[string]Entry) Snapshot {
+	snap := Snapshot{Revision: revision, Cluster: m.cluster}
+	for _, key := range slices.Sorted(maps.Keys(entries)) {
 		if strings.HasPrefix(key, prefix) {
-			snap.Entries = append(snap.Entries, m.entries[key])
+			snap.Entries = append(snap.Entries, entries[key])
 		}
 	}
-	return snap, nil
+	return snap
+}
+
+// ListAt implements KV.
+func (m *Memory) ListAt(ctx context.Context, prefix string, revision int64) (Snapshot, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	err := m.ready(ctx)
+	if err == nil {
+		err = m.known(revision)
+	}
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("list %s at revision %d: %w", prefix, revision, err)
+	}
+	entries := maps.Clone(m.base)
+	for _, change := range m.changes {
+		if change.Revision <= revision {
+			change.applyTo(entries)
+		}
+	}
+	return m.snapshot(prefix, revision, entries), nil
+}
+
+// known says why a revision is not known. Call with mu held.
+func (m *Memory) known(revision int64) error {
+	if revision+1 < m.compacted || revision > m.revision {
+		return fmt.Errorf("%w: revision %d of %d..%d", ErrCompacted, revision, m.compacted, m.revision)
+	}
+	return nil
+}
+
+func (b Batch) applyTo(entries map[string]Entry) {
+	for _, ev := range b.Events {
+		if ev.Deleted {
+			delete(entries, ev.Key)
+		} else {
+			entries[ev.Key] = ev.Entry
+		}
+	}
 }
 
 // Head implements KV.
@@ -191,8 +236,8 @@ func (m *Memory) since(ctx context.Context, prefix string, after int64) (batch B
 	if err := m.ready(ctx); err != nil {
 		return Batch{}, 0, nil, err
 	}
-	if after+1 < m.compacted || after > m.revision {
-		return Batch{}, 0, nil, fmt.Errorf("%w: revision %d of %d..%d", ErrCompacted, after, m.compacted, m.revision)
+	if err := m.known(after); err != nil {
+		return Batch{}, 0, nil, err
 	}
 	batch = Batch{Revision: m.revision, Cluster: m.cluster}
 	from, _ := slices.BinarySearchFunc(m.changes, after+1, func(b Batch, r int64) int { return int(b.Revision - r) })
@@ -281,7 +326,13 @@ func (m *Memory) Compact(revision int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.compacted = max(m.compacted, min(revision, m.revision))
-	m.changes = slices.DeleteFunc(m.changes, func(b Batch) bool { return b.Revision < m.compacted })
+	m.changes = slices.DeleteFunc(m.changes, func(b Batch) bool {
+		gone := b.Revision < m.compacted
+		if gone {
+			b.applyTo(m.base)
+		}
+		return gone
+	})
 }
 
 // Fail makes every call, and every running watch, return err, as ErrUnavailable, until Fail(nil).
@@ -308,6 +359,7 @@ func (m *Memory) Restore(cluster uint64, revision int64, entries []Entry) {
 	for _, e := range entries {
 		m.entries[e.Key] = e
 	}
+	m.base = maps.Clone(m.entries)
 	m.cluster, m.revision, m.compacted, m.changes = cluster, revision, revision+1, nil
 	m.changed()
 }

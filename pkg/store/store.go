@@ -84,6 +84,8 @@ type KV interface {
 	Get(ctx context.Context, key string) (Entry, error)
 	// List reads everything below prefix at one revision, linearizably, in key order.
 	List(ctx context.Context, prefix string) (Snapshot, error)
+	// ListAt is List of what there was at revision, which is not 0. ErrCompacted: that is not known any more, or lies in the future.
+	ListAt(ctx context.Context, prefix string, revision int64) (Snapshot, error)
 	// Head reads how far the store is, linearizably: it holds every write that was acked before the call. Watches that run soon say
 	// that they have come so far.
 	Head(ctx context.Context) (Head, error)

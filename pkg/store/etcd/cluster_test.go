@@ -287,14 +287,19 @@ func testNoQuorum(t *testing.T, c *etcdcluster.Cluster) {
 // put writes a key, as often as it takes.
 func put(t *testing.T, s *etcd.Store, key string) int64 {
 	t.Helper()
+	return write(t, s, set(key, "x"))
+}
+
+func write(t *testing.T, s *etcd.Store, ops ...store.Op) int64 {
+	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		revision, err := s.Commit(t.Context(), store.Txn{Ops: []store.Op{{Key: key, Value: []byte("x")}}})
+		revision, err := s.Commit(t.Context(), store.Txn{Ops: ops})
 		if err == nil {
 			return revision
 		}
 		if !errors.Is(err, store.ErrUnavailable) || time.Now().After(deadline) {
-			t.Fatalf("put %s: %v", key, err)
+			t.Fatalf("write %s: %v", ops[0].Key, err)
 		}
 	}
 }
@@ -353,6 +358,67 @@ func recreate(t *testing.T, c *etcdcluster.Cluster, token string) {
 	}
 	mirror.Check(t, snap)
 }
+
+// TestOvertakenAfterARestore: the only member is restored from an older snapshot, as the same cluster, and comes past the revision that a
+// follower has seen before that one hears of it. The writes in place of those that were lost are as like them as can be.
+func TestOvertakenAfterARestore(t *testing.T) {
+	t.Parallel()
+	const prefix = "/overtaken/"
+	c := etcdcluster.Start(t, 1)
+	link, err := wire.Start(strings.TrimPrefix(c.Endpoints()[0], "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(link.Close)
+	direct, s := open(t, c.Endpoints()), open(t, []string{"http://" + link.Address})
+	put(t, direct, prefix+"kept")
+	for _, test := range []struct {
+		name        string
+		lost, other []store.Op
+	}{
+		{"OtherKeys", []store.Op{set(prefix+"lost", "x")}, []store.Op{set(prefix+"other", "x")}},
+		{"AnotherValueAtTheSameRevision", []store.Op{set(prefix+"kept", "lost")}, []store.Op{set(prefix+"kept", "other")}},
+		{"NothingBelowThePrefix", []store.Op{{Key: prefix + "kept", Delete: true}}, []store.Op{set("/elsewhere", "x")}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			mirror, stop := storetest.Follow(t, s, prefix)
+			defer stop()
+			mirror.WaitRevision(t, put(t, direct, prefix+"before"))
+			file := c.Snapshot(0)
+			lost := write(t, direct, test.lost...)
+			mirror.WaitRevision(t, lost)
+			before := len(mirror.Deliveries())
+
+			link.Hold()
+			c.Restore(file, c.Token(), 0)
+			if other := write(t, direct, test.other...); other != lost {
+				t.Fatalf("the write in place of revision %d has revision %d", lost, other)
+			}
+			put(t, direct, prefix+"more")
+			last := put(t, direct, prefix+"more")
+			link.Cut()
+			link.Release()
+			mirror.WaitRevision(t, last)
+			snap, err := direct.List(t.Context(), prefix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mirror.Check(t, snap)
+			var resets []error
+			for _, d := range mirror.Deliveries()[before:] {
+				if d.Reset {
+					resets = append(resets, d.Why)
+				}
+			}
+			if len(resets) != 1 {
+				t.Errorf("%d resets, want one: %v", len(resets), resets)
+			}
+			t.Log(resets)
+		})
+	}
+}
+
+func set(key, value string) store.Op { return store.Op{Key: key, Value: []byte(value)} }
 
 // TestSilentWatch: nothing comes any more over the connections to the one address there is, though they stay open. Within ten seconds a watch
 // says so and goes on over new ones.

@@ -2,6 +2,7 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -23,6 +24,7 @@ const (
 // Store is a store.KV over etcd. Make one with Open or Wrap. It is safe for concurrent use.
 type Store struct {
 	client  *clientv3.Client
+	watcher clientv3.Watcher
 	limits  store.Limits
 	silence time.Duration // a watch that hears nothing for so long is broken
 	watches atomic.Uint64 // made so far
@@ -35,7 +37,7 @@ var _ store.KV = (*Store)(nil)
 
 // Wrap makes a Store over a client that the caller has and keeps. Limits must be those of the servers.
 func Wrap(client *clientv3.Client, limits store.Limits) *Store {
-	return &Store{client: client, limits: limits, silence: watchSilence}
+	return &Store{client: client, watcher: watcher(client), limits: limits, silence: watchSilence}
 }
 
 // Close closes the client.
@@ -79,7 +81,7 @@ func (s *Store) Get(ctx context.Context, key string) (store.Entry, error) {
 // List implements store.KV. It reads page by page at the revision of the first page.
 func (s *Store) List(ctx context.Context, prefix string) (store.Snapshot, error) {
 	for try := 1; ; try++ {
-		snap, err := s.list(ctx, prefix)
+		snap, err := s.list(ctx, prefix, 0)
 		if err == nil {
 			return snap, nil
 		}
@@ -90,16 +92,26 @@ func (s *Store) List(ctx context.Context, prefix string) (store.Snapshot, error)
 	}
 }
 
-func (s *Store) list(ctx context.Context, prefix string) (store.Snapshot, error) {
-	var snap store.Snapshot
+// ListAt implements store.KV.
+func (s *Store) ListAt(ctx context.Context, prefix string, revision int64) (store.Snapshot, error) {
+	snap, err := s.list(ctx, prefix, revision)
+	if err != nil {
+		return store.Snapshot{}, fmt.Errorf("list %s at revision %d: %w", prefix, revision, err)
+	}
+	return snap, nil
+}
+
+// list reads at a revision; 0: at the present one.
+func (s *Store) list(ctx context.Context, prefix string, at int64) (store.Snapshot, error) {
+	snap := store.Snapshot{Revision: at}
 	from, end := prefix, clientv3.GetPrefixRangeEnd(prefix)
 	for {
 		resp, err := s.page(ctx, from, end, snap.Revision)
 		if err != nil {
 			return store.Snapshot{}, err
 		}
-		if snap.Revision == 0 {
-			snap.Revision, snap.Cluster = resp.Header.Revision, resp.Header.ClusterId
+		if snap.Cluster == 0 {
+			snap.Revision, snap.Cluster = cmp.Or(at, resp.Header.Revision), resp.Header.ClusterId
 			snap.Entries = make([]store.Entry, 0, resp.Count)
 		} else if resp.Header.ClusterId != snap.Cluster {
 			return store.Snapshot{}, fmt.Errorf("%w: the store became another cluster between two pages", store.ErrCompacted)

@@ -53,7 +53,7 @@ func (s *Store) watch(parent context.Context, prefix string, after int64, fn fun
 	ctx = s.ownStream(clientv3.WithRequireLeader(ctx))
 	// From after and not from the next revision: etcd reports no progress to a watch that begins in the future, which in a quiet
 	// store it would. The fold leaves the event out.
-	responses := s.client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(max(after, 1)), clientv3.WithFragment(), clientv3.WithCreatedNotify())
+	responses := s.watcher.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(max(after, 1)), clientv3.WithFragment(), clientv3.WithCreatedNotify())
 	ask, pace := time.NewTimer(progressFirst), progressEvery
 	defer ask.Stop()
 	_, _, found := s.heads.next()
@@ -123,7 +123,7 @@ func (w *watch) tell(batch store.Batch) error {
 // ask asks for progress with the watch's own context, which names its stream. A failure to ask shows as silence, which counts
 // between questions that are not too close to each other.
 func (w *watch) ask(ctx context.Context, counts bool) error {
-	_ = w.store.client.RequestProgress(ctx)
+	_ = w.store.watcher.RequestProgress(ctx)
 	if !counts {
 		return nil
 	}

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -54,6 +55,38 @@ func testListAtOneRevision(t *testing.T, b *bench) {
 			t.Fatal("list names no cluster")
 		}
 		previous = snap.Revision
+	}
+}
+
+// testListAt reads the past, over more than a page.
+func testListAt(t *testing.T, b *bench) {
+	const keys = 501
+	var ops []store.Op
+	for i := range keys {
+		ops = append(ops, put(b.key("%05d", i), "0"))
+	}
+	for from := 0; from < keys; from += 100 {
+		b.commit(t, ops[from:min(from+100, keys)]...)
+	}
+	then := b.list(t)
+	b.commit(t, put(ops[0].Key, "1"), del(ops[1].Key), put(b.key("new"), "1"))
+	now := b.list(t)
+	for _, want := range []store.Snapshot{then, now} {
+		got, err := b.KV.ListAt(b.ctx, b.prefix, want.Revision)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("list at revision %d: %d entries of revision %d, %v; want %d as they were", want.Revision, len(got.Entries), got.Revision, err, len(want.Entries))
+		}
+	}
+	if err := b.Compact(b.ctx, now.Revision); err != nil {
+		t.Fatalf("compact: %v", err)
+	}
+	if got, err := b.KV.ListAt(b.ctx, b.prefix, now.Revision); err != nil || !reflect.DeepEqual(got, now) {
+		t.Errorf("list at the revision that the store is compacted to: %d entries, %v; want %d", len(got.Entries), err, len(now.Entries))
+	}
+	for what, revision := range map[string]int64{"a compacted": then.Revision - 1, "a future": now.Revision + 1000} {
+		if _, err := b.KV.ListAt(b.ctx, b.prefix, revision); !errors.Is(err, store.ErrCompacted) {
+			t.Errorf("list at %s revision: %v, want ErrCompacted", what, err)
+		}
 	}
 }
 

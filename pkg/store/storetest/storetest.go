@@ -43,6 +43,7 @@ func Run(t *testing.T, opts Options, open func(t *testing.T) Fixture) {
 		{"KeyWrittenTwiceIsRefused", testKeyWrittenTwice},
 		{"RacingWritersOneWins", testRacingWriters},
 		{"ListAtOneRevisionUnderWrites", testListAtOneRevision},
+		{"ListAtAPastRevision", testListAt},
 		{"PrefixIsNotItsNeighbour", testPrefix},
 		{"TooManyOperations", testTooManyOps},
 		{"TooManyBytes", testTooManyBytes},
