@@ -84,19 +84,22 @@ type replica struct {
 	kv    *etcd.Store
 	watch valve
 	conn  *grpc.ClientConn
+
+	logging sync.Mutex
+	log     strings.Builder // guarded by logging
 }
 
-func newReplica(t *testing.T, cluster *etcdcluster.Cluster, wait, down time.Duration) *replica {
+func newReplica(t *testing.T, endpoints []string, wait, down time.Duration) *replica {
 	t.Helper()
 	r := &replica{t: t}
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints: cluster.Endpoints(), Logger: zap.NewNop(), DialOptions: []grpc.DialOption{grpc.WithChainStreamInterceptor(r.watch.intercept)},
+		Endpoints: endpoints, Logger: zap.NewNop(), DialOptions: []grpc.DialOption{grpc.WithChainStreamInterceptor(r.watch.intercept)},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.kv = etcd.Wrap(client, store.Limits{})
-	r.loop = New(r.kv, hclog.NewNullLogger(), nil)
+	r.loop = New(r.kv, hclog.New(&hclog.LoggerOptions{Output: &r.log, Mutex: &r.logging}), nil)
 	r.loop.confirm.wait, r.loop.confirm.down = wait, down
 	server := xds.New(xds.Config{Classes: r.loop, Confirm: r.loop.Confirm})
 	g, lis := grpc.NewServer(xds.ServerOptions()...), bufconn.Listen(1<<20)
@@ -181,19 +184,22 @@ func (r *replica) refused() {
 
 func (r *replica) putService(name string) int64 {
 	r.t.Helper()
-	key := manifest.Key{Namespace: "shop", Name: name}
-	rev, err := r.kv.Commit(r.t.Context(), store.Txn{Ops: []store.Op{{Key: store.ServiceKey(key.Namespace, key.Name), Value: service(r.t, name)}}})
+	rev, err := r.tryPutService(name)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	return rev
 }
 
+func (r *replica) tryPutService(name string) (int64, error) {
+	return r.kv.Commit(r.t.Context(), store.Txn{Ops: []store.Op{{Key: store.ServiceKey("shop", name), Value: service(r.t, name)}}})
+}
+
 func TestFirstAnswersOnEtcd(t *testing.T) {
 	t.Parallel()
 	cluster := etcdcluster.Start(t, 1)
 	const wait, down = 300 * time.Millisecond, 2 * time.Second
-	a, b := newReplica(t, cluster, wait, down), newReplica(t, cluster, wait, down)
+	a, b := newReplica(t, cluster.Endpoints(), wait, down), newReplica(t, cluster.Endpoints(), wait, down)
 
 	// A client that moves from one replica to the other never gets older state, however far that one lags.
 	for i := range 20 {
