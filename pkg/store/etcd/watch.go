@@ -133,9 +133,8 @@ func (w *watch) ask(ctx context.Context, counts bool) error {
 	return w.probe(ctx)
 }
 
-// probe finds out why a watch hears nothing, or of a revision below one that was seen. After a reconnection etcd's client begins
-// again with the next revision, and until there is one etcd reports no progress: then a read says that nothing has changed. Or
-// the member lags behind the others, which passes. Or the store itself went back, or is another one: ErrCompacted.
+// probe finds out why a watch hears nothing, or of a revision below one that was seen. The member lags behind the others, which passes:
+// meanwhile a read may say that nothing has changed. Or the store itself went back, or is another one: ErrCompacted.
 func (w *watch) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
