@@ -80,7 +80,9 @@ var kinds = []struct {
 	{"route", func(s *policy.Sections, n uint32) {
 		s.Timeout = &policy.Timeout{Request: ptr(manifest.Duration(fmt.Sprintf("%dms", 1000+n)))}
 	}},
-	{"limit", func(s *policy.Sections, n uint32) { s.Limits = &policy.Limits{MaxRequests: ptr(manifest.Count(1000 + n))} }},
+	{"limit", func(s *policy.Sections, n uint32) {
+		s.Limits = &policy.Limits{MaxRequests: ptr(manifest.Count(1000 + n))}
+	}},
 	{"cluster", func(s *policy.Sections, n uint32) {
 		s.OutlierDetection = &policy.OutlierDetection{ConsecutiveGatewayFailure: ptr(1000 + n)}
 	}},

@@ -182,9 +182,18 @@ func version(r *view.Resource) string {
 	return r.Name + "@" + r.Version
 }
 
+// keyed are policies or guardrails as changes name them.
+func keyed(list []*policy.Compiled) map[manifest.Key]*policy.Compiled {
+	m := make(map[manifest.Key]*policy.Compiled, len(list))
+	for _, p := range list {
+		m[p.Policy.Key()] = p
+	}
+	return m
+}
+
 // all are the changes that make w out of nothing.
 func all(w *World) Changes {
-	c := Changes{Policies: w.policies, Services: w.services, Hosts: map[string]*manifest.Key{}, Endpoints: map[EndpointKey]*catalog.Endpoint{}, Lives: map[EndpointKey]*Life{}}
+	c := Changes{Policies: keyed(w.policies), Guardrails: keyed(w.guardrails), Services: w.services, Hosts: map[string]*manifest.Key{}, Endpoints: map[EndpointKey]*catalog.Endpoint{}, Lives: map[EndpointKey]*Life{}}
 	for service, leases := range w.leases {
 		for id, lease := range leases {
 			c.Lives[EndpointKey{service, id}] = &Life{Lease: lease}

@@ -68,7 +68,7 @@ func (w *town) step(c Changes) {
 // cold is a replica that starts now.
 func (w *town) cold() *Builder {
 	b := w.replica()
-	c := Changes{Services: w.world.services, Policies: w.world.policies, Guardrails: w.world.guardrails, Hosts: map[string]*manifest.Key{}}
+	c := Changes{Services: w.world.services, Policies: keyed(w.world.policies), Guardrails: keyed(w.world.guardrails), Hosts: map[string]*manifest.Key{}}
 	for host, owner := range w.world.hosts {
 		c.Hosts[host] = &owner
 	}

@@ -38,9 +38,9 @@ func (m memory) with(w *World, rev int64, c Changes) memory {
 	}
 	m.edited = rev
 	var gone []Removal
-	gone = removals(gone, policy.Kind, w.policies, c.Policies, rev)
-	gone = removals(gone, policy.GuardrailKind, w.guardrails, c.Guardrails, rev)
-	gone = removals(gone, catalog.Kind, w.services, c.Services, rev)
+	gone = removals(gone, policy.Kind, w.Policy, c.Policies, rev)
+	gone = removals(gone, policy.GuardrailKind, w.Guardrail, c.Guardrails, rev)
+	gone = removals(gone, catalog.Kind, w.Service, c.Services, rev)
 	if len(gone) == 0 {
 		return m
 	}
@@ -51,9 +51,9 @@ func (m memory) with(w *World, rev int64, c Changes) memory {
 	return m
 }
 
-func removals[V any](list []Removal, kind string, before, changes map[manifest.Key]*V, rev int64) []Removal {
+func removals[V any](list []Removal, kind string, before func(manifest.Key) (*V, bool), changes map[manifest.Key]*V, rev int64) []Removal {
 	for key, now := range changes {
-		if now == nil && before[key] != nil {
+		if _, was := before(key); was && now == nil {
 			list = append(list, Removal{kind, key, rev})
 		}
 	}

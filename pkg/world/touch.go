@@ -37,24 +37,33 @@ func touch(old, now *World, c Changes) touched {
 	}
 	t.hosts(old, now, c)
 	for key := range c.Policies {
-		t.policy(now, old.policies[key])
-		t.policy(now, now.policies[key])
+		for _, p := range both(old, now, key, (*World).Policy) {
+			t.policy(now, p)
+		}
 	}
 	for key := range c.Guardrails {
-		t.policy(now, old.guardrails[key])
-		t.policy(now, now.guardrails[key])
+		for _, g := range both(old, now, key, (*World).Guardrail) {
+			t.policy(now, g)
+		}
 	}
 	t.fallbacks(old, now, c)
 	return t
 }
 
+// both are a policy or a guardrail as it was and as it is, as far as it was and is.
+func both(old, now *World, key manifest.Key, in func(*World, manifest.Key) (*policy.Compiled, bool)) (list []*policy.Compiled) {
+	for _, w := range []*World{old, now} {
+		if p, ok := in(w, key); ok {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
 // fallbacks touches what a fallback that came or went stands in for; a policy that names one changes what callers receive.
 func (t *touched) fallbacks(old, now *World, c Changes) {
 	for key := range c.Policies {
-		for _, p := range []*policy.Compiled{old.policies[key], now.policies[key]} {
-			if p == nil {
-				continue
-			}
+		for _, p := range both(old, now, key, (*World).Policy) {
 			if _, ok := p.FallbackService(); ok {
 				t.catalogue = true
 			}
@@ -63,7 +72,7 @@ func (t *touched) fallbacks(old, now *World, c Changes) {
 	if len(c.Services) == 0 {
 		return
 	}
-	for _, p := range now.ranked {
+	for _, p := range now.Ranked() {
 		if key, ok := p.FallbackService(); ok {
 			if _, changed := c.Services[key]; changed {
 				t.policy(now, p)
@@ -120,11 +129,15 @@ func (t *touched) hosts(old, now *World, c Changes) {
 	}
 }
 
+// policy touches the services that p covers.
 func (t *touched) policy(now *World, p *policy.Compiled) {
-	if p == nil {
+	if key, one := p.Service(); one {
+		if _, exists := now.services[key]; exists {
+			t.services[key] = true
+		}
 		return
 	}
-	for _, s := range now.services {
+	for _, s := range now.byName {
 		if p.Matches(calledService(s)) {
 			t.services[s.Key()] = true
 		}

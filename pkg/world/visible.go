@@ -62,7 +62,7 @@ func (w *World) roles(caller manifest.Key) map[manifest.Key]role {
 // addSpares adds the services that policies for the caller name as fallbacks: also those that a more specific policy overrides, so that
 // they are there when it goes.
 func (w *World) addSpares(caller policy.Caller, visible []manifest.Key, roles map[manifest.Key]role) {
-	for _, p := range w.ranked {
+	for _, p := range w.Ranked() {
 		key, ok := p.FallbackService()
 		if _, exists := w.services[key]; !ok || !exists {
 			continue

@@ -1,7 +1,6 @@
 package world
 
 import (
-	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -17,9 +16,9 @@ type World struct {
 	Cluster uint64 // identity of the store it was read from
 	vintage int    // 0: nobody has raised it
 
-	policies   map[manifest.Key]*policy.Compiled
-	guardrails map[manifest.Key]*policy.Compiled
-	ranked     []*policy.Compiled // both, least specific first
+	policies   []*policy.Compiled // by key
+	guardrails []*policy.Compiled // by key
+	ranking    policy.Ranking     // both
 	services   map[manifest.Key]*catalog.Service
 	byName     []*catalog.Service                  // the services, by key
 	endpoints  map[manifest.Key][]catalog.Endpoint // registered by API, by id
@@ -63,14 +62,15 @@ func (w *World) With(rev int64, c Changes) *World {
 		next.vintage = c.Vintage
 	}
 	next.memory = w.memory.with(w, rev, c)
-	next.policies = overlay(w.policies, c.Policies)
+	if len(c.Policies)+len(c.Guardrails) > 0 {
+		var gone, come []*policy.Compiled
+		next.policies = exchanged(w.policies, c.Policies, &gone, &come)
+		next.guardrails = exchanged(w.guardrails, c.Guardrails, &gone, &come)
+		next.ranking = w.ranking.With(gone, come)
+	}
 	next.services = overlay(w.services, c.Services)
-	next.guardrails = overlay(w.guardrails, c.Guardrails)
 	if len(c.Services) > 0 {
 		next.byName = sorted(next.services)
-	}
-	if len(c.Policies)+len(c.Guardrails) > 0 {
-		next.ranked = slices.SortedFunc(next.both(), (*policy.Compiled).Compare)
 	}
 	if len(c.Endpoints) > 0 {
 		next.endpoints = withEndpoints(w.endpoints, c.Endpoints)
@@ -90,18 +90,26 @@ func (w *World) With(rev int64, c Changes) *World {
 	return &next
 }
 
-// both are the policies and the guardrails, in any order.
-func (w *World) both() iter.Seq[*policy.Compiled] {
-	return func(yield func(*policy.Compiled) bool) {
-		for _, m := range []map[manifest.Key]*policy.Compiled{w.policies, w.guardrails} {
-			for _, p := range m {
-				if !yield(p) {
-					return
-				}
-			}
+// exchanged is a list after some changes. What leaves it is added to gone, what joins it to come.
+func exchanged(list []*policy.Compiled, changes map[manifest.Key]*policy.Compiled, gone, come *[]*policy.Compiled) []*policy.Compiled {
+	if len(changes) == 0 {
+		return list
+	}
+	next := make([]*policy.Compiled, 0, len(list)+len(changes))
+	for _, key := range slices.SortedFunc(maps.Keys(changes), manifest.Key.Compare) {
+		i, found := slices.BinarySearchFunc(list, key, byKey)
+		next, list = append(next, list[:i]...), list[i:]
+		if found {
+			*gone, list = append(*gone, list[0]), list[1:]
+		}
+		if p := changes[key]; p != nil {
+			*come, next = append(*come, p), append(next, p)
 		}
 	}
+	return append(next, list...)
 }
+
+func byKey(p *policy.Compiled, key manifest.Key) int { return p.Policy.Key().Compare(key) }
 
 func overlay[K comparable, V any](old map[K]*V, changes map[K]*V) map[K]*V {
 	if len(changes) == 0 {
@@ -168,26 +176,29 @@ func byID(e catalog.Endpoint, id string) int { return strings.Compare(e.ID, id) 
 
 // Policy is the policy of that key.
 func (w *World) Policy(key manifest.Key) (*policy.Compiled, bool) {
-	p, ok := w.policies[key]
-	return p, ok
+	return found(w.policies, key)
 }
 
-// Policies are all policies, by key.
-func (w *World) Policies() []*policy.Compiled {
-	return sorted(w.policies)
+func found(list []*policy.Compiled, key manifest.Key) (*policy.Compiled, bool) {
+	if i, ok := slices.BinarySearchFunc(list, key, byKey); ok {
+		return list[i], true
+	}
+	return nil, false
 }
+
+// Policies are all policies, by key. The caller must not change the slice.
+func (w *World) Policies() []*policy.Compiled { return w.policies }
 
 // Guardrail is the guardrail of that key.
 func (w *World) Guardrail(key manifest.Key) (*policy.Compiled, bool) {
-	g, ok := w.guardrails[key]
-	return g, ok
+	return found(w.guardrails, key)
 }
 
-// Guardrails are all guardrails, by key.
-func (w *World) Guardrails() []*policy.Compiled { return sorted(w.guardrails) }
+// Guardrails are all guardrails, by key. The caller must not change the slice.
+func (w *World) Guardrails() []*policy.Compiled { return w.guardrails }
 
 // Ranked are all policies and guardrails, least specific first. The caller must not change the slice.
-func (w *World) Ranked() []*policy.Compiled { return w.ranked }
+func (w *World) Ranked() []*policy.Compiled { return w.ranking.All() }
 
 // Service is the service of that key.
 func (w *World) Service(key manifest.Key) (*catalog.Service, bool) {
@@ -248,15 +259,7 @@ func calledService(s *catalog.Service) policy.Service {
 }
 
 // Matching are the policies and guardrails whose target covers svc, least specific first.
-func (w *World) Matching(svc policy.Service) []*policy.Compiled {
-	var list []*policy.Compiled
-	for _, p := range w.ranked {
-		if p.Matches(svc) {
-			list = append(list, p)
-		}
-	}
-	return list
-}
+func (w *World) Matching(svc policy.Service) []*policy.Compiled { return w.ranking.Matching(svc) }
 
 // Effective merges the policies that apply to calls from caller to the service of that key.
 func (w *World) Effective(caller policy.Caller, service manifest.Key) (*policy.Effective, []policy.Problem) {
