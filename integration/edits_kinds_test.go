@@ -99,14 +99,9 @@ func allowed(to string, i int) bool {
 }
 
 // left reports whether a section is left out: BREAKWATER_WITHOUT names such that do something, split by commas, to find out which of them
-// has a part in a failure. A long run makes do without fallback services unless it is told: Envoy 1.40 ended with a segmentation fault in a
-// worker after some 5,000 edits with them, and made 10,000 without.
+// has a part in a failure.
 func left(section string) bool {
-	without, told := os.LookupEnv("BREAKWATER_WITHOUT")
-	if !told && os.Getenv("BREAKWATER_LONG") == "1" {
-		without = "fallback: {service"
-	}
-	return slices.ContainsFunc(strings.Split(without, ","), func(word string) bool { return word != "" && strings.Contains(section, word) })
+	return slices.ContainsFunc(strings.Split(os.Getenv("BREAKWATER_WITHOUT"), ","), func(word string) bool { return word != "" && strings.Contains(section, word) })
 }
 
 // clash reports whether one policy can't have both sections.

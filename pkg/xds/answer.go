@@ -23,6 +23,9 @@ func (s *state) answer(q request, now time.Time) {
 		return
 	}
 	f.list()
+	if q.typ == view.CDS && s.gates {
+		sub.takes(f.items, now)
+	}
 	earlier := sub.flights[:i]
 	if q.rejected {
 		later := append([]flight(nil), sub.flights[i+1:]...)

@@ -146,6 +146,9 @@ func lay(j journey, most int) *leg {
 
 // waits reports whether r may have to wait for what it needs.
 func (j journey) waits(old, r *view.Resource) bool {
+	if j.typ == view.CDS && leads(old) {
+		return true
+	}
 	if j.typ == view.SRDS {
 		return old != nil && (unknown(old) || !slices.Equal(old.Needs, r.Needs))
 	}

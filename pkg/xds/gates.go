@@ -7,7 +7,7 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/view"
 )
 
-// gated reports whether r has to wait for what it needs.
+// gated reports whether r has to wait for what it needs, or for what it replaces.
 //
 // A route configuration or a listener waits until its clusters are accepted, which in Envoy means warm. A scope is different:
 // Envoy subscribes to a route configuration only after a scope names it, so a scope that is new to the proxy waits for nothing.
@@ -16,10 +16,14 @@ import (
 // limits.hold, so that the moving scope does. Where it is subscribed and does not come, because it or its cluster was rejected,
 // the alias stays where it works.
 func (s *state) gated(t view.Type, r *view.Resource, now time.Time) bool {
-	if len(r.Needs) == 0 || !s.gates {
+	switch {
+	case !s.gates:
 		return false
-	}
-	if t == view.SRDS {
+	case t == view.CDS && s.settling(r.Name, r, now):
+		return true
+	case len(r.Needs) == 0:
+		return false
+	case t == view.SRDS:
 		return s.scopeGated(r, now)
 	}
 	return !s.met(r)

@@ -235,7 +235,7 @@ func (s *state) removal(head *world.Head, now time.Time) *response {
 			switch {
 			case used.keep(old.ID()):
 				delete(sub.held, old.Name)
-			case s.lingers(t, old.Name, now):
+			case s.lingers(t, old.Name, now), t == view.CDS && s.settling(old.Name, nil, now):
 			case t == view.RDS && sub.acked.Get(old.Name) == nil, s.world && !whole(t):
 				silent = append(silent, view.Change{Name: old.Name}) // never the first answer
 			default:

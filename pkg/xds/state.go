@@ -185,6 +185,7 @@ func (s *state) mostFlights(t view.Type) int {
 
 // next is the next thing to say, or nil. Types go in the order in which a proxy must receive them, removals last.
 func (s *state) next(head *world.Head, now time.Time) *response {
+	s.subs[view.CDS].outlive(s.limits.linger, now)
 	for t := range view.NumTypes {
 		if r := s.update(t, head, now); r != nil {
 			return r
@@ -318,6 +319,11 @@ func (s *state) alarm(now time.Time) time.Time {
 			if end := since.Add(s.holds(t)); end.After(now) {
 				at(end)
 			}
+		}
+	}
+	for _, end := range s.settles() {
+		if end.After(now) {
+			at(end)
 		}
 	}
 	if end := s.opened.Add(s.limits.hold); s.resumed && end.After(now) {

@@ -119,6 +119,7 @@ type sub struct {
 
 	force    map[string]urge
 	rejected map[string]rejection
+	lately   []taken              // of CDS, the oldest first
 	held     map[string]time.Time // since when: scopes wait for their route configuration, clusters and listeners for their end
 }
 
