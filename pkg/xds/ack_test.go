@@ -58,6 +58,21 @@ func TestTrap15_ARejectedBatchIsSentAgainInHalves(t *testing.T) {
 	c.quiet()
 }
 
+// Assignments change most often: what changed while an answer was under way goes in one response, which is halved where it is rejected.
+func TestAssignmentsThatChangedMeanwhileGoTogether(t *testing.T) {
+	r := newRig(t, shop{}.head(1), Config{})
+	c := r.connect()
+	c.start()
+	r.classes.publish(shop{"EDS shop/billing": "2"}.head(2))
+	m := c.expect("EDS shop/billing")
+	r.classes.publish(shop{"EDS shop/billing": "3", "EDS shop/payments": "bad"}.head(3))
+	c.ack(m)
+	c.nack(c.expect("EDS shop/billing shop/payments"), "malformed IP address")
+	c.want("EDS shop/billing")
+	c.nack(c.expect("EDS shop/payments"), "malformed IP address")
+	c.quiet()
+}
+
 func TestARejectionThatNamesOneIsBelieved(t *testing.T) {
 	r := newRig(t, shop{"CDS shop/payments": "bad"}.head(1), Config{})
 	c := r.connect()

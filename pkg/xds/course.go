@@ -123,7 +123,7 @@ func lay(j journey, most int) *leg {
 	switch {
 	case j.world && whole(j.typ):
 		most = math.MaxInt
-	case j.loaded && len(all) <= few:
+	case j.loaded && len(all) <= few && j.typ != view.EDS:
 		most = 0
 	}
 	var first *leg

@@ -13,7 +13,8 @@ import (
 
 // Sizes of responses. A rejection of one resource is blamed without doubt and holds up nobody else, so a few changes go one by
 // one; a first load or a burst goes in as many at once as have responseBytes, since each response costs an answer and its way, and is
-// halved where a rejection names nobody.
+// halved where a rejection names nobody. So do assignments, which hold no policy and change most often: what changed while the answer
+// to one response was under way goes with the next.
 const (
 	few           = 8
 	batch         = 50 // removals, and assignments that are owed
@@ -35,7 +36,7 @@ func (s *state) update(t view.Type, head *world.Head, now time.Time) *response {
 		ready = sub.silence(ready)
 	}
 	if len(ready) > 0 {
-		n := min(len(ready), s.size(sub, ready))
+		n := min(len(ready), s.size(t, ready))
 		if s.world && whole(t) && sub.limit == 0 {
 			n = len(ready) // what is left out of the whole is gone
 		}
@@ -51,11 +52,11 @@ func (s *state) update(t view.Type, head *world.Head, now time.Time) *response {
 }
 
 // size is how many of the ready items go into the next response.
-func (s *state) size(sub *sub, ready []item) int {
-	switch {
+func (s *state) size(t view.Type, ready []item) int {
+	switch sub := &s.subs[t]; {
 	case sub.limit > 0:
 		return sub.limit
-	case sub.loaded && len(ready) <= few:
+	case sub.loaded && len(ready) <= few && t != view.EDS:
 		return 1
 	}
 	n, bytes := 0, 0
