@@ -273,6 +273,9 @@ func TestQuorumSurvives(t *testing.T) {
 			{"LeaderIsolated", true, leaderIsolated},
 			{"NoQuorum", true, noQuorum},
 			{"SlowDisk", false, slowDisk},
+			{"NoSpace", true, func(t *testing.T, q *quorum) { alarm(t, q, "NOSPACE") }},
+			{"Corrupt", false, func(t *testing.T, q *quorum) { alarm(t, q, "CORRUPT") }},
+			{"CertificateReplaced", true, certificateReplaced},
 			{"MemberMute", false, memberMute},
 			{"CompactedUnderLag", true, compactedUnderLag},
 			{"OlderSnapshot", true, olderSnapshot},
@@ -396,6 +399,39 @@ func slowDisk(t *testing.T, q *quorum) {
 		}
 	})
 	l.gap(t, 5*time.Second)
+}
+
+// alarm: etcd refuses writes until an operator has seen to it. The answer names the alarm; all else goes on.
+func alarm(t *testing.T, q *quorum, name string) {
+	l := q.under(func(l *load) {
+		q.cluster.Raise(0, name)
+		l.refuses(t, 6)
+		q.alive()
+		for _, r := range q.replicas {
+			if _, err := r.wanted("orders", "127.0.0.1:1"); err != nil {
+				t.Errorf("a proxy that comes new while the alarm is on: %v", err)
+			}
+		}
+		q.cluster.Disarm(0, name)
+	})
+	for _, w := range l.refused {
+		if !strings.Contains(w.answer, name) {
+			t.Errorf("a write was refused without a word of the alarm %s: %s", name, w.answer)
+		}
+	}
+}
+
+// certificateReplaced: the certificate that control planes show, and its key, are replaced by ones that etcd does not take, and then by new
+// ones that it does. Connections that there are go on; new ones are made with what is there.
+func certificateReplaced(t *testing.T, q *quorum) {
+	q.under(func(l *load) {
+		q.cluster.Certify(false)
+		l.more(t, 10)
+		q.cluster.Sever()
+		l.refuses(t, 2)
+		q.alive()
+		q.cluster.Certify(true)
+	})
 }
 
 // memberMute: what a member sends is lost, and what is sent to it, while its connections stay open.

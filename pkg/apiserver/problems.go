@@ -85,6 +85,10 @@ func storeFailed(err error) error {
 		Type: api.Unavailable, Title: "Store unavailable", Status: http.StatusServiceUnavailable,
 		Detail: "the store can't be reached, or has no quorum: nothing is known to be written; reads and proxies go on with what this replica has",
 	}
+	if alarm, ok := errors.AsType[*store.AlarmError](err); ok {
+		p.Title = "Store refuses writes"
+		p.Detail = "etcd's alarm " + alarm.Alarm + " is on: nothing is known to be written; reads and proxies go on; etcdctl alarm disarm ends it once its cause is gone"
+	}
 	return huma.ErrorWithHeaders(p, http.Header{"Retry-After": {"2"}})
 }
 

@@ -5,6 +5,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -19,6 +20,21 @@ var (
 	// ErrTooLarge: the Txn is over the store's limit; the text names the limit. Nothing was sent.
 	ErrTooLarge = errors.New("transaction too large")
 )
+
+// AlarmError is the answer of a store that refuses writes until an operator has seen to it. It is an ErrUnavailable too: a write may or may not
+// have happened. Reads and watches go on.
+type AlarmError struct {
+	Alarm string // as the store calls it
+	Err   error
+}
+
+// Error implements error.
+func (e *AlarmError) Error() string {
+	return fmt.Sprintf("the store refuses writes, its alarm %s is on: %v", e.Alarm, e.Err)
+}
+
+// Unwrap lets errors.Is find what it is.
+func (e *AlarmError) Unwrap() []error { return []error{ErrUnavailable, e.Err} }
 
 // LeaseID names a lease; 0 is none.
 type LeaseID int64

@@ -18,6 +18,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
+	"github.com/breakwater-mesh/breakwater/internal/testkit/pki"
 	"github.com/breakwater-mesh/breakwater/internal/testkit/ports"
 	"github.com/breakwater-mesh/breakwater/internal/testkit/program"
 )
@@ -34,6 +35,7 @@ type Cluster struct {
 	peers   bool     // TLS between the members too
 	timing  []string // flags of members
 	flags   []string // of clients of a guarded cluster
+	issuer  *pki.Authority
 	members []*member
 }
 

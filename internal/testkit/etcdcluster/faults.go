@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/etcdutl/v3/snapshot"
 	"go.uber.org/zap"
@@ -81,6 +82,34 @@ func (c *Cluster) Compact() (revision int64) {
 		})
 	})
 	return revision
+}
+
+// Raise turns on an alarm, such as "NOSPACE" or "CORRUPT", as member i does when it finds a reason.
+func (c *Cluster) Raise(i int, alarm string) {
+	c.t.Helper()
+	c.alarm(i, pb.AlarmRequest_ACTIVATE, alarm)
+}
+
+// Disarm ends Raise.
+func (c *Cluster) Disarm(i int, alarm string) {
+	c.t.Helper()
+	c.alarm(i, pb.AlarmRequest_DEACTIVATE, alarm)
+}
+
+func (c *Cluster) alarm(i int, action pb.AlarmRequest_AlarmAction, alarm string) {
+	c.t.Helper()
+	c.poll("alarm", func(ctx context.Context) error {
+		return c.with(i, func(client *clientv3.Client) error {
+			status, err := client.Status(ctx, c.members[i].at.client)
+			if err != nil {
+				return err
+			}
+			_, err = pb.NewMaintenanceClient(client.ActiveConnection()).Alarm(ctx, &pb.AlarmRequest{
+				Action: action, MemberID: status.Header.MemberId, Alarm: pb.AlarmType(pb.AlarmType_value[alarm]),
+			})
+			return err
+		})
+	})
 }
 
 // Snapshot saves what member i holds, and returns the file.

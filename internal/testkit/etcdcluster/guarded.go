@@ -62,22 +62,40 @@ func StartGuarded(t testing.TB, n int) *Cluster {
 // issue makes one certificate for members, and two for clients: one that makes the cluster's own calls those of root, and one of nobody.
 func (c *Cluster) issue() {
 	c.t.Helper()
-	authority, names := pki.NewAuthority(c.t), []string{"127.0.0.1"}
+	c.issuer = pki.NewAuthority(c.t)
+	names := []string{"127.0.0.1"}
 	for i := range c.members {
 		names = append(names, peerName(i))
 	}
-	members, root := authority.Issue(c.t, names...), authority.Issue(c.t, "root")
+	members, root := c.issuer.Issue(c.t, names...), c.issuer.Issue(c.t, "root")
 	write := func(name, text string) string { return pki.Write(c.t, c.dir, name, text) }
 	c.tls = TLS{
-		CA:   write("ca.crt", authority.PEM),
+		CA:   write("ca.crt", c.issuer.PEM),
 		Cert: write("member.crt", members.Chain), Key: write("member.key", members.Key),
 		ClientCert: write("root.crt", root.Chain), ClientKey: write("root.key", root.Key),
 	}
-	client := authority.Issue(c.t, "client.test")
+	cert, key := c.certify(c.issuer)
 	c.flags = []string{
-		"--etcd-ca", c.tls.CA, "--etcd-cert", write("client.crt", client.Chain), "--etcd-key", write("client.key", client.Key),
+		"--etcd-ca", c.tls.CA, "--etcd-cert", cert, "--etcd-key", key,
 		"--etcd-user", User, "--etcd-password-file", write("password", password+"\n"),
 	}
+}
+
+// certify writes a new certificate for clients, which replaces the one before.
+func (c *Cluster) certify(by *pki.Authority) (cert, key string) {
+	c.t.Helper()
+	client := by.Issue(c.t, "client.test")
+	return pki.Write(c.t, c.dir, "client.crt", client.Chain), pki.Write(c.t, c.dir, "client.key", client.Key)
+}
+
+// Certify gives the clients of a guarded cluster a new certificate: one that its members take, or a stranger's.
+func (c *Cluster) Certify(good bool) {
+	c.t.Helper()
+	by := c.issuer
+	if !good {
+		by = pki.NewAuthority(c.t)
+	}
+	c.certify(by)
 }
 
 // peerName is a name that only the exchanges know, so that a member's calls to its peers go through its own.

@@ -38,6 +38,10 @@ func translate(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: the lease has expired", store.ErrConflict)
 	case errors.Is(err, rpctypes.ErrTooManyOps), errors.Is(err, rpctypes.ErrRequestTooLarge):
 		return fmt.Errorf("%w: etcd itself refuses it: %w", store.ErrTooLarge, err)
+	case errors.Is(err, rpctypes.ErrNoSpace):
+		return &store.AlarmError{Alarm: "NOSPACE", Err: err}
+	case errors.Is(err, rpctypes.ErrCorrupt):
+		return &store.AlarmError{Alarm: "CORRUPT", Err: err}
 	}
 	switch code(err) {
 	case codes.InvalidArgument, codes.PermissionDenied, codes.Unauthenticated, codes.FailedPrecondition, codes.NotFound, codes.Unimplemented:
