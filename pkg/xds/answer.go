@@ -17,7 +17,7 @@ func (s *state) answer(q request, now time.Time) {
 	}
 	sub.heard = true
 	f := sub.flights[i]
-	if !q.rejected && i == 0 && f.leg != nil && f.leg.before == sub.acked && len(sub.rejected) == 0 {
+	if !q.rejected && i == 0 && f.leg != nil && f.leg.before == sub.acked && len(sub.rejected)+len(sub.maybe) == 0 {
 		sub.land(0)
 		sub.acked = f.leg.after
 		return
@@ -61,6 +61,7 @@ func (s *sub) accept(items []item) {
 		changes = append(changes, view.Change{Name: it.name, Now: it.res})
 		if !it.echo {
 			delete(s.rejected, it.name)
+			delete(s.maybe, it.name)
 		}
 	}
 	s.acked = s.acked.Toward(s.sent, changes)
@@ -87,12 +88,21 @@ func (s *state) reject(q request, f flight, later []flight, now time.Time) {
 		case it.void || i == culprit:
 		case it.res == nil:
 			sub.accept(f.items[i : i+1]) // a removal is said once
-		case !sub.has(it.name) || mentions(later, it.name):
-		case it.anew:
-			sub.urge(it.name, answer)
-		default:
-			sub.urge(it.name, again)
+		case sub.has(it.name):
+			sub.retry(it, mentions(later, it.name))
 		}
+	}
+}
+
+// retry has it sent again, which was in a rejected response and is not to blame. Where a later one says its name, that does.
+func (s *sub) retry(it item, later bool) {
+	s.suppose(it.res)
+	switch {
+	case later:
+	case it.anew:
+		s.urge(it.name, answer)
+	default:
+		s.urge(it.name, again)
 	}
 }
 
@@ -120,13 +130,33 @@ func (s *sub) sort(items []item, text string, now time.Time) bool {
 
 // blame books a rejection of exactly this version, which counts also where the name was subscribed anew meanwhile.
 func (s *sub) blame(it item, text string, now time.Time) {
-	if it.echo || it.res == nil || !s.has(it.name) {
+	if it.res == nil || !s.has(it.name) {
+		return
+	}
+	if it.anew {
+		s.miss(it)
+	}
+	if it.echo {
 		return
 	}
 	if s.rejected == nil {
 		s.rejected = make(map[string]rejection)
 	}
 	s.rejected[it.name] = rejection{version: it.res.Version, text: text, since: now}
+}
+
+// miss is about what the proxy asked for although it had it, and then rejected: it may have nothing at all of the name. What it accepted
+// last is said again where that is known.
+func (s *sub) miss(it item) {
+	old := s.acked.Get(it.name)
+	switch {
+	case old == nil:
+	case it.echo || unknown(old):
+		s.suppose(old)
+		s.acked = s.acked.With([]view.Change{{Name: it.name}})
+	default:
+		s.urge(it.name, answer)
+	}
 }
 
 // suspect is the index of the one item that a rejection is surely about, or -1. What counts is what was sent, not what is still

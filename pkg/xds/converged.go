@@ -35,7 +35,7 @@ func (st *stream) snapshot() *snapshot {
 func (s *snapshot) copy(from *state) {
 	for t := range s.subs {
 		sub := from.subs[t]
-		sub.force, sub.rejected, sub.held = maps.Clone(sub.force), maps.Clone(sub.rejected), nil
+		sub.force, sub.rejected, sub.maybe, sub.held = maps.Clone(sub.force), maps.Clone(sub.rejected), maps.Clone(sub.maybe), nil
 		sub.flights = slices.Clone(sub.flights)
 		for i := range sub.flights {
 			sub.flights[i].items = slices.Clone(sub.flights[i].list())
@@ -220,7 +220,7 @@ func (s *snapshot) keeper(id view.ID, depth int) (found Rejection, ok bool) {
 	}
 	for _, t := range [...]view.Type{view.SRDS, view.LDS, view.RDS} {
 		sub := &s.subs[t]
-		sub.each(func(r *view.Resource) {
+		sub.all(func(r *view.Resource) {
 			if ok || !slices.Contains(r.Needs, id) && !unknown(r) {
 				return
 			}

@@ -84,7 +84,7 @@ type uses struct {
 func (s *state) uses(now time.Time) *uses {
 	u := &uses{needed: make(map[view.ID]struct{}), assigned: make(map[string]bool)}
 	for _, t := range [...]view.Type{view.CDS, view.LDS, view.SRDS, view.RDS} {
-		s.subs[t].each(func(r *view.Resource) {
+		s.subs[t].all(func(r *view.Resource) {
 			for _, need := range r.Needs {
 				u.needed[need] = struct{}{}
 			}

@@ -183,7 +183,11 @@ func lastAssignment(name string, rejected *view.Resource, sub *sub) item {
 	if old != nil && unknown(old) {
 		old = nil
 	}
-	return item{name: name, res: old, echo: true, told: rejected}
+	told := rejected
+	if told == nil && sub.sent.Get(name) != nil {
+		told = stranger(view.EDS, name, "") // should it come back, it is sent whatever its version
+	}
+	return item{name: name, res: old, echo: true, told: told}
 }
 
 // missing is what to say of a name of another type that does not exist. A runtime layer is answered empty, since Envoy does not

@@ -354,8 +354,8 @@ func (s *state) String() string {
 	out := ""
 	for t := range view.NumTypes {
 		b := &s.subs[t]
-		out += fmt.Sprintf("%s open=%v wild=%v names=%d sent=%d acked=%d flights=%d force=%v rejected=%v held=%v\n",
-			t, b.open, b.wild, b.names.Len(), b.sent.Len(), b.acked.Len(), len(b.flights), b.force, slices.Sorted(maps.Keys(b.rejected)), b.held)
+		out += fmt.Sprintf("%s open=%v wild=%v names=%d sent=%d acked=%d flights=%d force=%v rejected=%v maybe=%v held=%v\n",
+			t, b.open, b.wild, b.names.Len(), b.sent.Len(), b.acked.Len(), len(b.flights), b.force, slices.Sorted(maps.Keys(b.rejected)), slices.Sorted(maps.Keys(b.maybe)), b.held)
 	}
 	return out
 }

@@ -119,8 +119,9 @@ type sub struct {
 
 	force    map[string]urge
 	rejected map[string]rejection
-	lately   []taken              // of CDS, the oldest first
-	held     map[string]time.Time // since when: scopes wait for their route configuration, clusters and listeners for their end
+	maybe    map[string]*view.Resource // what the proxy may hold, such as of a response that it rejected, until it accepts something of the name
+	lately   []taken                   // of CDS, the oldest first
+	held     map[string]time.Time      // since when: scopes wait for their route configuration, clusters and listeners for their end
 }
 
 func (s *sub) has(name string) bool { return s.wild || s.names.Get(name) != nil }
@@ -149,6 +150,7 @@ func (s *sub) urge(name string, u urge) {
 func (s *sub) forget(name string) {
 	delete(s.force, name)
 	delete(s.rejected, name)
+	delete(s.maybe, name)
 	delete(s.held, name)
 }
 
@@ -231,7 +233,26 @@ func (s *sub) holds(name string) *view.Resource {
 	return s.sent.Get(name)
 }
 
-// each calls f with every version of every resource that the proxy may hold at this moment.
+// suppose books that the proxy may hold r. Of several versions nobody knows which.
+func (s *sub) suppose(r *view.Resource) {
+	if old := s.maybe[r.Name]; old != nil && old.Version != r.Version {
+		r = stranger(r.Type, r.Name, "")
+	}
+	if s.maybe == nil {
+		s.maybe = make(map[string]*view.Resource)
+	}
+	s.maybe[r.Name] = r
+}
+
+// all is each, and what the proxy may have taken out of responses that it rejected.
+func (s *sub) all(f func(*view.Resource)) {
+	s.each(f)
+	for _, r := range s.maybe {
+		f(r)
+	}
+}
+
+// each calls f with every version of every resource that the proxy holds at this moment, or will if it accepts what is under way.
 func (s *sub) each(f func(*view.Resource)) {
 	if !s.open {
 		return
@@ -289,7 +310,7 @@ func (s *sub) atRest(head *view.View) bool {
 	if !s.open {
 		return true
 	}
-	return s.loaded && s.answered && s.limit == 0 && s.asked == nil && s.sent == head && s.acked == head && len(s.flights)+len(s.force)+len(s.rejected)+len(s.held) == 0
+	return s.loaded && s.answered && s.limit == 0 && s.asked == nil && s.sent == head && s.acked == head && len(s.flights)+len(s.force)+len(s.rejected)+len(s.maybe)+len(s.held) == 0
 }
 
 // rest makes the views the head's own, now that nothing is left to say.
@@ -300,7 +321,7 @@ func (s *sub) rest(head *view.View) {
 	}
 	s.loaded, s.limit, s.force, s.held = true, 0, nil, nil
 	if len(s.rejected) == 0 {
-		s.acked, s.rejected = head, nil
+		s.acked, s.rejected, s.maybe = head, nil, nil
 	}
 	if s.names == head || s.names.Len() != head.Len() {
 		return

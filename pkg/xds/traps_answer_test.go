@@ -154,6 +154,26 @@ func TestTrap20_EndpointsFlowApartFromPolicy(t *testing.T) {
 	c.quiet()
 }
 
+// Who asks again may have lost what it had: if it rejects what it gets, it is told what it accepted last.
+func TestTrap21_WhoRejectsTheAnswerGetsWhatItHad(t *testing.T) {
+	first := shop{}.head(1)
+	r := newRig(t, first, Config{})
+	c := r.connect()
+	c.start()
+	r.classes.publish(shop{"RDS shop/billing": "new"}.head(2))
+	m := c.expect("RDS shop/billing")
+	r.classes.publish(shop{"RDS shop/billing": "new", "RDS shop/payments": "bad"}.head(3))
+	c.subscribe(view.RDS, "shop/payments")
+	c.ack(m)
+	c.nack(c.expect("RDS shop/payments"), "no")
+	m = c.expect("RDS shop/payments")
+	if got, want := m.Resources[0].Version, first.Views[view.RDS].Get("shop/payments").Version; got != want {
+		t.Errorf("told version %s, want %s, the one that was accepted", got, want)
+	}
+	c.ack(m)
+	c.quiet()
+}
+
 // What was removed is subscribed to all the same: it is sent as it comes back, and as it changes.
 func TestTrap22_WhatWasRemovedIsStillSubscribed(t *testing.T) {
 	r := newRig(t, shop{}.head(1), Config{})

@@ -83,6 +83,29 @@ func TestTrap02_AClusterGoesAfterTheRouteThatNamedItIsAccepted(t *testing.T) {
 	c.quiet()
 }
 
+// A proxy may work with what was good in a response that it rejected, until it accepts something else of that name.
+func TestTrap02_AClusterStaysThatTheGoodPartOfARejectionNames(t *testing.T) {
+	h := with(with(shop{"RDS shop/billing": "bad"}.head(1), view.CDS, "shop/third", ""), view.RDS, "shop/payments", "third", "shop/third")
+	r := newRig(t, h, Config{})
+	c := r.connect()
+	c.subscribe(view.CDS)
+	c.want("CDS shop/billing shop/payments shop/third")
+	c.subscribe(view.LDS)
+	c.want("LDS outbound")
+	c.subscribe(view.SRDS)
+	c.want("SRDS billing.shop payments.shop")
+	c.subscribe(view.RDS, "shop/billing", "shop/payments")
+	m := c.expect("RDS shop/billing shop/payments")
+	r.classes.publish(shop{"RDS shop/billing": "bad", "RDS shop/payments": "bad"}.head(2))
+	c.nack(m, "shop/billing is bad")
+	c.nack(c.expect("RDS shop/payments"), "no")
+	c.quiet()
+	r.classes.publish(shop{"RDS shop/billing": "bad"}.head(3))
+	c.want("RDS shop/payments")
+	c.want("CDS -shop/third")
+	c.quiet()
+}
+
 // The control plane dies after the new cluster, before the routes that name it: the one that comes after it goes on there, and takes
 // nothing away before.
 func TestTrap03_AMoveGoesOnAfterTheStreamBroke(t *testing.T) {
@@ -189,5 +212,21 @@ func TestTrap27_AnAssignmentThatIsAsBeforeIsSentToAClusterThatWaits(t *testing.T
 	c.ack(m)
 	c.want("EDS shop/payments") // it was sent, but before the cluster
 	c.ack(cds)
+	c.quiet()
+}
+
+// An assignment was in a response that was rejected as a whole, and is away while that is sent again. It comes back as it was.
+func TestTrap27_AnAssignmentThatWasAwayAfterARejectionIsSent(t *testing.T) {
+	r := newRig(t, shop{}.head(1), Config{})
+	c := r.connect()
+	c.subscribe(view.EDS, "shop/billing", "shop/payments")
+	m := c.expect("EDS shop/billing shop/payments")
+	r.classes.publish(without(shop{}.head(2), view.EDS, "shop/payments"))
+	c.nack(m, "malformed IP address")
+	c.want("EDS shop/billing")
+	m = c.expect("EDS -shop/payments")
+	r.classes.publish(shop{}.head(3))
+	c.ack(m)
+	c.want("EDS shop/payments")
 	c.quiet()
 }

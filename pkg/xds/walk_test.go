@@ -223,7 +223,7 @@ func (w *walk) speak() bool {
 	}
 	for _, name := range m.gone {
 		w.latest[view.ID{Type: m.typ, Name: name}] = m.nonce
-		if m.typ != view.EDS { // there it may just be the answer "there is none"
+		if m.typ != view.EDS || w.head.Views[view.EDS].Get(name) == nil { // there it may just be the answer "there is none"
 			delete(w.blamed, view.ID{Type: m.typ, Name: name})
 		}
 	}
