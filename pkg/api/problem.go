@@ -26,6 +26,7 @@ const (
 	ClusterConflict   ProblemType = typePrefix + "cluster-conflict"   // 409: another service's cluster has that name
 	Referenced        ProblemType = typePrefix + "referenced"         // 409: others name what would be deleted
 	InvalidMerge      ProblemType = typePrefix + "invalid-merge"      // 422: valid policies whose merge is not
+	Unbuildable       ProblemType = typePrefix + "unbuildable"        // 422: a service can't be built with a policy, which would be in quarantine
 	TooWide           ProblemType = typePrefix + "too-wide"           // 422: it rebuilds clusters of many services on many proxies, and ?wide=true is missing
 	Shrinks           ProblemType = typePrefix + "shrinks"            // 422: it removes much of a namespace or of a service, and ?allowShrink=true is missing
 	LintErrors        ProblemType = typePrefix + "lint-errors"        // 422: strict, and lint finds errors

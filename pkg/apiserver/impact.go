@@ -23,9 +23,9 @@ type Wideness struct {
 const maxShare = 10
 
 // weigh refuses a write that reaches too far, and for a dry run says how far it does.
-func (w *writer) weigh(before *world.World, p *plan, changes world.Changes, o options) error {
+func (w *writer) weigh(p *plan, f *world.Foresight, o options) error {
 	if o.tell {
-		impact, err := w.impactOf(before, p.world, changes)
+		impact, err := w.impactOf(f)
 		if err != nil {
 			return err
 		}
@@ -34,14 +34,14 @@ func (w *writer) weigh(before *world.World, p *plan, changes world.Changes, o op
 		return nil
 	}
 	// The clusters of a service that is not touched are not rebuilt: most writes need no more than this.
-	if o.wide || o.dryRun || world.Touches(before, p.world, changes) < 2 {
+	if o.wide || o.dryRun || f.Touches() < 2 {
 		return nil
 	}
 	count := w.classes()
 	if len(count) == 0 {
 		return nil
 	}
-	return newReach(count, world.Foresee(before, p.world, changes, slices.Collect(maps.Keys(count)))).refuse()
+	return newReach(count, f.Of(slices.Collect(maps.Keys(count)))).refuse()
 }
 
 // reach is how many proxies are concerned.
@@ -108,10 +108,10 @@ func (r *reach) refuse() error {
 }
 
 // impactOf is what the change does to the connected proxies.
-func (w *writer) impactOf(before, after *world.World, changes world.Changes) (*api.Impact, error) {
+func (w *writer) impactOf(f *world.Foresight) (*api.Impact, error) {
 	count := w.classes()
 	classes := slices.SortedFunc(maps.Keys(count), compareClasses)
-	r := newReach(count, world.Foresee(before, after, changes, classes))
+	r := newReach(count, f.Of(classes))
 	impact := &api.Impact{
 		Connected: r.connected, Wide: r.wide(),
 		Services: []string{}, Classes: []api.ClassImpact{}, Rebuilt: []api.RebuiltImpact{}, Changes: []api.ChangeImpact{},

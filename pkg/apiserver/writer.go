@@ -187,7 +187,11 @@ func (w *writer) foresee(ctx context.Context, p *plan, o options) error {
 	if err := keepMost(before, p, changes, o); err != nil {
 		return err
 	}
-	return w.weigh(before, p, changes, o)
+	foresight := world.Foresee(before, p.world, changes)
+	if err := p.buildable(foresight, w.classes()); err != nil {
+		return err
+	}
+	return w.weigh(p, foresight, o)
 }
 
 // base is the world to build on. It has seen everything this write read, if the replica is not far behind: the store's guards decide

@@ -137,10 +137,13 @@ func (b *Builder) contain(state *serviceState, cs *classState, applied []*policy
 	return now, shared, nil
 }
 
-// older orders policies by when they were written.
+// older orders policies by when they were written, those last that are yet to be.
 func older(p, q *policy.Compiled) int {
-	return cmp.Or(cmp.Compare(p.Policy.Metadata.Revision, q.Policy.Metadata.Revision), p.Compare(q))
+	return cmp.Or(cmp.Compare(written(p), written(q)), p.Compare(q))
 }
+
+// written is the revision of p as an unsigned number, of which that before the first is the greatest.
+func written(p *policy.Compiled) uint64 { return uint64(p.Policy.Metadata.Revision) - 1 }
 
 // ranked is list and p, least specific first, as a merge takes them.
 func ranked(list []*policy.Compiled, p *policy.Compiled) []*policy.Compiled {

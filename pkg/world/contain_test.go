@@ -87,9 +87,11 @@ func versions(c *Class) string {
 	return strings.Join(list, "\n")
 }
 
-func quarantined(b *Builder) string {
+func quarantined(b *Builder) string { return told(b.Quarantined()) }
+
+func told(all []Quarantined) string {
 	var list []string
-	for _, q := range b.Quarantined() {
+	for _, q := range all {
 		list = append(list, fmt.Sprintf("%s %s %d->%d of %s", q.Kind, q.Key, q.Generation, q.InForce, q.Service))
 	}
 	return strings.Join(list, ", ")
@@ -261,5 +263,34 @@ func TestServiceThatCannotBeBuiltBlamesNoPolicy(t *testing.T) {
 	w.step(Changes{Services: map[manifest.Key]*catalog.Service{s.Key(): s}})
 	if b := w.replicas[0]; quarantined(b) != "" || b.Problems()[s.Key()] == nil || versions(class) != before {
 		t.Errorf("quarantined %q, problems %v, want the service's alone, and its callers as before", quarantined(b), b.Problems())
+	}
+}
+
+// A write is foreseen to be one that can't be built, and blamed itself, whatever else takes part; what is in quarantine before is not told of.
+func TestUnbuildableIsForeseen(t *testing.T) {
+	hashes := policy.Spec{To: policy.Target{Service: "payments"}, Sections: policy.Sections{LoadBalancing: &policy.LoadBalancing{Algorithm: ptr("ring-hash")}}}
+	byNothing := policy.Spec{To: policy.Target{Service: "payments"}, Sections: policy.Sections{LoadBalancing: &policy.LoadBalancing{HashOn: []policy.HashKey{{Header: noText}}}}}
+	for _, tt := range []struct {
+		name         string
+		there, write policy.Spec
+		writes, want string
+	}{
+		{"fine", timeout("payments", "1s"), timeout("payments", "2s"), "q", ""},
+		{"poison", timeout("payments", "1s"), poisons["error"]("payments"), "q", "Policy shop/q 1->0 of shop/payments"},
+		{"poison in place of what was fine", timeout("payments", "1s"), poisons["panic"]("payments"), "p", "Policy shop/p 1->0 of shop/payments"},
+		{"for nobody", timeout("payments", "1s"), poisons["panic"]("nobody"), "q", ""},
+		{"fine alone", hashes, byNothing, "q", "Policy shop/q 1->0 of shop/payments"},
+		{"fine alone, the other way round", byNothing, hashes, "q", "Policy shop/q 1->0 of shop/payments"},
+		{"mends", poisons["error"]("payments"), timeout("payments", "1s"), "p", ""},
+		{"mends not", poisons["error"]("payments"), poisons["panic"]("payments"), "p", ""},
+		{"another one", poisons["error"]("payments"), timeout("payments", "1s"), "q", ""},
+	} {
+		w, _ := shop(t, tt.there)
+		k := key("shop", tt.writes)
+		p := policy.Compile(&policy.Policy{APIVersion: manifest.APIVersion, Kind: policy.Kind, Metadata: manifest.Meta{Namespace: "shop", Name: tt.writes, Generation: 1}, Spec: tt.write})
+		c := Changes{Policies: map[manifest.Key]*policy.Compiled{k: p}}
+		if got := told(Foresee(w.world, w.world.With(w.world.Rev+1, c), c).Unbuildable([]ClassKey{orders()})); got != tt.want {
+			t.Errorf("%s: %q can't be built, want %q", tt.name, got, tt.want)
+		}
 	}
 }

@@ -31,36 +31,79 @@ func (r Replaced) Drains() bool { return r.Old != nil && r.Now != nil && r.Now.T
 // Rebuilds reports whether a proxy builds the cluster anew: its ejections, counters and connections start from nothing.
 func (r Replaced) Rebuilds() bool { return r.Old != nil && r.Now != nil && r.Now.Type == view.CDS }
 
-// Touches is how many services are built anew when c leads from before to after.
-func Touches(before, after *World, c Changes) int { return len(touch(before, after, c).services) }
+// Foresight is what a change of the world would lead to. What it builds to answer one question is there for the next one. It belongs to one
+// goroutine.
+type Foresight struct {
+	before, after *World
+	touched       touched
+	old, now      *Builder
+}
 
-// Foresee says what the classes would have to be sent if after, which came about from before by c, took its place. Only what c touches is
-// built; of a runtime layer only the keys of those services are there, of the listener only their filters. Classes without a change are left out.
-func Foresee(before, after *World, c Changes, classes []ClassKey) []Foreseen {
-	t := touch(before, after, c)
-	old, now := NewBuilder(), NewBuilder()
-	old.world, now.world = before, after
+// Foresee looks at what comes if after, which came about from before by c, takes its place.
+func Foresee(before, after *World, c Changes) *Foresight {
+	f := &Foresight{before: before, after: after, touched: touch(before, after, c), old: NewBuilder(), now: NewBuilder()}
+	f.old.world, f.now.world = before, after
+	return f
+}
+
+// Touches is how many services are built anew.
+func (f *Foresight) Touches() int { return len(f.touched.services) }
+
+// Of says what classes would have to be sent. Only what the change touches is built; of a runtime layer only the keys of those services are
+// there, of the listener only their filters. Classes without a change are left out.
+func (f *Foresight) Of(classes []ClassKey) []Foreseen {
+	t := f.touched
 	var list []Foreseen
 	for _, key := range classes {
 		caller := manifest.Key{Namespace: key.Namespace, Name: key.Service}
-		was, is := before.roles(caller), after.roles(caller)
+		was, is := f.before.roles(caller), f.after.roles(caller)
 		affected := func(service manifest.Key) bool {
 			return t.services[service] || t.endpoints[service] || t.callers[caller] || was[service] != is[service]
 		}
-		f := Foreseen{Class: key}
-		a, b := old.sketch(key, was, affected), now.sketch(key, is, affected)
+		of := Foreseen{Class: key}
+		a, b := f.old.sketch(key, was, affected), f.now.sketch(key, is, affected)
 		framed := a.changes.framed || b.changes.framed // both, or the listener would seem to come or to go
 		a.changes.framed, b.changes.framed = framed, framed
-		before, after := old.drawn(a), now.drawn(b)
+		before, after := f.old.drawn(a), f.now.drawn(b)
 		for typ := range view.NumTypes {
-			view.Diff(before.Views[typ], after.Views[typ], func(o, n *view.Resource) { f.Changed = append(f.Changed, Replaced{o, n}) })
+			view.Diff(before.Views[typ], after.Views[typ], func(o, n *view.Resource) { of.Changed = append(of.Changed, Replaced{o, n}) })
 		}
-		if len(f.Changed) > 0 {
-			slices.SortStableFunc(f.Changed, func(x, y Replaced) int { return x.ID().Compare(y.ID()) })
-			list = append(list, f)
+		if len(of.Changed) > 0 {
+			slices.SortStableFunc(of.Changed, func(x, y Replaced) int { return x.ID().Compare(y.ID()) })
+			list = append(list, of)
 		}
 	}
 	return list
+}
+
+// Unbuildable are the policies and guardrails with which a touched service can't be built for calls of these classes, and that are in no
+// quarantine before: those that are, an edit may be about to mend.
+func (f *Foresight) Unbuildable(classes []ClassKey) []Quarantined {
+	f.now.callEach(f.touched, classes)
+	found := f.now.Quarantined()
+	if len(found) == 0 {
+		return nil
+	}
+	f.old.callEach(f.touched, classes)
+	before := f.old.Quarantined()
+	return slices.DeleteFunc(found, func(q Quarantined) bool {
+		return slices.ContainsFunc(before, func(o Quarantined) bool { return byObject(o, q) == 0 })
+	})
+}
+
+// callEach builds every touched service as each of the classes would be given it to call it.
+func (b *Builder) callEach(t touched, classes []ClassKey) {
+	for _, key := range classes {
+		cs := b.emptyClass(key)
+		cs.roles = make(map[manifest.Key]role, len(t.services))
+		for service := range t.services {
+			if _, exists := b.world.services[service]; exists {
+				cs.roles[service] = role{called: true}
+				b.ensureState(service)
+				_, _ = b.build(b.services[service], cs) // what fails of a service without any policy is none of theirs
+			}
+		}
+	}
 }
 
 // sketch is a class that holds only some of its services, with what is yet to be put in its head.

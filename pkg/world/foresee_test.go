@@ -44,7 +44,7 @@ func TestForeseenIsWhatComes(t *testing.T) {
 			}
 			next := w.With(2, c)
 			foreseen := map[ClassKey][]string{}
-			for _, f := range Foresee(w, next, c, slices.Collect(maps.Keys(classes))) {
+			for _, f := range Foresee(w, next, c).Of(slices.Collect(maps.Keys(classes))) {
 				for _, r := range f.Changed {
 					foreseen[f.Class] = append(foreseen[f.Class], describe(r.Old, r.Now))
 				}
