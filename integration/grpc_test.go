@@ -62,10 +62,21 @@ func startLedger(t *testing.T) *ledger {
 // grpcClient is a proxyless client of shop/orders that dials a host.
 func (m *mesh) grpcClient(host string) grpc_health_v1.HealthClient {
 	m.t.Helper()
-	text, err := bootstrap.GRPC(bootstrap.Options{XDS: []string{m.cp.XDS}, Namespace: "shop", Service: "orders", NodeID: "orders-grpc"})
+	return m.grpcClientOf(host, m.grpcBootstrap(m.cp.XDS))
+}
+
+// grpcBootstrap is the file of a client whose control planes are at the addresses.
+func (m *mesh) grpcBootstrap(xds ...string) []byte {
+	m.t.Helper()
+	text, err := bootstrap.GRPC(bootstrap.Options{XDS: xds, Namespace: "shop", Service: "orders", NodeID: "orders-grpc"})
 	if err != nil {
 		m.t.Fatal(err)
 	}
+	return text
+}
+
+func (m *mesh) grpcClientOf(host string, text []byte) grpc_health_v1.HealthClient {
+	m.t.Helper()
 	resolver, err := xds.NewXDSResolverWithConfigForTesting(text)
 	if err != nil {
 		m.t.Fatal(err)
@@ -102,24 +113,35 @@ func checks(t *testing.T, c grpc_health_v1.HealthClient, n int) (failed int) {
 func ledgerMesh(t *testing.T, n int) (*mesh, []*ledger, grpc_health_v1.HealthClient) {
 	t.Helper()
 	m := newMesh(t)
-	var hosts []*ledger
-	var manifest strings.Builder
-	manifest.WriteString("apiVersion: breakwater/v1alpha1\nkind: Service\nmetadata: {namespace: shop, name: ledger}\nspec:\n  protocol: grpc\n  endpoints:\n")
-	for range n {
-		h := startLedger(t)
-		hosts = append(hosts, h)
-		ip, port, _ := strings.Cut(h.address, ":")
-		fmt.Fprintf(&manifest, "  - {address: %s, port: %s}\n", ip, port)
-	}
-	m.apply(manifest.String(), "apiVersion: breakwater/v1alpha1\nkind: Service\nmetadata: {namespace: shop, name: orders}\nspec: {protocol: grpc}\n")
+	hosts := m.ledgers(n)
 	c := m.grpcClient("ledger.shop")
+	answers(t, c)
+	return m, hosts, c
+}
+
+// answers waits until the client's calls are answered.
+func answers(t *testing.T, c grpc_health_v1.HealthClient) {
+	t.Helper()
 	eventually(t, func() error {
 		if code := check(t, c); code != codes.OK {
 			return fmt.Errorf("the first call ends with %s", code)
 		}
 		return nil
 	})
-	return m, hosts, c
+}
+
+// ledgers are a gRPC service with n hosts, and orders that calls it.
+func (m *mesh) ledgers(n int) (hosts []*ledger) {
+	var manifest strings.Builder
+	manifest.WriteString("apiVersion: breakwater/v1alpha1\nkind: Service\nmetadata: {namespace: shop, name: ledger}\nspec:\n  protocol: grpc\n  endpoints:\n")
+	for range n {
+		h := startLedger(m.t)
+		hosts = append(hosts, h)
+		ip, port, _ := strings.Cut(h.address, ":")
+		fmt.Fprintf(&manifest, "  - {address: %s, port: %s}\n", ip, port)
+	}
+	m.apply(manifest.String(), "apiVersion: breakwater/v1alpha1\nkind: Service\nmetadata: {namespace: shop, name: orders}\nspec: {protocol: grpc}\n")
+	return hosts
 }
 
 // rejections are what connected proxies rejected.

@@ -62,7 +62,8 @@ func (a *app) bootstrapGRPCCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "grpc --service NAME --node-id ID [--xds HOST:PORT[,HOST:PORT]]",
 		Short: "Write the bootstrap of a proxyless gRPC client to the standard output",
-		Long:  "Write the bootstrap of a proxyless gRPC client to the standard output. The program dials xds:///SERVICE.NAMESPACE.",
+		Long: "Write the bootstrap of a proxyless gRPC client to the standard output. The program dials xds:///SERVICE.NAMESPACE.\n\n" +
+			"Of several control planes give it one name that leads to all: of a list of addresses gRPC leaves the first only where it lacks a resource.",
 		Example: `  bwctl bootstrap grpc --xds 127.0.0.1:18000 -n shop --service orders --node-id orders-1 > grpc.json
   GRPC_XDS_BOOTSTRAP=grpc.json ./orders`,
 		Args: cobra.NoArgs,
