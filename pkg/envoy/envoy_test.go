@@ -268,6 +268,14 @@ func TestNothingInvalidBecomesAResource(t *testing.T) {
 		"bad packed message": func(c *clusterv3.Cluster) {
 			c.TypedExtensionProtocolOptions[httpProtocolOptions] = pack(&httpv3.HttpProtocolOptions{})
 		},
+		"negative duration, packed": func(c *clusterv3.Cluster) {
+			options, err := c.TypedExtensionProtocolOptions[httpProtocolOptions].UnmarshalNew()
+			if err != nil {
+				t.Fatal(err)
+			}
+			options.(*httpv3.HttpProtocolOptions).CommonHttpProtocolOptions.IdleTimeout = &durationpb.Duration{Seconds: -1}
+			c.TypedExtensionProtocolOptions[httpProtocolOptions] = pack(options)
+		},
 	} {
 		c := good()
 		if c.OutlierDetection.MaxEjectionPercent == nil {

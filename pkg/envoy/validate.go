@@ -6,6 +6,7 @@ import (
 	"math"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -29,52 +30,62 @@ const maxDuration = time.Duration(math.MaxInt64)
 // resource validates m and marshals it once. Nothing that breaks a rule becomes a resource: one bad resource makes Envoy refuse, and
 // sometimes lose, the good ones beside it.
 func resource(t view.Type, name string, m message, needs ...view.ID) (*view.Resource, error) {
-	if err := validate(m); err != nil {
-		return nil, err
-	}
 	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 	if err != nil {
+		return nil, err
+	}
+	if err := validate(m, data); err != nil {
 		return nil, err
 	}
 	return view.New(t, name, data, needs), nil
 }
 
-// validate applies the API's own rules to m, and to every message packed inside it, and those that only Envoy's code knows.
-func validate(m message) error {
-	return errors.Join(m.ValidateAll(), walk(m.ProtoReflect()))
+// validate applies the API's own rules to m, of which data are the bytes, and to every message packed inside it, and those that only
+// Envoy's code knows.
+func validate(m message, data []byte) error {
+	return errors.Join(m.ValidateAll(), scan(data, m.ProtoReflect().Descriptor()))
 }
 
-// walk looks for durations, pairs of them, and packed messages anywhere in m.
-func walk(m protoreflect.Message) error {
-	switch v := m.Interface().(type) {
-	case *durationpb.Duration:
-		return checkDuration(v)
-	case *anypb.Any:
-		return checkAny(v)
+// scan looks for durations, pairs of them, and packed messages anywhere in the bytes of a message: what is not there costs nothing.
+func scan(data []byte, of protoreflect.MessageDescriptor) (fault error) {
+	switch of.FullName() {
+	case "google.protobuf.Duration":
+		return checkDuration(data)
+	case "google.protobuf.Any":
+		return checkAny(data)
+	case "envoy.config.route.v3.RetryPolicy.RetryBackOff":
+		fault = checkPair(data, new(routev3.RetryPolicy_RetryBackOff))
+	case "envoy.config.cluster.v3.OutlierDetection":
+		fault = checkPair(data, new(clusterv3.OutlierDetection))
 	}
-	faults := []error{checkPair(m.Interface())}
-	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		switch {
-		case f.IsMap() && f.MapValue().Message() != nil:
-			v.Map().Range(func(k protoreflect.MapKey, v protoreflect.Value) bool {
-				faults = append(faults, within(f, walk(v.Message())))
-				return true
-			})
-		case f.IsMap():
-		case f.IsList() && f.Message() != nil:
-			for i := range v.List().Len() {
-				faults = append(faults, within(f, walk(v.List().Get(i).Message())))
-			}
-		case f.Message() != nil:
-			faults = append(faults, within(f, walk(v.Message())))
+	for len(data) > 0 {
+		number, typ, n := protowire.ConsumeField(data)
+		if n < 0 {
+			return errors.Join(fault, protowire.ParseError(n))
 		}
-		return true
-	})
-	return errors.Join(faults...)
+		field := data[:n]
+		if data = data[n:]; typ != protowire.BytesType {
+			continue
+		}
+		f := of.Fields().ByNumber(number)
+		if f == nil || f.Message() == nil {
+			continue
+		}
+		_, _, tag := protowire.ConsumeTag(field)
+		value, _ := protowire.ConsumeBytes(field[tag:])
+		if err := scan(value, f.Message()); err != nil {
+			fault = errors.Join(fault, fmt.Errorf("%s: %w", f.Name(), err))
+		}
+	}
+	return fault
 }
 
-// checkPair looks at pairs of times whose order Envoy checks when it builds the thing: it refuses the response, and names no rule.
-func checkPair(m proto.Message) error {
+// checkPair looks at pairs of times whose order Envoy checks when it builds the thing: it refuses the response, and names no rule. m is empty,
+// for what data are the bytes of.
+func checkPair(data []byte, m proto.Message) error {
+	if err := proto.Unmarshal(data, m); err != nil {
+		return err
+	}
 	switch v := m.(type) {
 	case *routev3.RetryPolicy_RetryBackOff:
 		if v.MaxInterval != nil && v.MaxInterval.AsDuration() < v.BaseInterval.AsDuration() {
@@ -88,14 +99,11 @@ func checkPair(m proto.Message) error {
 	return nil
 }
 
-func within(f protoreflect.FieldDescriptor, err error) error {
-	if err == nil {
-		return nil
+func checkDuration(data []byte) error {
+	d := new(durationpb.Duration)
+	if err := proto.Unmarshal(data, d); err != nil {
+		return err
 	}
-	return fmt.Errorf("%s: %w", f.Name(), err)
-}
-
-func checkDuration(d *durationpb.Duration) error {
 	if err := d.CheckValid(); err != nil {
 		return err
 	}
@@ -108,7 +116,11 @@ func checkDuration(d *durationpb.Duration) error {
 	return nil
 }
 
-func checkAny(a *anypb.Any) error {
+func checkAny(data []byte) error {
+	a := new(anypb.Any)
+	if err := proto.Unmarshal(data, a); err != nil {
+		return err
+	}
 	if a.GetTypeUrl() == "" && len(a.GetValue()) == 0 {
 		return nil // a filter that is switched on says no more
 	}
@@ -118,9 +130,9 @@ func checkAny(a *anypb.Any) error {
 	}
 	m, ok := inner.(message)
 	if !ok {
-		return walk(inner.ProtoReflect()) // a well-known type has no rules of its own
+		return scan(a.Value, inner.ProtoReflect().Descriptor()) // a well-known type has no rules of its own
 	}
-	return validate(m)
+	return validate(m, a.Value)
 }
 
 // pack puts m in an Any, deterministically: Envoy compares packed messages by their bytes. m must be made by this package, so that

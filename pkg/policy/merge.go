@@ -35,9 +35,19 @@ type merging struct {
 // that one of them names. An invalid result falls back, section by section, to the most specific policy's own values; the
 // problems say so. What it returns shares memory with the policies and must not be changed.
 func Merge(svc Service, applied []*Compiled) (*Effective, []Problem) {
-	e, problems := resolve(&svc, part{}.of(applied))
+	return mergeParts(&svc, applied, (*merging).explained)
+}
+
+// Result is what Merge makes, without its Fields and its problems: all that proxies need.
+func Result(svc Service, applied []*Compiled) *Effective {
+	e, _ := mergeParts(&svc, applied, (*merging).effective)
+	return e
+}
+
+func mergeParts(svc *Service, applied []*Compiled, render func(*merging) *Effective) (*Effective, []Problem) {
+	e, problems := resolve(svc, part{}.of(applied), render)
 	for _, p := range partsOf(applied) {
-		of, more := resolve(&svc, p.of(applied))
+		of, more := resolve(svc, p.of(applied), render)
 		into, name := &e.Subsets, p.subset
 		if p.route != "" {
 			into, name = &e.Routes, p.route
@@ -52,12 +62,12 @@ func Merge(svc Service, applied []*Compiled) (*Effective, []Problem) {
 }
 
 // resolve merges what is enforced, and beside it what is observed.
-func resolve(svc *Service, applied []*Compiled) (*Effective, []Problem) {
+func resolve(svc *Service, applied []*Compiled, render func(*merging) *Effective) (*Effective, []Problem) {
 	m := merge(svc, applied)
-	e, problems := m.effective(), m.problems
+	e, problems := render(m), m.problems
 	if list := observing(applied); list != nil {
 		o := merge(svc, list)
-		e.Observed, problems = o.effective(), append(problems, o.problems...)
+		e.Observed, problems = render(o), append(problems, o.problems...)
 	}
 	return e, problems
 }
@@ -137,8 +147,14 @@ func (m *merging) sections() Sections {
 	return s
 }
 
-// effective renders the merge.
+// effective renders the merge, without its fields.
 func (m *merging) effective() *Effective {
+	e, _ := m.clamped()
+	return e
+}
+
+// clamped is the merge between the bounds of its guardrails, and how they have moved it.
+func (m *merging) clamped() (*Effective, map[string]Clamp) {
 	e := &Effective{Sections: m.sections()}
 	clamps := m.clamp(&e.Sections)
 	for _, c := range m.applied {
@@ -148,6 +164,12 @@ func (m *merging) effective() *Effective {
 			e.Policies = append(e.Policies, c.Policy.Key())
 		}
 	}
+	return e, clamps
+}
+
+// explained is effective with its fields.
+func (m *merging) explained() *Effective {
+	e, clamps := m.clamped()
 	e.Fields = make([]Field, 0, len(units)/2)
 	v := reflect.ValueOf(&e.Sections).Elem()
 	for u := range m.slots {

@@ -118,7 +118,7 @@ type Loser struct {
 // section that is not has no default, and means that there is no such limit or detector.
 type Effective struct {
 	Sections
-	Fields   []Field        // by path
+	Fields   []Field        // by path; of a Result nil
 	Policies []manifest.Key // that apply, least specific first
 
 	Guardrails []manifest.Key // that apply; values that they moved have a Clamp

@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -189,7 +190,26 @@ func TestMergeLaws(t *testing.T) {
 		observingIsApart(t, policies, svc, e)
 		whatComesOutIsValid(t, svc, e, all, problems)
 		partsKeepToTheirScope(t, svc, all, e, len(problems) > 0)
+		if diff := cmp.Diff(asJSON(t, withoutFields(e)), asJSON(t, Result(svc, all))); diff != "" {
+			t.Fatalf("the result is not that of the merge:\n%s", diff)
+		}
 	})
+}
+
+// withoutFields is e as Result has it.
+func withoutFields(e *Effective) *Effective {
+	if e == nil {
+		return nil
+	}
+	bare := *e
+	bare.Fields, bare.Observed = nil, withoutFields(e.Observed)
+	for _, parts := range []*map[string]*Effective{&bare.Subsets, &bare.Routes} {
+		*parts = maps.Clone(*parts)
+		for name, part := range *parts {
+			(*parts)[name] = withoutFields(part)
+		}
+	}
+	return &bare
 }
 
 // observingIsApart: what is enforced is as if nothing observed, and what is observed as if that alone were written, and enforced.

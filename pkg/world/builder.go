@@ -442,7 +442,7 @@ func (b *Builder) compile(state *serviceState, cs *classState, applied []*policy
 		for i, p := range applied {
 			taken[i] = target.Taken(p)
 		}
-		effective, _ := policy.Merge(state.called, taken)
+		effective := policy.Result(state.called, taken)
 		b.world.dropMissing(effective)
 		compiled, err := compile(target, state.service, effective)
 		if err == nil && as.spare {
