@@ -1,6 +1,7 @@
 package xds
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,11 @@ import (
 type roster struct {
 	names []string
 	all   atomic.Pointer[view.View] // one whose names these are exactly, as was found; nil: none was
+}
+
+// is reports whether both are the same list, also where one was read anew since.
+func (l *roster) is(other *roster) bool {
+	return l == other || l != nil && other != nil && slices.Equal(l.names, other.names)
 }
 
 // Bounds of rosters. Shorter lists cost less to read than to look for; longer ones are a stream's own.

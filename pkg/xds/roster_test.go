@@ -161,3 +161,21 @@ func TestAListIsComparedWithEachHead(t *testing.T) {
 		}
 	}
 }
+
+// Each name of a list counts once, and the one that stands for everything as what it is.
+func TestAFirstListIsTakenAsItIs(t *testing.T) {
+	head, names := fleetHead(100)
+	for _, tt := range []struct {
+		more  string
+		names int
+		wild  bool
+	}{{"shop/s0000", 100, false}, {"*", 100, true}, {"shop/other", 101, false}} {
+		s := newState(testLimits, false, time.Unix(1000, 0))
+		s.world = true
+		b := encode(&discoveryv3.DiscoveryRequest{TypeUrl: view.CDS.URL(), ResourceNames: append(slices.Clone(names), tt.more)})
+		must(t, s.request(readWith(t, &rosters{after: func(time.Duration, func()) {}}, worldForm, b).request, head, time.Unix(1000, 0)))
+		if sub := &s.subs[view.CDS]; sub.names.Len() != tt.names || sub.wild != tt.wild {
+			t.Errorf("with %s: %d names, all %v, want %d and %v", tt.more, sub.names.Len(), sub.wild, tt.names, tt.wild)
+		}
+	}
+}

@@ -52,10 +52,16 @@ func whole(t view.Type) bool { return t == view.LDS || t == view.CDS || t == vie
 // differ turns all that is wanted into what is new and what is wanted no more. Names that are sent once more, with no answer under
 // way, ask for their resources again.
 func (s *sub) differ(q request) request {
-	if q.subscribe, q.unsubscribe = nil, nil; q.list != nil && q.list == s.said {
+	q.subscribe, q.unsubscribe = nil, nil
+	before := s.said
+	switch s.said = q.list; {
+	case q.list == nil:
+	case q.list.is(before):
+		return q
+	case !s.open:
+		q.subscribe = q.wanted
 		return q
 	}
-	s.said = q.list
 	names := make(map[string]bool, len(q.wanted))
 	for _, name := range q.wanted {
 		names[name] = true
