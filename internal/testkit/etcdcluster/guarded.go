@@ -41,14 +41,14 @@ func (w ways) environment() []string {
 }
 
 // StartGuarded starts n members as one runs them in earnest: TLS with certificates of one authority towards clients and between members, a
-// user with a password, etcd's own intervals. Each connection can be held up, and each disk made slow.
-func StartGuarded(t testing.TB, n int) *Cluster {
+// user with a password, etcd's own intervals. Each connection can be held up, and each disk made slow. Flags are further ones of the members.
+func StartGuarded(t testing.TB, n int, flags ...string) *Cluster {
 	t.Helper()
 	binary, err := buildSlow()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Cluster{t: t, binary: binary, dir: t.TempDir(), token: "first", peers: true}
+	c := &Cluster{t: t, binary: binary, dir: t.TempDir(), token: "first", peers: true, timing: flags}
 	c.place(n, "https://", "https://")
 	c.issue()
 	c.connect()

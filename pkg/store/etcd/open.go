@@ -55,18 +55,16 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := o.reach(ctx, tlsConfig); err != nil {
 		return nil, err
 	}
-	beat := newPulse(o.Logger, o.Endpoints)
+	beat, token := newPulse(o.Logger, o.Endpoints), newToken(o.User, o.Password)
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:            o.Endpoints,
 		TLS:                  tlsConfig,
-		Username:             o.User,
-		Password:             o.Password,
 		DialTimeout:          o.DialTimeout,
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: 5 * time.Second,
 		MaxCallSendMsgSize:   o.MaxRequestBytes + 512<<10, // what etcd's own server allows for the envelope
 		BackoffWaitBetween:   100 * time.Millisecond,      // before a read is made again
-		DialOptions:          []grpc.DialOption{grpc.WithContextDialer(beat.dial), connectSoon},
+		DialOptions:          append(token.options(), grpc.WithContextDialer(beat.dial), connectSoon),
 		Logger:               o.Logger,
 	})
 	if err != nil {
@@ -76,6 +74,10 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		MaxOps: o.MaxTxnOps, OpsFlag: "--etcd-max-txn-ops",
 		MaxBytes: o.MaxRequestBytes, BytesFlag: "--etcd-max-request-bytes",
 	})
+	s.token = token
+	if err := token.login(ctx, client); err != nil {
+		return nil, errors.Join(fmt.Errorf("etcd at %s: %w%s", o.where(), translate(ctx, err), who(err)), client.Close())
+	}
 	if _, err := s.Get(ctx, store.ConfigPrefix); err != nil {
 		return nil, errors.Join(fmt.Errorf("etcd at %s: %w%s", o.where(), err, who(err)), client.Close())
 	}

@@ -31,6 +31,7 @@ type Store struct {
 	told    atomic.Int64  // the revision that a watch told last
 	heads   heads
 	pulse   *pulse // nil: of an embedded server
+	token   *token // nil: without a user
 }
 
 var _ store.KV = (*Store)(nil)
@@ -213,7 +214,10 @@ func (s *Store) Renew(ctx context.Context, id store.LeaseID) error {
 		return fmt.Errorf("renew lease %d: %w", id, err)
 	}
 	defer cancel()
-	if _, err := s.client.KeepAliveOnce(ctx, clientv3.LeaseID(id)); err != nil {
+	if err := s.token.do(ctx, func() error {
+		_, err := s.client.KeepAliveOnce(ctx, clientv3.LeaseID(id))
+		return err
+	}); err != nil {
 		return fmt.Errorf("renew lease %d: %w", id, translate(ctx, err))
 	}
 	return nil

@@ -27,7 +27,13 @@ var errSilent = errors.New("the watch heard nothing from etcd")
 
 // Watch implements store.KV.
 func (s *Store) Watch(ctx context.Context, prefix string, after int64, fn func(store.Batch) error) error {
-	if err := s.watch(ctx, prefix, after, fn); err != nil {
+	err := s.token.do(ctx, func() error {
+		return s.watch(ctx, prefix, after, func(b store.Batch) error {
+			after = b.Revision
+			return fn(b)
+		})
+	})
+	if err != nil {
 		if own, ok := errors.AsType[*fnError](err); ok {
 			return own.error
 		}
