@@ -37,7 +37,7 @@ func TestTrap29_AHeadIsNeverFollowedByAnOlderOne(t *testing.T) {
 		r.settled(r.putService("payments"))
 		class := r.join()
 		defer r.Leave(class)
-		wake := make(chan struct{}, 1)
+		wake := make(bell, 1)
 		defer class.Subscribe(wake)()
 		var revs []int64
 		done, end := make(chan struct{}), make(chan struct{})

@@ -48,13 +48,18 @@ type Class struct {
 	seat int   // its bit in the log of batches
 	born int64 // the revision of its first head
 
-	mu    sync.Mutex
-	wakes map[chan<- struct{}]struct{} // guarded by mu
+	mu          sync.Mutex
+	subscribers map[Subscriber]struct{} // guarded by mu
+}
+
+// Subscriber is told of new heads.
+type Subscriber interface {
+	Wake() // there is one: the newest is all that is of interest. It must not block
 }
 
 // NewClass is a class that has a first head already.
 func NewClass(key ClassKey, head *Head) *Class {
-	c := &Class{Key: key, wakes: make(map[chan<- struct{}]struct{})}
+	c := &Class{Key: key, subscribers: make(map[Subscriber]struct{})}
 	c.head.Store(head)
 	return c
 }
@@ -70,23 +75,20 @@ func (c *Class) Publish(h *Head) {
 	c.head.Store(h)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for wake := range c.wakes {
-		select {
-		case wake <- struct{}{}:
-		default: // a wake-up is waiting already: the stream will read the newest head
-		}
+	for s := range c.subscribers {
+		s.Wake()
 	}
 }
 
-// Subscribe makes Publish send to wake, a channel of capacity 1, until stop is called.
-func (c *Class) Subscribe(wake chan<- struct{}) (stop func()) {
+// Subscribe has s woken by Publish, until stop is called.
+func (c *Class) Subscribe(s Subscriber) (stop func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.wakes[wake] = struct{}{}
+	c.subscribers[s] = struct{}{}
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		delete(c.wakes, wake)
+		delete(c.subscribers, s)
 	}
 }
 

@@ -20,7 +20,7 @@ func (s *Server) Run(ctx context.Context) error {
 		time.Sleep(wait)
 		s.endOne()
 	}
-	s.readers.Wait()
+	s.handlers.Wait()
 	return context.Cause(ctx)
 }
 
@@ -34,23 +34,29 @@ func (s *Server) pace(deadline time.Time) (wait time.Duration, more bool) {
 
 // endOne ends any stream: maps have no order.
 func (s *Server) endOne() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for st := range s.begun {
-		st.end(errDraining())
-		delete(s.begun, st)
-		return
+	if st := s.pick(); st != nil {
+		_ = st.end(errDraining())
 	}
 }
 
-// begin counts a stream and its reader, unless the server is going.
+func (s *Server) pick() *stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for st := range s.begun {
+		delete(s.begun, st)
+		return st
+	}
+	return nil
+}
+
+// begin counts a stream, unless the server is going.
 func (s *Server) begin(st *stream) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return false
 	}
-	s.readers.Add(1)
+	s.handlers.Add(1)
 	s.begun[st] = struct{}{}
 	return true
 }
@@ -60,17 +66,10 @@ func (s *Server) done(st *stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.begun, st)
+	s.handlers.Done()
 }
 
 // errDraining sends a proxy elsewhere.
 func errDraining() error {
 	return status.Error(codes.Unavailable, "the control plane is shutting down")
-}
-
-// over says why a stream's context has ended: errDraining, or the proxy is gone.
-func over(ctx context.Context) error {
-	if err := context.Cause(ctx); status.Code(err) == codes.Unavailable {
-		return err
-	}
-	return status.FromContextError(ctx.Err()).Err()
 }

@@ -326,6 +326,8 @@ func TestARefusedStreamLeavesNothing(t *testing.T) {
 		c.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: "x"})
 		c.ended(codes.InvalidArgument, "is not served")
 	}
+	r.server.mu.Lock()
+	defer r.server.mu.Unlock()
 	if len(r.server.streams)+len(r.server.ids) != 0 || !r.server.admission.bytes.TryAcquire(DefaultFirstAnswers) {
 		t.Error("something is left")
 	}

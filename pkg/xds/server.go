@@ -3,6 +3,7 @@ package xds
 import (
 	"context"
 	"hash/maphash"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -97,10 +98,11 @@ type Server struct {
 	rosters   *rosters
 	admission *admission
 	turnstile turnstile
+	speakers  speakers
 	offenders offenders
 	seed      maphash.Seed // of nonces
 	changed   broadcast
-	readers   sync.WaitGroup
+	handlers  sync.WaitGroup
 
 	mu      sync.Mutex
 	closed  bool
@@ -137,6 +139,7 @@ func New(cfg Config) *Server {
 		courses:   newCourses(l.response),
 		rosters:   newRosters(),
 		admission: newAdmission(int64(orDefault(cfg.FirstAnswers, DefaultFirstAnswers)), turnWithin, shareKept),
+		speakers:  speakers{most: runtime.GOMAXPROCS(0)},
 		offenders: offenders{log: cfg.Logger},
 		seed:      maphash.MakeSeed(),
 		begun:     make(map[*stream]struct{}),

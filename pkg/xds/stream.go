@@ -17,16 +17,15 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/world"
 )
 
-// stream is one proxy's stream: the goroutine of its handler sends, another one reads.
+// stream is one proxy's stream. The goroutine of its handler reads; its voice says what there is to say.
 type stream struct {
 	server  *Server
 	form    form
+	g       grpc.ServerStream
+	ender   ender
 	address string
-	end     context.CancelCauseFunc // of the stream, with its error
-	wake    chan struct{}           // capacity 1: the newest head is all that is of interest
 
-	// Set by the reader before ready is closed, then read-only.
-	ready     chan struct{}
+	// Set by the reader at the first request, then read-only.
 	id        identity
 	class     *world.Class
 	connected time.Time
@@ -35,27 +34,38 @@ type stream struct {
 
 	pace  *rate.Limiter // of requests; the reader's
 	share share         // of the bytes of first answers
+	voice voice
 
 	mu    sync.Mutex // held for a moment, never while sending
-	state *state     // guarded by mu
+	state *state     // guarded by mu; nil: nobody knows yet who the proxy is
 	lag   lag        // guarded by mu
+	alarm *time.Timer
+	cause error // why the stream ends, guarded by mu; nil: it goes on
+}
+
+// ender is a stream that can be ended with a status while its handler waits for a request. The streams of grpc-go's transport are: that
+// is what its SendMsg does where it fails.
+type ender interface {
+	WriteStatus(*status.Status) error
 }
 
 // serve is the life of a stream.
 func (s *Server) serve(g grpc.ServerStream, f form) error {
-	ctx, cancel := context.WithCancelCause(g.Context())
-	defer cancel(nil)
-	st := &stream{server: s, form: f, end: cancel, wake: make(chan struct{}, 1), ready: make(chan struct{}), share: share{of: s.admission}}
-	if p, ok := peer.FromContext(ctx); ok {
+	st := &stream{server: s, form: f, g: g, share: share{of: s.admission}}
+	if p, ok := peer.FromContext(g.Context()); ok {
 		st.address = p.Addr.String()
 	}
-	err := st.run(ctx, g)
+	var ok bool
+	if st.ender, ok = grpc.ServerTransportStreamFromContext(g.Context()).(ender); !ok {
+		return status.Error(codes.Internal, "a stream of this transport can't be ended")
+	}
+	err := st.run(g.Context())
 	s.cfg.Logger.Debug("stream ended", "address", st.address, "error", err)
-	s.named(time.Now(), st.known(), st.address, err)
+	s.named(time.Now(), st.id.node, st.address, err)
 	return err
 }
 
-func (st *stream) run(ctx context.Context, g grpc.ServerStream) (err error) {
+func (st *stream) run(ctx context.Context) (err error) {
 	s := st.server
 	if s.cfg.Crowded(time.Now()) {
 		return errCrowded()
@@ -63,34 +73,96 @@ func (st *stream) run(ctx context.Context, g grpc.ServerStream) (err error) {
 	if !s.begin(st) {
 		return errDraining()
 	}
+	defer s.done(st)
 	// The answer would be in the proxy's own encoding otherwise, and compressing costs more than it saves.
 	if err := grpc.SetSendCompressor(ctx, encoding.Identity); err != nil {
 		s.cfg.Logger.Debug("compression stays on", "address", st.address, "error", err)
 	}
-	ended := make(chan error, 1)
-	go func() {
-		defer s.readers.Done()
-		ended <- st.read(ctx, g)
-	}()
+	st.greet()
 	defer func() {
-		st.end(nil) // and the handler's return ends the reader
-		s.done(st)
-		st.share.close()
-		s.leave(st)
 		if r := recover(); r != nil {
 			err = st.panicked(r)
 		}
+		err = st.end(err)
+		st.voice.over() // who speaks must not do so on a stream whose handler has returned
+		s.leave(st)     // where it was entered after its end
+		if st.class != nil {
+			s.cfg.Classes.Leave(st.class)
+		}
 	}()
-	return st.write(ctx, g, ended)
+	return st.read(ctx)
 }
 
-// known is the node id, "" while the proxy has not said it.
-func (st *stream) known() string {
-	select {
-	case <-st.ready:
-		return st.id.node
-	default:
-		return ""
+// greet has the stream ended where no request comes.
+func (st *stream) greet() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.alarm = time.AfterFunc(st.server.limits.greeting, st.alarmed)
+}
+
+// alarmed is called when time itself changes what there is to say, or whether the stream may live.
+func (st *stream) alarmed() {
+	defer st.guard()
+	if err := st.overdue(time.Now()); err != nil {
+		_ = st.end(err)
+		return
+	}
+	st.Wake()
+}
+
+// overdue is an error where the proxy has been silent for too long; else it sets the alarm anew, also for a stream whose voice waits.
+func (st *stream) overdue(now time.Time) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	switch {
+	case st.cause != nil:
+		return st.cause
+	case st.state == nil:
+		return refuse(saysNothing, "no request has come on this stream for %s", st.server.limits.greeting)
+	}
+	st.arm(now)
+	return st.state.overdue(now)
+}
+
+// arm sets the alarm. The caller holds mu.
+func (st *stream) arm(now time.Time) {
+	if at := st.state.alarm(now); at.IsZero() {
+		st.alarm.Stop()
+	} else {
+		st.alarm.Reset(at.Sub(now))
+	}
+}
+
+// end ends the stream with err, unless it is ended already: what its handler and its voice wait for, they wait for no more. It returns
+// what the stream has ended with.
+func (st *stream) end(err error) error {
+	st.mu.Lock()
+	first := st.cause == nil
+	if first {
+		st.cause = err
+		st.alarm.Stop()
+	}
+	err = st.cause
+	st.mu.Unlock()
+	if first {
+		st.share.close()
+		st.server.leave(st)
+		_ = st.ender.WriteStatus(status.Convert(err)) // an error says that the proxy is gone, and so is the stream
+	}
+	return err
+}
+
+// ended reports whether the stream has an end.
+func (st *stream) ended() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.cause != nil
+}
+
+// guard ends the stream of a goroutine that panics.
+func (st *stream) guard() {
+	if r := recover(); r != nil {
+		_ = st.end(st.panicked(r))
 	}
 }
 
@@ -101,166 +173,28 @@ func (st *stream) panicked(r any) error {
 	return status.Error(codes.Internal, "internal error")
 }
 
-// write sends whatever there is to say until the stream ends.
-func (st *stream) write(ctx context.Context, g grpc.ServerStream, ended <-chan error) error {
-	timer := time.NewTimer(st.server.limits.greeting) // until the first request says who the proxy is
-	defer timer.Stop()
-	ready := st.ready
-	for {
-		select {
-		case <-ready:
-			ready = nil
-			stop := st.class.Subscribe(st.wake)
-			defer stop()
-		case <-st.wake:
-		case <-timer.C:
-			if ready != nil {
-				return refuse(saysNothing, "no request has come on this stream for %s", st.server.limits.greeting)
-			}
-		case err := <-ended:
-			return err
-		case <-ctx.Done():
-			return over(ctx)
-		}
-		if ready != nil {
-			continue
-		}
-		if err := st.flush(ctx, g, ended, timer); err != nil {
-			return err
-		}
-	}
-}
-
-// flush sends until nothing is left to say, and sets the timer for when time itself will change that.
-func (st *stream) flush(ctx context.Context, g grpc.ServerStream, ended <-chan error, timer *time.Timer) error {
-	for {
-		now := time.Now()
-		r, busy, alarm, err := st.next(now)
-		if err != nil {
-			return err
-		}
-		timer.Stop()
-		if !alarm.IsZero() {
-			timer.Reset(alarm.Sub(now))
-		}
-		if r == nil {
-			st.server.changed.fire() // what can't be said in so many words is done too
-			return nil
-		}
-		f := st.form.frame(r)
-		st.server.cfg.Metrics.Sent(r.typ, len(r.set), f.buffers.Len())
-		var turn int64
-		if r.loading > 0 && !st.share.take(r.loading) {
-			turn = r.loading
-		}
-		if err := st.send(ctx, g, f, busy == 0, turn, ended, timer); err != nil {
-			return err
-		}
-	}
-}
-
-// next is the next response, if there is any, how many are unanswered without it, and when time itself will change that.
-func (st *stream) next(now time.Time) (r *response, busy int, alarm time.Time, err error) {
-	st.mu.Lock()
-	defer st.mu.Unlock() // a panic here closes this stream, and must not hold up those who read the book
-	busy = st.state.unanswered()
-	if err = st.state.overdue(now); err == nil {
-		head := st.class.Head()
-		st.lag.look(head)
-		r = st.state.next(head, now)
-	}
-	switch {
-	case r != nil:
-		st.lag.sent = now
-	case busy == 0:
-		st.caughtUp(now)
-	}
-	return r, busy, st.state.alarm(now), err
-}
-
-// caughtUp tells how long the proxy was behind. The caller holds mu.
-func (st *stream) caughtUp(now time.Time) {
-	if sent, answered, ok := st.lag.end(now); ok {
-		st.server.cfg.Metrics.CaughtUp(sent, answered)
-	}
-}
-
-// send sends f. Where everything before it was answered, and so was read, the transport has room and takes it at once. Otherwise a proxy
-// that does not read could hold up this goroutine for ever, and the handler's return is the only thing that ends such a send: it is done
-// aside. So is what must wait for its turn, of so many bytes.
-func (st *stream) send(ctx context.Context, g grpc.ServerStream, f *frame, alone bool, turn int64, ended <-chan error, timer *time.Timer) error {
-	if alone && turn == 0 {
-		return g.SendMsg(f)
-	}
-	sent := make(chan error, 1)
-	go func() {
-		err := st.share.turn(ctx, turn)
-		if err == nil {
-			err = g.SendMsg(f)
-		}
-		sent <- err
-	}()
-	for {
-		select {
-		case err := <-sent:
-			return err
-		case err := <-ended:
-			return err
-		case <-ctx.Done():
-			return over(ctx)
-		case now := <-timer.C:
-			if err := st.late(now, timer); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// late is an error once a response is overdue; else it sets the timer anew.
-func (st *stream) late(now time.Time, timer *time.Timer) error {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if err := st.state.overdue(now); err != nil {
-		return err
-	}
-	if alarm := st.state.alarm(now); !alarm.IsZero() {
-		timer.Reset(alarm.Sub(now))
-	}
-	return nil
-}
-
-// read takes requests until the stream ends, and leaves the class then. Its error is the stream's.
-func (st *stream) read(ctx context.Context, g grpc.ServerStream) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = st.panicked(r)
-		}
-		st.server.leave(st) // where the handler was gone before the first request was taken
-		if st.class != nil {
-			st.server.cfg.Classes.Leave(st.class)
-		}
-	}()
-	for {
-		in, err := st.form.receive(g, st.server.rosters)
+// read takes requests until the stream ends.
+func (st *stream) read(ctx context.Context) error {
+	stop := func() {}
+	defer func() { stop() }()
+	for first := true; ; first = false {
+		in, err := st.form.receive(st.g, st.server.rosters)
 		if err == nil {
 			err = st.take(ctx, in.node, in.request)
 		}
 		if err != nil {
-			err = blame(err, in, st.id.node)
-			st.server.named(time.Now(), "", st.address, err) // here, since the writer may see the end of ctx first
-			return err
+			return blame(err, in, st.id.node)
 		}
-		if st.settled() {
-			continue // most answers are the last there is to say of an edit
+		if first {
+			stop = st.class.Subscribe(st)
 		}
-		select {
-		case st.wake <- struct{}{}:
-		default:
+		if !st.settled() { // most answers are the last there is to say of an edit
+			st.Wake()
 		}
 	}
 }
 
-// settled reports whether there is no need to wake the writer. Where a new head comes at this moment, that wakes it.
+// settled reports whether there is no need to wake the voice. Where a new head comes at this moment, that wakes it.
 func (st *stream) settled() bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -271,6 +205,13 @@ func (st *stream) settled() bool {
 		st.caughtUp(time.Now())
 	}
 	return true
+}
+
+// caughtUp tells how long the proxy was behind. The caller holds mu.
+func (st *stream) caughtUp(now time.Time) {
+	if sent, answered, ok := st.lag.end(now); ok {
+		st.server.cfg.Metrics.CaughtUp(sent, answered)
+	}
 }
 
 // take hands one request to the state. The first one decides who the proxy is.
@@ -292,7 +233,6 @@ func (st *stream) take(ctx context.Context, node *corev3.Node, q request) error 
 		if err := st.server.enter(st); err != nil {
 			return err
 		}
-		close(st.ready)
 	}
 	if !answers {
 		return st.slowDown(ctx, q)
@@ -341,11 +281,13 @@ func (st *stream) join(ctx context.Context, node *corev3.Node) error {
 		return notReady(err)
 	}
 	st.id, st.class, st.connected = id, class, time.Now()
-	st.state = newState(st.server.limits, id.key.Dialect != dialectGRPC, st.connected)
-	st.state.world, st.state.courses = st.form.world, st.server.courses
-	st.lag.seen = st.connected // what changed before comes with its first load
-	st.state.seal = st.seal
 	st.pace = newPace()
+	state := newState(st.server.limits, id.key.Dialect != dialectGRPC, st.connected)
+	state.world, state.courses, state.seal = st.form.world, st.server.courses, st.seal
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.state = state
+	st.lag.seen = st.connected // what changed before comes with its first load
 	return nil
 }
 

@@ -2,7 +2,11 @@ package xds
 
 import (
 	"bytes"
+	"fmt"
+	"runtime"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 )
@@ -33,5 +37,27 @@ func TestAnswersAreNotMeasured(t *testing.T) {
 	}
 	if data < 6 {
 		t.Errorf("%d frames of data were read, want one for each response at least", data)
+	}
+}
+
+// A stream at rest has its handler's goroutine and no other: each costs its stack.
+func TestAStreamAtRestHasOneGoroutine(t *testing.T) {
+	r := newRig(t, shop{}.head(1), Config{})
+	for i := range 3 {
+		c := r.connect()
+		c.node.Id = fmt.Sprint("orders-", i)
+		c.start()
+	}
+	r.classes.publish(shop{"RDS shop/payments": "new"}.head(2))
+	all := make([]byte, 1<<20)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		text := string(all[:runtime.Stack(all, true)])
+		waiting, speaking := strings.Count(text, "(*stream).run("), strings.Count(text, "(*stream).speak(")
+		if waiting == 3 && speaking == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d streams at rest and %d goroutines that speak, want 3 and none", waiting, speaking)
+		}
 	}
 }
