@@ -43,6 +43,7 @@ type Delivery struct {
 	More    int             `json:"more,omitempty"` // that are left out
 
 	Quarantined []string      `json:"quarantined,omitempty"` // of a revision: what it wrote and some service can't be built with, and why
+	Stale       *time.Time    `json:"stale,omitempty"`       // it is told from what was read up to then: a replica can't hear the store
 	Unreachable []Unreachable `json:"unreachable,omitempty"` // replicas that did not say what their proxies hold; while there is one, nothing is acked
 }
 
@@ -90,6 +91,9 @@ func MergeDeliveries(list ...Delivery) Delivery {
 	for i, of := range list {
 		if d.Revision = max(d.Revision, of.Revision); i == 0 || of.World < d.World {
 			d.World = of.World
+		}
+		if of.Stale != nil && (d.Stale == nil || of.Stale.Before(*d.Stale)) {
+			d.Stale = of.Stale
 		}
 		d.Unreachable = append(d.Unreachable, of.Unreachable...)
 		d.Quarantined = append(d.Quarantined, of.Quarantined...)
@@ -218,6 +222,9 @@ func (d *Delivery) message() string {
 	}
 	if len(d.Unreachable) > 0 {
 		text += "; no answer from " + unreachableNames(d.Unreachable)
+	}
+	if d.Stale != nil {
+		text += "; the store was last heard at " + d.Stale.Format(time.RFC3339)
 	}
 	return text
 }

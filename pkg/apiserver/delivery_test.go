@@ -242,4 +242,11 @@ func TestDeliveriesOfReplicasMerge(t *testing.T) {
 	if want := "1 acked; no answer from replica cp-3 at 10.0.0.3:8080 (connection refused)"; quiet.State != "pending" || quiet.Done(0) || quiet.Message != want {
 		t.Errorf("%+v is done though a replica gave no answer, or does not say so", quiet)
 	}
+	heard := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	early, late := api.Delivery{World: 7, Stale: &heard}, api.Delivery{World: 7, Stale: new(heard.Add(time.Minute))}
+	deaf := api.MergeDeliveries(page{at("a", "acked")}.Revision(7, true), late, early)
+	deaf.Tell(10, false)
+	if want := "acked by 1 of 1 connected proxies; the store was last heard at 2026-11-23T12:00:00Z"; deaf.Stale == nil || !deaf.Stale.Equal(heard) || deaf.Message != want {
+		t.Errorf("stale %v, message %q; want %v, %q", deaf.Stale, deaf.Message, heard, want)
+	}
 }

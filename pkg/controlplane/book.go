@@ -22,11 +22,7 @@ type book struct {
 // Proxies are the connected proxies.
 func (b book) Proxies() []api.Proxy {
 	var list []api.Proxy
-	var stale *time.Time
-	if s := b.loop.Stale(); s != nil {
-		since := s.Since.UTC()
-		stale = &since
-	}
+	stale := b.stale()
 	for _, p := range b.xds.Proxies() {
 		out := api.Proxy{
 			ID: p.ID, Namespace: p.Namespace, Service: p.Service, Dialect: p.Dialect, Version: p.Version, Profile: p.Profile,
@@ -38,6 +34,16 @@ func (b book) Proxies() []api.Proxy {
 		list = append(list, out)
 	}
 	return list
+}
+
+// stale is since when the store can't be heard; nil: it can.
+func (b book) stale() *time.Time {
+	s := b.loop.Stale()
+	if s == nil {
+		return nil
+	}
+	since := s.Since.UTC()
+	return &since
 }
 
 func proxyType(t xds.TypeState) api.ProxyType {
@@ -52,18 +58,22 @@ func proxyType(t xds.TypeState) api.ProxyType {
 func (b book) Changed() <-chan struct{} { return b.xds.Changed() }
 
 // Look is the fleet as it is now.
-func (b book) Look() apiserver.Fleet { return &moment{loop: b.loop, xds: b.xds.Look()} }
+func (b book) Look() apiserver.Fleet {
+	return &moment{loop: b.loop, xds: b.xds.Look(), stale: b.stale()}
+}
 
 // moment is the proxies of this replica at one moment.
 type moment struct {
 	loop *reconcile.Loop
 	xds  *xds.Fleet
+
+	stale *time.Time
 }
 
 // Revision is how far a revision has come, which the world must have reached. What a batch touched says whom it concerns: also of a
 // deletion, when what it shaped is no more. A class that is younger, or a log that does not reach back, leaves nothing but to ask for all.
 func (m *moment) Revision(rev int64, all bool) api.Delivery {
-	d := api.Delivery{Revision: rev}
+	d := api.Delivery{Revision: rev, Stale: m.stale}
 	if w := m.loop.World(); w != nil {
 		d.World = w.Rev
 	}
@@ -102,7 +112,7 @@ func (m *moment) Object(ctx context.Context, kind string, key manifest.Key, all 
 	if err != nil {
 		return api.Delivery{}, err
 	}
-	var d api.Delivery
+	d := api.Delivery{Stale: m.stale}
 	if w := m.loop.World(); w != nil {
 		d.World = w.Rev
 	}

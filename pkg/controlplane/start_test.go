@@ -127,14 +127,48 @@ func TestNothingIsServedBeforeTheStoreIsRead(t *testing.T) {
 	})
 
 	// What is served while the store can't be heard says so.
+	s.apply(`{apiVersion: breakwater/v1alpha1, kind: Policy, metadata: {name: slow, namespace: shop}, spec: {to: {service: "*"}, timeout: {request: 2s}}}`)
+	stale := func() (proxies, status, delivery *time.Time) {
+		list := answer[api.ProxyList](s, "/api/v1/proxies")
+		if len(list.Items) > 0 {
+			proxies = list.Items[0].Stale
+		}
+		if of := answer[api.StatusResponse](s, "/api/v1/namespaces/shop/policies/slow/status"); of.Delivery != nil {
+			status = of.Delivery.Stale
+		}
+		return proxies, status, answer[api.Delivery](s, "/api/v1/delivery?revision=1").Stale
+	}
+	if proxies, status, delivery := stale(); proxies != nil || status != nil || delivery != nil {
+		t.Errorf("with the store there, stale are proxies: %v, a status: %v, a delivery: %v", proxies, status, delivery)
+	}
 	s.kv.Fail(errors.New("gone"))
 	s.eventually("marked as stale", func() bool {
 		code, ready := s.readyz()
-		_, body := s.get(s.ls.api.Addr().String(), "/api/v1/proxies")
-		var list api.ProxyList
-		return code == http.StatusOK && strings.HasPrefix(ready, "ready: stale") && json.Unmarshal([]byte(body), &list) == nil &&
-			len(list.Items) > 0 && list.Items[0].Stale != nil
+		proxies, status, delivery := stale()
+		return code == http.StatusOK && strings.HasPrefix(ready, "ready: stale") && proxies != nil && status != nil && delivery != nil
 	})
+}
+
+// answer is what the API answers to a GET, empty where it does not.
+func answer[T any](s *started, path string) (v T) {
+	if _, body := s.get(s.ls.api.Addr().String(), path); json.Unmarshal([]byte(body), &v) != nil {
+		var none T
+		return none
+	}
+	return v
+}
+
+// apply writes documents by the API.
+func (s *started) apply(documents string) {
+	s.t.Helper()
+	resp, err := http.Post("http://"+s.ls.api.Addr().String()+"/api/v1/apply", "application/yaml", strings.NewReader(documents))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
+		s.t.Fatalf("apply: %d %s", resp.StatusCode, text)
+	}
 }
 
 func (s *started) eventually(what string, f func() bool) {
