@@ -90,6 +90,21 @@ func (c *Cluster) Raise(i int, alarm string) {
 	c.alarm(i, pb.AlarmRequest_ACTIVATE, alarm)
 }
 
+// MakeRoom does what an operator does about the alarm NOSPACE: it compacts, defragments each member, and disarms.
+func (c *Cluster) MakeRoom() {
+	c.t.Helper()
+	c.Compact()
+	for i, m := range c.members {
+		c.poll("defragmentation", func(ctx context.Context) error {
+			return c.with(i, func(client *clientv3.Client) error {
+				_, err := client.Defragment(ctx, m.at.client)
+				return err
+			})
+		})
+		c.Disarm(i, "NOSPACE")
+	}
+}
+
 // Disarm ends Raise.
 func (c *Cluster) Disarm(i int, alarm string) {
 	c.t.Helper()
