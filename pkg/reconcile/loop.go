@@ -55,11 +55,15 @@ type Staleness struct {
 	Err   error
 }
 
+// brief is the longest break in which the store is not heard, such as a connection that breaks, that does not count: in half of the shortest lease no agent misses
+// more than one renewal.
+const brief = 2500 * time.Millisecond
+
 // feed is one prefix of the store as it is followed.
 type feed struct {
 	prefix string
 	stale  atomic.Pointer[Staleness] // nil while it is heard
-	heard  atomic.Pointer[time.Time] // since when it has been, without a break; nil before that
+	heard  atomic.Pointer[time.Time] // since when it has been, but for brief breaks; nil before that
 	built  atomic.Pointer[position]  // how far it is in the world; nil: not yet
 
 	resets int // only the loop touches it
@@ -122,8 +126,8 @@ type sink struct {
 }
 
 func (s sink) Deliver(d store.Delivery) error {
-	if s.feed.stale.Swap(nil) != nil || d.Snapshot || d.Reset {
-		now := time.Now()
+	now, stale := time.Now(), s.feed.stale.Swap(nil)
+	if stale != nil && now.Sub(stale.Since) > brief || d.Snapshot || d.Reset {
 		s.feed.heard.Store(&now)
 	}
 	select {

@@ -41,7 +41,7 @@ func (l *Loop) sweep(ctx context.Context) error {
 	}
 }
 
-// heard is since when both feeds have been heard without a break. False: one of them is not.
+// heard is since when both feeds have been heard, but for brief breaks. False: one of them is not.
 func (l *Loop) heard() (since time.Time, ok bool) {
 	for _, f := range []*feed{l.config, l.live} {
 		heard := f.heard.Load()

@@ -151,6 +151,20 @@ func TestAReplicaThatIsNewToItsStoreSaysNothing(t *testing.T) {
 	})
 }
 
+func TestABrokenConnectionIsNoSilence(t *testing.T) {
+	inBubble(t, func(r *running) {
+		leases := r.payments(4)
+		for range 6 { // as something between may break each, again and again
+			r.renew(heardOf(leases[1:]...), lease/3)
+			r.kv.Fail(errors.New("broken"))
+			time.Sleep(100 * time.Millisecond)
+			r.kv.Fail(nil)
+		}
+		time.Sleep(5 * time.Second)
+		r.want("slll", "its lease ran out, over connections that broke")
+	})
+}
+
 func TestAMarkOfAnotherReplicaCounts(t *testing.T) {
 	inBubble(t, func(r *running) {
 		r.putService("payments")
