@@ -98,6 +98,21 @@ func (t *token) do(ctx context.Context, call func() error) error {
 	}
 }
 
+// fresh makes sure that the token is one of now. A token names the entry of etcd's log that made it: with a store that was restored, and has not
+// come so far, a call waits for that until its time is over, and nobody says that the token is no good.
+func (t *token) fresh(ctx context.Context) error {
+	used := t.current()
+	if t == nil || used != nil && time.Since(used.at) < tokenSpreads {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := t.replace(ctx, used); err != nil {
+		return translate(ctx, err)
+	}
+	return nil
+}
+
 // refused reports whether a member does not know a token, any more or yet.
 func refused(err error) bool {
 	err = rpctypes.Error(err)

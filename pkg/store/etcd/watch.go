@@ -28,6 +28,9 @@ var errSilent = errors.New("the watch heard nothing from etcd")
 // Watch implements store.KV.
 func (s *Store) Watch(ctx context.Context, prefix string, after int64, fn func(store.Batch) error) error {
 	err := s.token.do(ctx, func() error {
+		if err := s.token.fresh(ctx); err != nil { // what was before may have been another store
+			return err
+		}
 		return s.watch(ctx, prefix, after, func(b store.Batch) error {
 			after = b.Revision
 			return fn(b)
