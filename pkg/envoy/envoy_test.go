@@ -3,6 +3,7 @@ package envoy
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -236,6 +238,27 @@ func TestLayers(t *testing.T) {
 	}
 	if r, err := Layer(0, nil); err != nil || r.Name != "limits-0" {
 		t.Errorf("an empty layer: %v, %v", r, err)
+	}
+}
+
+// A layer that is written by hand is what the generated code writes.
+func TestLayerIsARuntime(t *testing.T) {
+	for _, keys := range [][]RuntimeKey{nil, {{"a", 0}}, {{"b", 1}, {"c.d", math.MaxUint32}, {"a", 1024}}} {
+		want := &runtimev3.Runtime{Name: "limits-7", Layer: &structpb.Struct{Fields: map[string]*structpb.Value{}}}
+		for _, k := range keys {
+			want.Layer.Fields[k.Key] = structpb.NewNumberValue(float64(k.Value))
+		}
+		made, err := Layer(7, keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		through, err := resource(view.RTDS, "limits-7", want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(made.Wire, through.Wire) {
+			t.Errorf("Layer(%v) = %x, want %x", keys, made.Wire, through.Wire)
+		}
 	}
 }
 

@@ -3,11 +3,11 @@ package envoy
 import (
 	"fmt"
 	"hash/fnv"
+	"math"
+	"slices"
 	"strings"
 
-	"google.golang.org/protobuf/types/known/structpb"
-
-	runtimev3 "github.com/envoyproxy/go-control-plane/envoy/service/runtime/v3"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/breakwater-mesh/breakwater/pkg/view"
 )
@@ -51,13 +51,30 @@ func Layer(layer int, keys []RuntimeKey) (*view.Resource, error) {
 	if layer < 0 || layer >= Layers {
 		return nil, fmt.Errorf("there is no runtime layer %d", layer)
 	}
-	fields := make(map[string]*structpb.Value, len(keys))
-	for _, k := range keys {
-		if _, twice := fields[k.Key]; twice {
+	keys = slices.Clone(keys)
+	sortKeys(keys)
+	for i, k := range keys {
+		if i > 0 && keys[i-1].Key == k.Key {
 			return nil, fmt.Errorf("runtime key %s is given twice", k.Key)
 		}
-		fields[k.Key] = structpb.NewNumberValue(float64(k.Value))
 	}
 	name := LayerName(layer)
-	return resource(view.RTDS, name, &runtimev3.Runtime{Name: name, Layer: &structpb.Struct{Fields: fields}})
+	return view.New(view.RTDS, name, marshalLayer(name, keys), nil), nil
+}
+
+// marshalLayer is what the deterministic marshalling of a runtimev3.Runtime makes, whose layer is a Struct of numbers, by key: without making
+// one, since each class has layers of its own.
+func marshalLayer(name string, keys []RuntimeKey) []byte {
+	field := func(to []byte, number protowire.Number, value []byte) []byte {
+		return protowire.AppendBytes(protowire.AppendTag(to, number, protowire.BytesType), value)
+	}
+	var fields, entry, number []byte
+	for _, k := range keys {
+		number = protowire.AppendTag(number[:0], 2, protowire.Fixed64Type) // Value.number_value
+		number = protowire.AppendFixed64(number, math.Float64bits(float64(k.Value)))
+		entry = protowire.AppendTag(entry[:0], 1, protowire.BytesType)
+		entry = field(protowire.AppendString(entry, k.Key), 2, number)
+		fields = field(fields, 1, entry) // Struct.fields
+	}
+	return field(field(nil, 1, []byte(name)), 2, fields)
 }

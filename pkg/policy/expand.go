@@ -86,6 +86,9 @@ func (c *Compiled) Matches(svc Service) bool { return c.aims(&svc) }
 // Applies reports whether c, which matches svc, covers calls from caller to it, or to the part that c names.
 func (c *Compiled) Applies(_ Service, caller Caller) bool { return c.covers(&caller) }
 
+// ForEvery reports whether c, where it matches, is for every caller.
+func (c *Compiled) ForEvery() bool { return c.Policy.Spec.From == nil && !c.rank.consumer }
+
 // NamesService reports whether c is written for one service, by its name, and for nothing less of it.
 func (c *Compiled) NamesService() bool {
 	to := c.Policy.Spec.To

@@ -44,7 +44,10 @@ func (b *Batch) note(c *Class, before, now *Head) {
 	b.classes.SetBit(&b.classes, c.seat, 1)
 	for t := range now.Views {
 		step := [2]*view.View{before.Views[t], now.Views[t]}
-		if _, noted := b.steps[step]; noted || step[0] == step[1] {
+		if step[0] == step[1] {
+			continue
+		}
+		if _, noted := b.steps[step]; noted {
 			continue
 		}
 		b.steps[step] = struct{}{}
@@ -103,13 +106,14 @@ func (b *Builder) open(next *World) {
 	case next.Rev < b.world.Rev || next.Cluster != b.world.Cluster:
 		b.log = Log{}
 	case next.Rev > b.world.Rev && b.world.Rev > 0:
-		b.batch = &Batch{From: b.world.Rev + 1, To: next.Rev, names: map[view.ID]struct{}{}, steps: map[[2]*view.View]struct{}{}}
+		b.batch = &Batch{From: b.world.Rev + 1, To: next.Rev, names: map[view.ID]struct{}{}, steps: b.noted}
 	}
 }
 
 func (b *Builder) close() {
 	if b.batch != nil {
 		b.batch.steps = nil
+		clear(b.noted)
 		b.log, b.batch = b.log.With(b.batch), nil
 	}
 }

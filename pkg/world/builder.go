@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/catalog"
@@ -41,56 +40,37 @@ type Builder struct {
 	batch *Batch // the step that is being built, if it will be in the log
 	seats []bool // taken, of classes
 
-	moves map[*view.View][]move // of this step, by the view that they begin at
-	peers map[ClassKey]*Class   // the last class that was built, by its key without the service
+	outlooks map[outlook]*outlook
+	peers    map[ClassKey]*classState // by their key without the service, the class that held most when it was built
+
+	// Of the present update; empty between two.
+	deltas  map[[2]*holding]*delta
+	renewed map[*holding]*holding // by what was held before only endpoints changed
+	taken   map[departure]taken
+	move    move // of one class
+	noted   map[[2]*view.View]struct{}
 
 	layers [envoy.Layers]layer // each as it was built last: most classes have the same
 }
 
-// serviceState is what the builder knows of one service in the present world.
-type serviceState struct {
-	service     *catalog.Service // with the backends that exist
-	called      policy.Service
-	policies    []*policy.Compiled // whose target covers it, least specific first
-	assignments assignments        // of it and its subsets
-	built       map[variant]*built // by tier, role and mask
-	aliases     map[alias]*view.Resource
-}
-
-// variant is what tells the ways apart in which a service is built.
-type variant struct {
-	target  envoy.Target
-	backend bool
-	spare   bool
-	mask    string // of the policies whose target covers it, those that apply
-}
-
-// built is a service as the proxies of one tier see it whose calls one set of policies applies to.
-type built struct {
-	envoy.Compiled
-	policies, guardrails []manifest.Key
-	port                 uint32 // of Local
-}
-
-// clusters are those that have endpoints.
-func (b *built) clusters() []*view.Resource {
-	return append([]*view.Resource{b.Cluster}, b.Subsets...)
-}
-
-func sameNames(a, b []*view.Resource) bool {
-	return slices.EqualFunc(a, b, func(x, y *view.Resource) bool { return x.Name == y.Name })
-}
-
 // classState is what a class holds, by service.
 type classState struct {
-	class   *Class
-	target  envoy.Target
-	caller  policy.Caller
-	roles   map[manifest.Key]role
-	holds   map[manifest.Key]*built
-	local   map[manifest.Key]bool // tcp services that have a listener of their own, or had
-	aliases map[manifest.Key][]string
-	layers  [envoy.Layers]map[manifest.Key]bool // services with keys in each runtime layer
+	class  *Class
+	caller policy.Caller
+	from   *outlook
+	holds  map[manifest.Key]*holding
+}
+
+// heldWith are the services, in order, of which what is held is so.
+func (cs *classState) heldWith(so func(*holding) bool) []manifest.Key {
+	var keys []manifest.Key
+	for key, held := range cs.holds {
+		if so(held) {
+			keys = append(keys, key)
+		}
+	}
+	slices.SortFunc(keys, manifest.Key.Compare)
+	return keys
 }
 
 // NewBuilder is a builder of an empty world.
@@ -110,7 +90,13 @@ func NewBuilder() *Builder {
 		pasts:       map[*policy.Compiled][]*policy.Compiled{},
 		unknown:     map[*policy.Compiled]bool{},
 
-		peers: map[ClassKey]*Class{},
+		deltas:  map[[2]*holding]*delta{},
+		renewed: map[*holding]*holding{},
+		taken:   map[departure]taken{},
+		noted:   map[[2]*view.View]struct{}{},
+
+		outlooks: map[outlook]*outlook{},
+		peers:    map[ClassKey]*classState{},
 	}
 }
 
@@ -136,10 +122,10 @@ func (b *Builder) Update(next *World, c Changes) {
 		b.clashes = map[manifest.Key]error{} // each class says anew what it meets
 	}
 	b.open(next)
-	b.world, b.moves = next, map[*view.View][]move{}
+	b.world = next
 	b.forget(c)
 	b.refreshServices(t)
-	t.order = sortedKeys(t.services) // the same changes in one order make one move of all classes
+	t.sort()
 	for _, cs := range b.classes {
 		if renewed {
 			b.renew(cs)
@@ -147,7 +133,10 @@ func (b *Builder) Update(next *World, c Changes) {
 			b.updateClass(cs, t)
 		}
 	}
-	b.moves = nil
+	clear(b.deltas)
+	clear(b.renewed)
+	clear(b.taken)
+	clear(b.move.deltas[:cap(b.move.deltas)])
 	b.close()
 }
 
@@ -160,29 +149,37 @@ func (b *Builder) Join(key ClassKey) *Class {
 	cs.class.seat, cs.class.born = b.seat(), b.world.Rev
 	b.classes[key] = cs
 	b.fill(cs)
-	b.peers[key.peers()] = cs.class
 	return cs.class
 }
 
-// fill builds everything that a new class holds.
+// fill builds everything that a new class holds. Where another one holds the same, it has the same head.
 func (b *Builder) fill(cs *classState) {
-	changes := classChanges{framed: true}
-	b.syncServices(cs, b.world.roles(cs.caller.Key), &changes)
-	b.listen(cs, &changes)
-	if cs.target.Layered() {
-		changes.layers = allLayers()
+	s := &move{framed: true}
+	b.sync(cs, b.world.roles(cs.caller.Key), s)
+	s.own = b.relisten(cs)
+	if cs.from.target.Layered() {
+		s.layers = allLayers
 	}
-	b.publish(cs, changes)
+	peers := cs.class.Key.peers()
+	peer := b.peers[peers]
+	if peer != nil && maps.Equal(peer.holds, cs.holds) {
+		cs.class.Publish(&Head{Rev: b.world.Rev, Views: peer.class.Head().Views, Seen: b.Seen})
+	} else {
+		cs.class.Publish(b.head(cs, s))
+	}
+	if peer == nil || len(peer.holds) < len(cs.holds) {
+		b.peers[peers] = cs
+	}
 }
 
 // emptyClass is a class that holds nothing yet.
 func (b *Builder) emptyClass(key ClassKey) *classState {
-	cs := &classState{class: NewClass(key, &Head{}), target: b.target(key), holds: map[manifest.Key]*built{}, local: map[manifest.Key]bool{}, aliases: map[manifest.Key][]string{}}
-	for i := range cs.layers {
-		cs.layers[i] = map[manifest.Key]bool{}
+	from := outlook{b.target(key), key.Namespace}
+	if b.outlooks[from] == nil {
+		b.outlooks[from] = &from
 	}
-	cs.caller = b.world.Caller(cs.callerKey())
-	return cs
+	caller := b.world.Caller(manifest.Key{Namespace: key.Namespace, Name: key.Service})
+	return &classState{class: NewClass(key, &Head{}), caller: caller, from: b.outlooks[from], holds: map[manifest.Key]*holding{}}
 }
 
 // Drop forgets a class that no proxy belongs to any more.
@@ -190,14 +187,20 @@ func (b *Builder) Drop(key ClassKey) {
 	if cs, ok := b.classes[key]; ok {
 		b.seats[cs.class.seat] = false
 		delete(b.classes, key)
-		if peers := key.peers(); b.peers[peers] == cs.class {
-			delete(b.peers, peers)
+		if peers := key.peers(); b.peers[peers] == cs {
+			b.findPeer(peers)
 		}
 	}
 }
 
-func (cs *classState) callerKey() manifest.Key {
-	return manifest.Key{Namespace: cs.class.Key.Namespace, Name: cs.class.Key.Service}
+// findPeer looks among all classes for that which holds most.
+func (b *Builder) findPeer(peers ClassKey) {
+	delete(b.peers, peers)
+	for key, cs := range b.classes {
+		if peer := b.peers[peers]; key.peers() == peers && (peer == nil || len(peer.holds) < len(cs.holds)) {
+			b.peers[peers] = cs
+		}
+	}
 }
 
 // refreshServices brings the states of touched services up to the present world and forgets what was built for them.
@@ -210,7 +213,12 @@ func (b *Builder) refreshServices(t touched) {
 			if delete(b.namesakes, key); fault != nil {
 				b.namesakes[key] = fault
 			}
-			state := &serviceState{service: routed, called: called, policies: b.world.Matching(called), built: map[variant]*built{}, aliases: map[alias]*view.Resource{}}
+			state := &serviceState{service: routed, called: called, policies: b.world.Matching(called), built: map[variant]*built{}, holdings: map[holder]*holding{}, aliases: map[alias]*view.Resource{}}
+			for _, p := range state.policies {
+				if !p.ForEvery() {
+					state.sourced = append(state.sourced, p)
+				}
+			}
 			if old, ok := b.services[key]; ok {
 				state.assignments, state.aliases = old.assignments, old.aliases
 			}
@@ -246,6 +254,11 @@ func (b *Builder) assign(state *serviceState) {
 	}
 	fresh.keep(state.assignments, broken)
 	state.assignments = fresh
+	for who, held := range state.holdings {
+		now := state.holding(b.world, who.from, who.as, held.built)
+		state.holdings[who] = now
+		b.renewed[held] = now
+	}
 }
 
 // sound are the endpoints of svc that can be built.
@@ -259,88 +272,58 @@ func sound(svc *catalog.Service, endpoints []catalog.Endpoint) []catalog.Endpoin
 	return list
 }
 
-// frame is what every class holds: the listener, with the filters that some of the services that are called need there.
-func (b *Builder) frame(cs *classState, c *classChanges) {
-	var own []envoy.Filter
-	for _, key := range slices.SortedFunc(maps.Keys(cs.holds), manifest.Key.Compare) {
-		if cs.roles[key].called {
-			own = append(own, cs.holds[key].Filters...)
-		}
-	}
-	var list []*view.Resource
-	err := Safely(func() (err error) { list, err = cs.target.Frame(cs.class.Key.Outbound, own...); return err })
-	if err != nil {
-		// The address was checked when the proxy joined; without a listener the proxy stays dark, which its book shows.
-		b.problems[cs.callerKey()] = fmt.Errorf("listener on %s: %w", cs.class.Key.Outbound, err)
-		return
-	}
-	c.putAll(list)
-}
-
 func (b *Builder) updateClass(cs *classState, t touched) {
-	var c classChanges
+	s := &b.move
+	*s = move{deltas: s.deltas[:0]}
 	self := t.callers[cs.caller.Key]
 	if self {
 		cs.caller = b.world.Caller(cs.caller.Key)
 	}
 	if t.catalogue || self {
-		b.syncServices(cs, b.world.roles(cs.caller.Key), &c)
+		b.sync(cs, b.world.roles(cs.caller.Key), s)
+		s.listen = true
 	}
-	rebuilt := t.order
+	changed := t.order
 	if self { // its labels may have moved it in or out of a policy's from
-		rebuilt = slices.Collect(maps.Keys(cs.holds))
+		changed = cs.heldWith(func(*holding) bool { return true })
 	}
-	for _, key := range rebuilt {
-		if _, ok := cs.holds[key]; ok {
-			b.setService(cs, key, &c)
-		}
-	}
-	for key := range t.endpoints {
-		if held, ok := cs.holds[key]; ok {
-			c.assign(held, b.services[key].assignments)
-		}
-	}
-	if t.catalogue || self {
-		b.listen(cs, &c)
-	}
-	b.publish(cs, c)
-}
-
-// listen gives each tcp service its listener. Of those that want one port the first by name has it: a proxy refuses a second one.
-func (b *Builder) listen(cs *classState, c *classChanges) {
-	taken := map[string]string{cs.class.Key.Outbound: "the proxy itself"}
-	for _, key := range sortedKeys(cs.local) {
+	for _, key := range changed {
 		held := cs.holds[key]
-		if held == nil || held.Local == nil || !cs.roles[key].called {
-			delete(cs.local, key)
-			c.remove(view.LDS, key.String())
-			continue
+		switch {
+		case held == nil:
+		case self || t.services[key]:
+			s.add(b.hold(cs, key, held.as))
+		default:
+			s.add(b.reassign(cs, key, held))
 		}
-		at := fmt.Sprintf("127.0.0.1:%d", held.port)
-		if by, clash := taken[at]; clash {
-			b.clashes[key] = fmt.Errorf("service %s: proxies of %s can't listen at its local port: %s has %s", key, cs.caller.Key, by, at)
-			c.remove(view.LDS, key.String())
-			continue
-		}
-		taken[at] = key.String()
-		c.put(held.Local)
 	}
+	if s.listen {
+		s.own = b.relisten(cs)
+	}
+	b.publish(cs, s)
 }
 
-// syncServices makes cs hold exactly the services that have a role for it.
-func (b *Builder) syncServices(cs *classState, roles map[manifest.Key]role, c *classChanges) {
-	before := cs.roles
-	cs.roles = roles
-	for key, now := range roles {
-		if _, held := cs.holds[key]; held && before[key] == now {
-			continue
+// sync makes cs hold exactly the services that have a role for it.
+func (b *Builder) sync(cs *classState, roles map[manifest.Key]role, s *move) {
+	var changed []manifest.Key
+	for key, as := range roles {
+		if held := cs.holds[key]; held == nil || held.as != as {
+			changed = append(changed, key)
 		}
-		b.ensureState(key)
-		b.setService(cs, key, c)
 	}
 	for key := range cs.holds {
 		if _, keep := roles[key]; !keep {
-			cs.dropService(key, c)
+			changed = append(changed, key)
+		}
+	}
+	slices.SortFunc(changed, manifest.Key.Compare)
+	for _, key := range changed {
+		if as, keep := roles[key]; keep {
+			b.ensureState(key)
+			s.add(b.hold(cs, key, as))
+		} else {
+			s.add(b.delta(cs.holds[key], nil))
+			delete(cs.holds, key)
 		}
 	}
 }
@@ -352,88 +335,108 @@ func (b *Builder) ensureState(key manifest.Key) {
 	}
 }
 
-// setService puts the present resources of a service into cs. A build that fails leaves what cs holds in force.
-func (b *Builder) setService(cs *classState, key manifest.Key, c *classChanges) {
-	state := b.services[key]
-	now, err := b.build(state, cs)
-	if err != nil {
-		b.problems[key] = err
-		if cs.holds[key] == nil {
-			return
-		}
-		now = cs.holds[key]
-	} else {
+// hold has cs hold what is to be held of a service now, and says what that changes. A build that fails leaves what was built before in force.
+func (b *Builder) hold(cs *classState, key manifest.Key, as role) *delta {
+	state, old := b.services[key], cs.holds[key]
+	now, err := b.holding(state, cs, as)
+	switch {
+	case err == nil:
 		delete(b.problems, key)
+	case old == nil:
+		b.problems[key] = err
+		return nil
+	default:
+		b.problems[key] = err
+		now = state.holding(b.world, cs.from, as, old.built)
 	}
-	old := cs.holds[key]
 	cs.holds[key] = now
-	c.framed = c.framed || len(now.Filters) > 0 || old != nil && len(old.Filters) > 0
-	c.putAll(now.clusters())
-	c.putAll(now.Composites)
-	c.putAll(now.Faults)
-	if old == nil || !sameNames(old.clusters(), now.clusters()) {
-		c.assign(now, state.assignments)
-	}
-	if old != nil {
-		c.removeGone(old.Faults, now.Faults)
-		c.removeClusters(old.clusters(), now.clusters())
-		c.removeClusters(old.Composites, now.Composites)
-	}
-	cs.setRoutes(b.world, state, now, c)
-	if old == nil || !slices.Equal(old.Limits, now.Limits) {
-		cs.setLimits(key, now.Limits, c)
-	}
+	return b.delta(old, now)
 }
 
-// setRoutes leads the hosts of a service to its routes, unless it is only a backend or a fallback, which nobody calls by its name.
-func (cs *classState) setRoutes(w *World, state *serviceState, now *built, c *classChanges) {
-	key := state.service.Key()
-	if now.Local != nil {
-		cs.local[key] = true
+// reassign is hold where nothing but the endpoints of a service has changed.
+func (b *Builder) reassign(cs *classState, key manifest.Key, old *holding) *delta {
+	now := b.renewed[old]
+	if now == nil { // it is not what every caller holds under these policies
+		now = b.services[key].holding(b.world, cs.from, old.as, old.built)
 	}
-	if cs.roles[key].called && now.Route != nil {
-		c.put(now.Route)
-		cs.setScopes(state, w.aliases(state.service, cs.caller.Namespace), c)
-		return
+	cs.holds[key] = now
+	return b.delta(old, now)
+}
+
+// delta is what leads from one holding of a service to another, or to none.
+func (b *Builder) delta(old, now *holding) *delta {
+	switch {
+	case old == now:
+		return nil
+	case old == nil:
+		if now.arrival == nil {
+			now.arrival = newDelta(nil, now)
+		}
+		return now.arrival
 	}
-	c.remove(view.RDS, key.String())
-	cs.removeScopes(key, nil, c)
+	ends := [2]*holding{old, now}
+	d := b.deltas[ends]
+	if d == nil {
+		d = newDelta(old, now)
+		b.deltas[ends] = d
+	}
+	return d
+}
+
+// holding is what cs is to hold of a service, made once for all that are to hold the same.
+func (b *Builder) holding(state *serviceState, cs *classState, as role) (*holding, error) {
+	mask := make([]byte, 0, 64)
+	for _, p := range state.sourced {
+		bit := byte('-')
+		if p.Applies(state.called, cs.caller) {
+			bit = 'x'
+		}
+		mask = append(mask, bit)
+	}
+	if held := state.holdings[holder{cs.from, as, string(mask)}]; held != nil {
+		return held, nil
+	}
+	who := holder{cs.from, as, string(mask)}
+	built, shared, err := b.build(state, cs, who)
+	if err != nil {
+		return nil, err
+	}
+	held := state.holding(b.world, cs.from, as, built)
+	if shared {
+		state.holdings[who] = held
+	}
+	return held, nil
 }
 
 // build makes the resources of a service as cs sees it, once for each tier, role and set of policies. Those that make that fail are
-// quarantined.
-func (b *Builder) build(state *serviceState, cs *classState) (*built, error) {
-	target := cs.target
+// quarantined. Shared: they are the same for all that have these in common.
+func (b *Builder) build(state *serviceState, cs *classState, who holder) (now *built, shared bool, err error) {
+	id := variant{who.from.target, who.as.backend, who.as.spare, who.mask}
+	if found, ok := state.built[id]; ok {
+		return found, true, nil
+	}
 	var applied []*policy.Compiled
-	mask := make([]byte, len(state.policies))
-	for i, p := range state.policies {
-		mask[i] = '-'
+	for _, p := range state.policies {
 		if p.Applies(state.called, cs.caller) {
-			applied, mask[i] = append(applied, p), 'x'
+			applied = append(applied, p)
 		}
 	}
-	as := cs.roles[state.service.Key()]
-	id := variant{target, as.backend, as.spare, string(mask)}
-	if found, ok := state.built[id]; ok {
-		return found, nil
-	}
-	shared := true
-	now, err := b.compile(state, cs, applied)
-	if err != nil {
-		now, shared, err = b.contain(state, cs, applied, err)
+	shared = true
+	if now, err = b.compile(state, cs, who.as, applied); err != nil {
+		now, shared, err = b.contain(state, cs, who.as, applied, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("compile %s for %s: %w", state.service.Key(), cs.caller.Key, err)
+		return nil, false, fmt.Errorf("compile %s for %s: %w", state.service.Key(), cs.caller.Key, err)
 	}
 	if shared {
 		state.built[id] = now
 	}
-	return now, nil
+	return now, shared, nil
 }
 
 // compile makes the resources of a service as cs sees it under these policies.
-func (b *Builder) compile(state *serviceState, cs *classState, applied []*policy.Compiled) (now *built, err error) {
-	target, as, compile := cs.target, cs.roles[state.service.Key()], envoy.Service
+func (b *Builder) compile(state *serviceState, cs *classState, as role, applied []*policy.Compiled) (now *built, err error) {
+	target, compile := cs.from.target, envoy.Service
 	if as.backend {
 		compile = envoy.Backend
 	}
@@ -451,126 +454,11 @@ func (b *Builder) compile(state *serviceState, cs *classState, applied []*policy
 		if err == nil && b.Reshape != nil {
 			b.Reshape(target, &compiled)
 		}
-		now = &built{Compiled: compiled, policies: effective.AllPolicies(), guardrails: effective.AllGuardrails()}
+		now = &built{Compiled: compiled, policies: effective.AllPolicies(), guardrails: effective.AllGuardrails(), layer: envoy.LayerOf(state.service.Key().String())}
 		return err
 	})
 	if p := state.service.Spec.LocalPort; p != nil && now != nil {
 		now.port = *p
 	}
 	return now, err
-}
-
-func (cs *classState) dropService(key manifest.Key, c *classChanges) {
-	c.remove(view.RDS, key.String())
-	c.removeClusters(cs.holds[key].clusters(), nil)
-	c.framed = c.framed || len(cs.holds[key].Filters) > 0
-	c.removeClusters(cs.holds[key].Composites, nil)
-	c.removeGone(cs.holds[key].Faults, nil)
-	cs.removeScopes(key, nil, c)
-	cs.setLimits(key, nil, c)
-	delete(cs.holds, key)
-	delete(cs.aliases, key)
-}
-
-// setScopes makes aliases the hosts that lead to a service. What leads there is made of names alone.
-func (cs *classState) setScopes(state *serviceState, aliases []string, c *classChanges) {
-	key := state.service.Key()
-	if slices.Equal(cs.aliases[key], aliases) {
-		return
-	}
-	for _, host := range aliases {
-		c.put(state.alias(cs.target, host))
-	}
-	cs.removeScopes(key, aliases, c)
-}
-
-// alias is one host that leads to a service, for all classes that can take the same.
-type alias struct {
-	typ     view.Type
-	vintage int
-	host    string
-}
-
-func (s *serviceState) alias(target envoy.Target, host string) *view.Resource {
-	as := alias{target.Aliases(), target.Vintage, host}
-	r := s.aliases[as]
-	if r == nil {
-		r = target.Alias(host, s.service.Key())
-		s.aliases[as] = r
-	}
-	return r
-}
-
-// removeScopes leaves a service only those hosts that are in keep.
-func (cs *classState) removeScopes(key manifest.Key, keep []string, c *classChanges) {
-	for _, host := range cs.aliases[key] {
-		if !slices.Contains(keep, host) {
-			c.remove(cs.target.Aliases(), host)
-		}
-	}
-	cs.aliases[key] = keep
-}
-
-func (cs *classState) setLimits(key manifest.Key, limits []envoy.RuntimeKey, c *classChanges) {
-	layer := envoy.LayerOf(key.String())
-	if len(limits) == 0 && !cs.layers[layer][key] {
-		return
-	}
-	if len(limits) == 0 {
-		delete(cs.layers[layer], key)
-	} else {
-		cs.layers[layer][key] = true
-	}
-	if c.layers == nil {
-		c.layers = map[int]bool{}
-	}
-	c.layers[layer] = true
-}
-
-func allLayers() map[int]bool {
-	all := map[int]bool{}
-	for i := range envoy.Layers {
-		all[i] = true
-	}
-	return all
-}
-
-// publish applies c to the head of cs and wakes its streams, if anything differs.
-func (b *Builder) publish(cs *classState, c classChanges) {
-	for layer := range envoy.Layers {
-		if !c.layers[layer] {
-			continue
-		}
-		var r *view.Resource
-		err := Safely(func() (err error) { r, err = b.layer(layer, cs.limitsOf(layer)); return err })
-		if err != nil {
-			b.problems[cs.callerKey()] = fmt.Errorf("runtime layer %d: %w", layer, err)
-		} else {
-			c.put(r)
-		}
-	}
-	if c.framed {
-		b.frame(cs, &c)
-	}
-	old := cs.class.Head()
-	head := &Head{Rev: b.world.Rev, Views: old.Views, Seen: old.Seen}
-	for t := range c.views {
-		head.Views[t] = b.move(cs, view.Type(t), moved(c.views[t]))
-	}
-	if head.Views == old.Views {
-		cs.class.advance(head)
-		return
-	}
-	head.Seen = b.Seen
-	b.batch.note(cs.class, old, head)
-	cs.class.Publish(head)
-}
-
-func (cs *classState) limitsOf(layer int) []envoy.RuntimeKey {
-	var keys []envoy.RuntimeKey
-	for _, service := range sortedKeys(cs.layers[layer]) {
-		keys = append(keys, cs.holds[service].Limits...)
-	}
-	slices.SortFunc(keys, func(a, b envoy.RuntimeKey) int { return strings.Compare(a.Key, b.Key) })
-	return keys
 }

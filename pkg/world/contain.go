@@ -103,15 +103,15 @@ func (b *Builder) forget(c Changes) {
 // are laid on what builds; one that makes it fail gives way to its newest earlier generation that does not. That depends on the policies
 // and their history alone: every replica comes to the same. Where it fails without any, the fault is none of theirs, and is returned.
 // Shared: it is so for every caller to whom these policies apply.
-func (b *Builder) contain(state *serviceState, cs *classState, applied []*policy.Compiled, fault error) (now *built, shared bool, err error) {
-	now, err = b.compile(state, cs, nil)
+func (b *Builder) contain(state *serviceState, cs *classState, as role, applied []*policy.Compiled, fault error) (now *built, shared bool, err error) {
+	now, err = b.compile(state, cs, as, nil)
 	if err != nil {
 		return nil, false, fault
 	}
 	var good []*policy.Compiled
 	shared = true
 	for _, p := range slices.SortedFunc(slices.Values(applied), older) {
-		with, err := b.compile(state, cs, ranked(good, p))
+		with, err := b.compile(state, cs, as, ranked(good, p))
 		if err == nil {
 			good, now = ranked(good, p), with
 			continue
@@ -127,7 +127,7 @@ func (b *Builder) contain(state *serviceState, cs *classState, applied []*policy
 			if earlier.Matches(state.called) && earlier.Applies(state.called, cs.caller) {
 				list = ranked(good, earlier)
 			}
-			if with, err := b.compile(state, cs, list); err == nil {
+			if with, err := b.compile(state, cs, as, list); err == nil {
 				good, now, q.InForce = list, with, earlier.Policy.Metadata.Generation
 				break
 			}

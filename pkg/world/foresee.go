@@ -62,9 +62,9 @@ func (f *Foresight) Of(classes []ClassKey) []Foreseen {
 		}
 		of := Foreseen{Class: key}
 		a, b := f.old.sketch(key, was, affected), f.now.sketch(key, is, affected)
-		framed := a.changes.framed || b.changes.framed // both, or the listener would seem to come or to go
-		a.changes.framed, b.changes.framed = framed, framed
-		before, after := f.old.drawn(a), f.now.drawn(b)
+		framed := a.move.framed || b.move.framed // both, or the listener would seem to come or to go
+		a.move.framed, b.move.framed = framed, framed
+		before, after := f.old.head(a.class, &a.move), f.now.head(b.class, &b.move)
 		for typ := range view.NumTypes {
 			view.Diff(before.Views[typ], after.Views[typ], func(o, n *view.Resource) { of.Changed = append(of.Changed, Replaced{o, n}) })
 		}
@@ -95,21 +95,19 @@ func (f *Foresight) Unbuildable(classes []ClassKey) []Quarantined {
 func (b *Builder) callEach(t touched, classes []ClassKey) {
 	for _, key := range classes {
 		cs := b.emptyClass(key)
-		cs.roles = make(map[manifest.Key]role, len(t.services))
 		for service := range t.services {
 			if _, exists := b.world.services[service]; exists {
-				cs.roles[service] = role{called: true}
 				b.ensureState(service)
-				_, _ = b.build(b.services[service], cs) // what fails of a service without any policy is none of theirs
+				_, _ = b.holding(b.services[service], cs, role{called: true}) // what fails of a service without any policy is none of theirs
 			}
 		}
 	}
 }
 
-// sketch is a class that holds only some of its services, with what is yet to be put in its head.
+// sketch is a class that holds only some of its services, with the move that leads there.
 type sketch struct {
-	class   *classState
-	changes classChanges
+	class *classState
+	move  move
 }
 
 // sketch shares what is built with other sketches of b, and leaves no class behind.
@@ -117,13 +115,7 @@ func (b *Builder) sketch(key ClassKey, roles map[manifest.Key]role, only func(ma
 	s := &sketch{class: b.emptyClass(key)}
 	some := maps.Clone(roles)
 	maps.DeleteFunc(some, func(service manifest.Key, _ role) bool { return !only(service) })
-	b.syncServices(s.class, some, &s.changes)
-	b.listen(s.class, &s.changes)
+	b.sync(s.class, some, &s.move)
+	s.move.own = b.relisten(s.class)
 	return s
-}
-
-// drawn is the head of a sketch.
-func (b *Builder) drawn(s *sketch) *Head {
-	b.publish(s.class, s.changes)
-	return s.class.class.Head()
 }

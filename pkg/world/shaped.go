@@ -20,7 +20,7 @@ func (b *Builder) Shaped(kind string, object manifest.Key) map[*Class][]view.ID 
 		}
 		for _, cs := range b.classes {
 			if held := cs.holds[key]; held != nil && (kind == catalog.Kind || slices.Contains(held.by(kind), object)) {
-				shaped[cs.class] = append(shaped[cs.class], cs.made(key, held, state, kind == catalog.Kind)...)
+				shaped[cs.class] = append(shaped[cs.class], held.made(key, kind == catalog.Kind)...)
 			}
 		}
 	}
@@ -48,33 +48,30 @@ func (b *Builder) mayShape(key manifest.Key, state *serviceState, kind string, o
 	return false
 }
 
-// made are the resources of a service that cs holds: those that policies shape, or all of its own.
-func (cs *classState) made(key manifest.Key, held *built, state *serviceState, whole bool) []view.ID {
+// made are the resources of a service that are held: those that policies shape, or all of its own.
+func (h *holding) made(key manifest.Key, whole bool) []view.ID {
 	name := key.String()
 	list := []view.ID{
-		held.Cluster.ID(), {Type: view.RDS, Name: name}, {Type: view.RTDS, Name: envoy.LayerName(envoy.LayerOf(name))},
+		h.Cluster.ID(), {Type: view.RDS, Name: name}, {Type: view.RTDS, Name: envoy.LayerName(h.layer)},
 	}
-	for _, group := range [][]*view.Resource{held.Subsets, held.Composites, held.Faults} {
+	for _, group := range [][]*view.Resource{h.Subsets, h.Composites, h.Faults} {
 		for _, r := range group {
 			list = append(list, r.ID())
 		}
 	}
-	if len(held.Filters) > 0 { // without one the routes switch it off, whatever the listener has
+	if len(h.Filters) > 0 { // without one the routes switch it off, whatever the listener has
 		list = append(list, view.ID{Type: view.LDS, Name: envoy.Outbound})
 	}
 	if !whole {
 		return list
 	}
-	for _, cluster := range held.clusters() {
-		if r := state.assignments.of(cluster.Name); r != nil {
+	for _, r := range h.resources {
+		if !slices.Contains(list, r.ID()) {
 			list = append(list, r.ID())
 		}
 	}
-	for _, alias := range cs.aliases[key] {
-		list = append(list, view.ID{Type: cs.target.Aliases(), Name: alias})
-	}
-	if held.Local != nil {
-		list = append(list, held.Local.ID())
+	if h.Local != nil {
+		list = append(list, h.Local.ID())
 	}
 	return list
 }
@@ -91,7 +88,7 @@ func (b *Builder) Shapers(class *Class) map[view.ID][]manifest.Key {
 		if len(by) == 0 || b.services[key] == nil {
 			continue
 		}
-		for _, id := range cs.made(key, held, b.services[key], false) {
+		for _, id := range held.made(key, false) {
 			shapers[id] = append(shapers[id], by...)
 		}
 	}

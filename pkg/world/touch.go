@@ -13,8 +13,8 @@ import (
 // touched is what a step from one world to the next asks to be built again.
 type touched struct {
 	services  map[manifest.Key]bool // policies or the service itself changed
-	order     []manifest.Key        // of services, once all are known
-	endpoints map[manifest.Key]bool // only the addresses changed
+	endpoints map[manifest.Key]bool // the addresses changed
+	order     []manifest.Key        // both of them, once all are known
 	callers   map[manifest.Key]bool // what they see, or which policies hold for them, may have changed
 	catalogue bool                  // a service came or went, or its hosts moved: every class's list of services may change
 }
@@ -160,6 +160,9 @@ func symmetric[K comparable](a, b map[K]bool) iter.Seq[K] {
 	}
 }
 
-func sortedKeys(m map[manifest.Key]bool) []manifest.Key {
-	return slices.SortedFunc(maps.Keys(m), manifest.Key.Compare)
+// sort puts what is touched in order: the same changes in one order are one step of all classes.
+func (t *touched) sort() {
+	t.order = slices.AppendSeq(slices.Collect(maps.Keys(t.services)), maps.Keys(t.endpoints))
+	slices.SortFunc(t.order, manifest.Key.Compare)
+	t.order = slices.Compact(t.order)
 }

@@ -54,15 +54,11 @@ func (t *touched) revintage(old, now *World) bool {
 
 // renew builds a class from nothing, and publishes what is not as it was.
 func (b *Builder) renew(cs *classState) {
-	old, batch := cs.class.Head(), b.batch
-	b.batch = nil // what a class is built from is not what changed of it
-	fresh := b.emptyClass(cs.class.Key)
+	old, fresh := cs.class.Head(), b.emptyClass(cs.class.Key)
 	b.fill(fresh)
-	b.batch = batch
 	head := fresh.class.Head()
 	fresh.class = cs.class
 	b.classes[cs.class.Key] = fresh
-	b.peers[cs.class.Key.peers()] = cs.class
 	b.batch.note(cs.class, old, head)
 	cs.class.Publish(head)
 }
