@@ -79,9 +79,14 @@ func serveChild(s server) error {
 	}
 }
 
-// inUse is the memory that heap and stacks take after a collection.
+// collections are those before memory is looked at: what is pooled goes at the second.
+const collections = 2
+
+// inUse is the memory that heap and stacks take after collections.
 func inUse() uint64 {
-	runtime.GC()
+	for range collections {
+		runtime.GC()
+	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc + m.StackInuse

@@ -93,8 +93,10 @@ func openBreakwater(ctx context.Context, m mesh) (*subject, error) {
 
 // metricsInUse is inUse of a process that tells its metrics.
 func metricsInUse(ctx context.Context, admin string) (uint64, error) {
-	if _, err := get(ctx, "http://"+admin+"/debug/pprof/heap?gc=1"); err != nil {
-		return 0, err
+	for range collections {
+		if _, err := get(ctx, "http://"+admin+"/debug/pprof/heap?gc=1"); err != nil {
+			return 0, err
+		}
 	}
 	m, err := metrics(ctx, admin, "go_memstats_alloc_bytes", "go_memstats_stack_inuse_bytes")
 	return uint64(m[0] + m[1]), err
