@@ -63,7 +63,7 @@ const (
 	pingInterval   = 15 * time.Second // with pingTimeout: a dead peer is found within 30 s
 	pingTimeout    = 10 * time.Second
 	minPingOfPeer  = 4 * time.Second // Envoy pings every 10 s, whether or not there is a stream
-	readBuffer     = 4 << 10
+	readBuffer     = 32 << 10        // pooled while nothing comes; a frame that does not fit in would stay with its connection
 	writeBuffer    = 16 << 10
 	window         = 64 << 10 // of requests that were not read yet: grpc-go would ask a client that answers for its round trip, each time
 	maxHeaderBytes = 16 << 10
