@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -16,25 +17,9 @@ import (
 func TestWarmingClusterHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
-	warm := make(chan struct{})
-	release := sync.OnceFunc(func() { close(warm) })
-	slow := startHost(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/healthz" {
-			<-warm
-		}
-	}))
-	t.Cleanup(release)
-	m.hosts["slow"] = []*harness.Host{slow}
-	m.apply(m.manifest("slow"))
 	hosts := m.service("payments", 2)
-	m.service("orders", 0)
-	orders := m.envoy("orders")
-	orders.reaches("slow", http.StatusOK)
+	orders, release := m.warms()
 	orders.reaches("payments", http.StatusOK)
-
-	m.apply(policyFor("check", "slow", "healthCheck: {http: {path: /healthz}, interval: 1s, timeout: 30s}"))
-	orders.eventuallyStat("cluster_manager.warming_clusters", 1)
-
 	holds := func(what string) func() error {
 		return func() error {
 			config, err := orders.ConfigOf("shop/payments")
@@ -73,4 +58,79 @@ func TestWarmingClusterHoldsUpNoOther(t *testing.T) {
 	}
 	orders.eventuallyStat("cluster_manager.warming_clusters", 0)
 	orders.want("slow", http.StatusOK)
+}
+
+// warms is the Envoy of orders while the cluster of shop/slow warms, until release is called.
+func (m *mesh) warms() (orders *sidecar, release func()) {
+	m.t.Helper()
+	warm := make(chan struct{})
+	release = sync.OnceFunc(func() { close(warm) })
+	slow := startHost(m.t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/healthz" {
+			<-warm
+		}
+	}))
+	m.t.Cleanup(release)
+	m.hosts["slow"] = []*harness.Host{slow}
+	m.apply(m.manifest("slow"))
+	m.service("orders", 0)
+	orders = m.envoy("orders")
+	orders.reaches("slow", http.StatusOK)
+	m.apply(policyFor("check", "slow", "healthCheck: {http: {path: /healthz}, interval: 1s, timeout: 30s}"))
+	orders.eventuallyStat("cluster_manager.warming_clusters", 1)
+	return orders, release
+}
+
+// TestAHostMovesToNewServicesWhileAClusterWarms gives a host that is called all the while to one new service after another. Each must have
+// its calls in less than a second though Envoy answers nothing of CDS, and none may be lost.
+func TestAHostMovesToNewServicesWhileAClusterWarms(t *testing.T) {
+	t.Parallel()
+	m := newMesh(t)
+	const alias = "hosts: [pay.example.com]"
+	m.service("payments", 1, alias)
+	orders, release := m.warms()
+	orders.reaches("pay.example.com", http.StatusOK)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var results harness.Results
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		harness.Load(ctx, 2000, 4, &results, func() harness.Call { return orders.Get("pay.example.com", "/") })
+	}()
+	owner, worst := "payments", time.Duration(0)
+	for i := range 10 {
+		name := fmt.Sprint("new-", i)
+		last, lines := m.addHost(name), []string{alias}
+		documents := []string{m.manifest(owner)}
+		if i%2 == 1 { // its calls go on to another new one
+			last, lines = m.addHost(name+"-backend"), append(lines, "routes: [{name: further, match: {path: {prefix: /}}, backends: [{service: "+name+"-backend}]}]")
+			documents = append(documents, m.manifest(name+"-backend"))
+		}
+		begun := time.Now()
+		m.apply(append(documents, m.manifest(name, lines...))...)
+		eventually(t, func() error {
+			if last.Requests() == 0 {
+				return fmt.Errorf("%s has no call", name)
+			}
+			return nil
+		})
+		owner, worst = name, max(worst, time.Since(begun))
+	}
+	if worst > time.Second {
+		t.Errorf("a new service had its first call after %v, want 1 s at most", worst)
+	}
+	if n := orders.stat("cluster_manager.warming_clusters"); n != 1 {
+		t.Fatalf("%d clusters warm, want the slow one still: nothing was shown", n)
+	}
+	release()
+	orders.eventuallyStat("cluster_manager.warming_clusters", 0)
+	m.programmed("check")
+	cancel()
+	<-done
+	s := results.Take()
+	t.Logf("worst %v, %d calls", worst, s.Calls)
+	if s.Succeeded != s.Calls || s.Calls == 0 {
+		t.Errorf("%d of %d calls succeeded (%v), want all", s.Succeeded, s.Calls, s.Failures)
+	}
 }

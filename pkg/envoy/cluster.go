@@ -53,6 +53,11 @@ func (in input) cluster() *clusterv3.Cluster {
 	return c
 }
 
+// prompt reports whether c serves as soon as it has its assignment.
+func prompt(c *clusterv3.Cluster) bool {
+	return c.GetType() == clusterv3.Cluster_EDS && len(c.HealthChecks) == 0
+}
+
 func ads() *corev3.ConfigSource {
 	return &corev3.ConfigSource{
 		ResourceApiVersion:    corev3.ApiVersion_V3,

@@ -50,10 +50,12 @@ func compileService(t Target, svc *catalog.Service, eff *policy.Effective, other
 		clusters[i].hints = others
 		clusters[i].leadHere(routes)
 		in := clusters[i]
-		r, err := t.resource(view.CDS, in.name, in.message())
+		c := in.message()
+		r, err := t.resource(view.CDS, in.name, c)
 		if err != nil {
 			return Compiled{}, fmt.Errorf("cluster %s: %w", in.name, err)
 		}
+		r.Prompt = prompt(c)
 		if i == 0 {
 			out.Cluster = r
 		} else {

@@ -10,6 +10,7 @@ import (
 // Resource is one xDS resource, marshalled once and shared by classes and streams. It is immutable.
 type Resource struct {
 	Type    Type
+	Prompt  bool // of a cluster: it serves as soon as it has its assignment
 	Name    string
 	Version string // 16 hex digits of the SHA-256 of the Any's bytes
 	Wire    []byte // field 2 of DeltaDiscoveryResponse, with tag and length: name, version, then the Any last

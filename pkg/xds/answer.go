@@ -17,6 +17,9 @@ func (s *state) answer(q request, now time.Time) {
 	}
 	sub.heard = true
 	f := sub.flights[i]
+	if q.typ == view.EDS && !q.rejected {
+		s.grown(f)
+	}
 	if !q.rejected && i == 0 && f.leg != nil && f.leg.before == sub.acked && len(sub.rejected)+len(sub.maybe) == 0 {
 		sub.land(0)
 		sub.acked = f.leg.after

@@ -35,7 +35,7 @@ func (st *stream) snapshot() *snapshot {
 func (s *snapshot) copy(from *state) {
 	for t := range s.subs {
 		sub := from.subs[t]
-		sub.force, sub.rejected, sub.maybe, sub.held = maps.Clone(sub.force), maps.Clone(sub.rejected), maps.Clone(sub.maybe), nil
+		sub.force, sub.rejected, sub.maybe, sub.held, sub.births = maps.Clone(sub.force), maps.Clone(sub.rejected), maps.Clone(sub.maybe), nil, nil
 		sub.flights = slices.Clone(sub.flights)
 		for i := range sub.flights {
 			sub.flights[i].items = slices.Clone(sub.flights[i].list())

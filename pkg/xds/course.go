@@ -217,7 +217,7 @@ func (s *state) follow(t view.Type, l *leg, head *world.Head, now time.Time) *re
 	if !sub.loaded {
 		r.loading = r.weigh()
 	}
-	sub.flights = append(sub.flights, flight{nonce: r.nonce, at: now, leg: l, anew: sub.asked != nil, loading: r.loading})
+	sub.flights = append(sub.flights, flight{number: s.last, nonce: r.nonce, at: now, leg: l, anew: sub.asked != nil, loading: r.loading})
 	sub.sent, sub.ahead, sub.answered = l.after, l.next, true
 	if sub.sent == l.to {
 		sub.asked = nil

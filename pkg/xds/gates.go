@@ -9,7 +9,7 @@ import (
 
 // gated reports whether r has to wait for what it needs, or for what it replaces.
 //
-// A route configuration or a listener waits until its clusters are accepted, which in Envoy means warm. A scope is different:
+// A route configuration or a listener waits until its clusters are accepted, which in Envoy means warm, or serve before that: see born. A scope is different:
 // Envoy subscribes to a route configuration only after a scope names it, so a scope that is new to the proxy waits for nothing.
 // One that changes what it names waits until the proxy has the new route configuration, or a moving alias would answer 404 for a
 // moment. Every service's own scope makes the proxy subscribe to its route configuration; where nothing does, the wait ends after
@@ -65,7 +65,7 @@ func (s *state) met(r *view.Resource) bool {
 		if need.Type == view.RDS && r.Type == view.LDS {
 			continue // it asks for the routes after it has the listener
 		}
-		if !sub.surely(need.Name) {
+		if !sub.surely(need.Name) && !sub.births[need.Name] {
 			return false
 		}
 	}

@@ -16,6 +16,7 @@ type reference struct {
 	wanted   [view.NumTypes]map[string]bool // nil: not asked for yet; empty: everything, or nothing
 	held     [view.NumTypes]map[string]*view.Resource
 	warming  map[string]*view.Resource // clusters that wait for an assignment
+	checking map[string]bool           // those that have it, and wait for the health of their hosts
 	reported map[string]*view.Resource // clusters of accepted responses: what a reconnect tells
 	empty    map[string]bool           // clusters that went live without hosts
 	withheld []request                 // answers to CDS while anything warms
@@ -27,7 +28,7 @@ type reference struct {
 }
 
 func newReference(rng *rand.Rand) *reference {
-	c := &reference{rng: rng, warming: map[string]*view.Resource{}, empty: map[string]bool{}, reported: map[string]*view.Resource{}}
+	c := &reference{rng: rng, warming: map[string]*view.Resource{}, checking: map[string]bool{}, empty: map[string]bool{}, reported: map[string]*view.Resource{}}
 	for t := range view.NumTypes {
 		c.held[t] = map[string]*view.Resource{}
 	}
@@ -117,8 +118,10 @@ func (c *reference) receive(m *response) {
 	}
 	if m.typ == view.EDS && len(wrong) > 0 {
 		for name := range c.warming {
+			if !c.checking[name] {
+				c.empty[name] = true // without hosts until its assignment comes again
+			}
 			c.warm(name)
-			c.empty[name] = true // without hosts until its assignment comes again
 		}
 	}
 	if m.typ == view.CDS {
@@ -158,12 +161,17 @@ func (c *reference) apply(r *view.Resource, accepted bool) {
 			return
 		}
 		c.warming[r.Name] = r
+		delete(c.checking, r.Name)
 		return
 	case view.EDS:
 		if !accepted {
 			break
 		}
-		c.warm(r.Name)
+		if w := c.warming[r.Name]; w != nil && !w.Prompt {
+			c.checking[r.Name] = true
+		} else {
+			c.warm(r.Name)
+		}
 		delete(c.empty, r.Name)
 	case view.RDS:
 		for _, need := range r.Needs {
@@ -202,6 +210,7 @@ func (c *reference) warm(name string) {
 	if r := c.warming[name]; r != nil {
 		c.held[view.CDS][name] = r
 		delete(c.warming, name)
+		delete(c.checking, name)
 	}
 }
 
@@ -223,6 +232,7 @@ func (c *reference) remove(t view.Type, name string) {
 			}
 		}
 		delete(c.warming, name)
+		delete(c.checking, name)
 		delete(c.reported, name)
 	}
 	delete(c.held[t], name)
@@ -238,7 +248,12 @@ func (c *reference) leads(r *view.Resource, cluster view.ID) bool {
 
 // settle does what a proxy does by itself: it answers CDS once nothing warms, and asks for what its resources name.
 func (c *reference) settle() {
-	c.dirty = false
+	for _, name := range slices.Sorted(maps.Keys(c.checking)) {
+		if c.rng.IntN(3) == 0 {
+			c.warm(name)
+		}
+	}
+	c.dirty = len(c.checking) > 0
 	names := map[string]bool{}
 	for n, r := range c.held[view.CDS] {
 		if len(r.Needs) == 0 {

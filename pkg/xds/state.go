@@ -74,8 +74,12 @@ func (s *state) request(q request, head *world.Head, now time.Time) error {
 	}
 	sub.drop(q.unsubscribe)
 	sub.add(q, first, head.Views[q.typ])
-	if first && q.typ == view.EDS {
+	switch {
+	case q.typ != view.EDS:
+	case first:
 		s.catchUp()
+	default:
+		s.born(q.subscribe)
 	}
 	if n := sub.names.Len(); n > s.limits.names {
 		return refuse(tooManyNames, "%d names of %s in one stream, at most %d are allowed", n, q.typ, s.limits.names)
@@ -175,12 +179,15 @@ func (s *sub) drop(names []string) {
 }
 
 // mostFlights is how many unanswered responses of a type there may be. One warming cluster withholds the answers to all CDS
-// responses, so that more of those may be under way.
+// responses, so that more of those may be under way: after the first load, one for each edit while health is checked.
 func (s *state) mostFlights(t view.Type) int {
-	if t == view.CDS && !s.world { // where each response is all there is, the next one can wait
-		return 8
+	switch {
+	case t != view.CDS || s.world: // where each response is all there is, the next one can wait
+		return 1
+	case s.subs[t].loaded:
+		return 64
 	}
-	return 1
+	return 8
 }
 
 // next is the next thing to say, or nil. Types go in the order in which a proxy must receive them, removals last.
@@ -211,7 +218,7 @@ func (s *state) fly(t view.Type, items []item, head *world.Head, now time.Time) 
 	r := &response{typ: t, nonce: s.nonce(), rev: head.Rev}
 	sub := &s.subs[t]
 	sub.ahead = nil
-	f := flight{nonce: r.nonce, at: now, items: items}
+	f := flight{number: s.last, nonce: r.nonce, at: now, items: items}
 	var changes []view.Change
 	for i, it := range items {
 		items[i].anew = sub.force[it.name] == answer
@@ -219,6 +226,7 @@ func (s *state) fly(t view.Type, items []item, head *world.Head, now time.Time) 
 		case it.res == nil:
 			f.removals = true
 			r.gone = append(r.gone, it.name)
+			delete(sub.births, it.name)
 		default:
 			r.set = append(r.set, it.res)
 		}

@@ -64,6 +64,7 @@ func (i item) bytes() int {
 
 // flight is a response that is not answered yet.
 type flight struct {
+	number   uint64 // of all responses of the stream, from 1
 	nonce    string
 	at       time.Time
 	items    []item
@@ -121,6 +122,7 @@ type sub struct {
 	rejected map[string]rejection
 	maybe    map[string]*view.Resource // what the proxy may hold, such as of a response that it rejected, until it accepts something of the name
 	lately   []taken                   // of CDS, the oldest first
+	births   map[string]bool           // of CDS: see state.born
 	held     map[string]time.Time      // since when: scopes wait for their route configuration, clusters and listeners for their end
 }
 
@@ -157,7 +159,7 @@ func (s *sub) forget(name string) {
 // land ends a flight. Where it was the only one, nothing is kept: a fleet at rest has no room for what was under way.
 func (s *sub) land(i int) {
 	if len(s.flights) == 1 {
-		s.flights = nil
+		s.flights, s.births = nil, nil
 		return
 	}
 	s.flights = slices.Delete(s.flights, i, i+1)
