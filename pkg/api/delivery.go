@@ -87,7 +87,7 @@ func (d *Delivery) Done(minAcked int) bool {
 // as it has moved, counts what the one with its newest stream says; it is offline only if all have lost it.
 func MergeDeliveries(list ...Delivery) Delivery {
 	var d Delivery
-	speaks := make(map[ProxyIdentity]newest)
+	proxies := make([][]ProxyDelivery, len(list))
 	for i, of := range list {
 		if d.Revision = max(d.Revision, of.Revision); i == 0 || of.World < d.World {
 			d.World = of.World
@@ -97,52 +97,49 @@ func MergeDeliveries(list ...Delivery) Delivery {
 		}
 		d.Unreachable = append(d.Unreachable, of.Unreachable...)
 		d.Quarantined = append(d.Quarantined, of.Quarantined...)
-		for _, p := range of.Proxies {
-			speaks[p.Identity()] = speaks[p.Identity()].or(i, p)
-		}
+		proxies[i] = of.Proxies
 	}
-	for i, of := range list {
-		for _, p := range of.Proxies {
-			n := speaks[p.Identity()]
-			if n.from != i || n.connected == (p.State == DeliveryOffline) {
-				continue
-			}
-			if d.Proxies = append(d.Proxies, p); p.State == DeliveryAcked {
-				d.Acked++
-			}
+	d.Proxies = newest(proxies, ProxyDelivery.sighting)
+	for _, p := range d.Proxies {
+		if p.State == DeliveryAcked {
+			d.Acked++
 		}
 	}
 	d.Sum()
 	return d
 }
 
-// ProxyIdentity is what a proxy is known by, whatever replica it is connected to.
-type ProxyIdentity struct{ Namespace, Service, ID string }
-
-// Identity is what p is known by.
-func (p ProxyDelivery) Identity() ProxyIdentity { return ProxyIdentity{p.Namespace, p.Service, p.ID} }
-
-// newest is who last saw a proxy: connected, or else as it went.
-type newest struct {
-	known, connected bool
-	from             int
-	at               time.Time
+// AddDeliveries is what several replicas say of one object, each of its own proxies, of whom it names some alone. Offline proxies are left out: they
+// may be connected to another one. A proxy that two have counts twice, until the stream has ended that it has left.
+func AddDeliveries(list ...Delivery) Delivery {
+	var d Delivery
+	for i, of := range list {
+		if d.Revision = max(d.Revision, of.Revision); i == 0 || of.World < d.World {
+			d.World = of.World
+		}
+		d.Acked, d.Rejected, d.Pending, d.Joining = d.Acked+of.Acked, d.Rejected+of.Rejected, d.Pending+of.Pending, d.Joining+of.Joining
+		d.Unsupported, d.Concerned, d.More = d.Unsupported+of.Unsupported, d.Concerned+of.Concerned, d.More+of.More
+		d.Unreachable = append(d.Unreachable, of.Unreachable...)
+		d.Quarantined = append(d.Quarantined, of.Quarantined...)
+		for _, p := range of.Proxies {
+			if p.State != DeliveryOffline {
+				d.Proxies = append(d.Proxies, p)
+			}
+		}
+		d.State = cmp.Or(d.State, of.State)
+		if slices.Index(worst, of.State) < slices.Index(worst, d.State) {
+			d.State = of.State
+		}
+	}
+	d.tidy()
+	if (d.World < d.Revision || len(d.Unreachable) > 0) && slices.Index(worst, DeliveryPending) < slices.Index(worst, d.State) {
+		d.State = DeliveryPending
+	}
+	return d
 }
 
-func (n newest) or(from int, p ProxyDelivery) newest {
-	at, connected := p.Connected, p.State != DeliveryOffline
-	if !connected {
-		at = p.Since
-	}
-	now := newest{known: true, connected: connected, from: from}
-	if at != nil {
-		now.at = *at
-	}
-	if !n.known || connected && !n.connected || connected == n.connected && now.at.After(n.at) {
-		return now
-	}
-	return n
-}
+// worst are the states of all proxies, that first which counts where replicas differ.
+var worst = []DeliveryState{DeliveryQuarantined, DeliveryRejected, DeliverySuperseded, DeliveryPending, DeliveryAcked, DeliveryUnconcerned}
 
 // Sum works out the numbers, all but Acked, and the state. Of the proxies those must be there that have not accepted it.
 func (d *Delivery) Sum() {
@@ -153,9 +150,7 @@ func (d *Delivery) Sum() {
 	d.Rejected, d.Pending, d.Joining = n[DeliveryRejected]+n[DeliverySuperseded], n[DeliveryPending], n[DeliveryJoining]
 	d.Offline, d.Unsupported = n[DeliveryOffline], n[DeliveryUnsupported]
 	d.Concerned = d.Acked + d.Rejected + d.Pending + d.Joining
-	slices.SortFunc(d.Unreachable, func(a, b Unreachable) int { return cmp.Compare(a.Replica, b.Replica) })
-	slices.Sort(d.Quarantined)
-	d.Quarantined = slices.Compact(d.Quarantined)
+	d.tidy()
 	switch {
 	case len(d.Quarantined) > 0:
 		d.State = DeliveryQuarantined
@@ -172,6 +167,12 @@ func (d *Delivery) Sum() {
 	}
 }
 
+func (d *Delivery) tidy() {
+	slices.SortFunc(d.Unreachable, func(a, b Unreachable) int { return cmp.Compare(a.Replica, b.Replica) })
+	slices.Sort(d.Quarantined)
+	d.Quarantined = slices.Compact(d.Quarantined)
+}
+
 // stateOrder is what an operator looks at first.
 var stateOrder = []DeliveryState{
 	DeliveryRejected, DeliverySuperseded, DeliveryPending, DeliveryJoining, DeliveryUnsupported, DeliveryOffline, DeliveryAcked,
@@ -181,7 +182,7 @@ var stateOrder = []DeliveryState{
 const mostTold = 5
 
 // Tell puts the proxies in order, says in words what has come of it, and leaves out those that have accepted it, and what is more than
-// most. With all, nobody is left out.
+// most. With all, nobody else is left out.
 func (d *Delivery) Tell(most int, all bool) {
 	slices.SortFunc(d.Proxies, func(a, b ProxyDelivery) int {
 		return cmp.Or(cmp.Compare(slices.Index(stateOrder, a.State), slices.Index(stateOrder, b.State)),
@@ -191,7 +192,7 @@ func (d *Delivery) Tell(most int, all bool) {
 	if !all {
 		d.Proxies = slices.DeleteFunc(d.Proxies, func(p ProxyDelivery) bool { return p.State == DeliveryAcked })
 		if len(d.Proxies) > most {
-			d.More, d.Proxies = len(d.Proxies)-most, d.Proxies[:most:most]
+			d.More, d.Proxies = d.More+len(d.Proxies)-most, d.Proxies[:most:most]
 		}
 	}
 	if d.Proxies == nil {
@@ -255,17 +256,12 @@ func (d *Delivery) words() []string {
 // names are the proxies that are waited for.
 func (d *Delivery) names() []string {
 	var list []string
-	more := 0
 	for _, p := range d.Proxies {
-		switch {
-		case p.State != DeliveryPending && p.State != DeliveryJoining:
-		case len(list) == mostTold:
-			more++
-		default:
+		if (p.State == DeliveryPending || p.State == DeliveryJoining) && len(list) < mostTold {
 			list = append(list, p.ID)
 		}
 	}
-	if more > 0 {
+	if more := d.Pending + d.Joining - len(list); more > 0 {
 		list = append(list, fmt.Sprintf("%d more", more))
 	}
 	return list

@@ -42,9 +42,6 @@ type Rejection struct {
 	Policies []string `json:"policies,omitempty"` // that shaped it, as namespace/name
 }
 
-// Identity is what p is known by.
-func (p *Proxy) Identity() ProxyIdentity { return ProxyIdentity{p.Namespace, p.Service, p.ID} }
-
 // ProxyList is all connected proxies, by id.
 type ProxyList struct {
 	Items    []Proxy `json:"items"`
@@ -55,26 +52,7 @@ type ProxyList struct {
 
 // MergeProxies are the proxies that several replicas have, each a list of its own. Of one that several have, as it has moved, that with the
 // newest stream counts.
-func MergeProxies(lists ...[]Proxy) []Proxy {
-	speaks := make(map[ProxyIdentity]int)
-	at := make(map[ProxyIdentity]time.Time)
-	for i, list := range lists {
-		for _, p := range list {
-			if have, ok := at[p.Identity()]; !ok || p.Connected.After(have) {
-				speaks[p.Identity()], at[p.Identity()] = i, p.Connected
-			}
-		}
-	}
-	all := []Proxy{}
-	for i, list := range lists {
-		for _, p := range list {
-			if speaks[p.Identity()] == i {
-				all = append(all, p)
-			}
-		}
-	}
-	return all
-}
+func MergeProxies(lists ...[]Proxy) []Proxy { return newest(lists, Proxy.sighting) }
 
 // EffectiveResponse is the merge of all policies that apply to calls from one caller to one service.
 type EffectiveResponse struct {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
+	"maps"
 	"slices"
 	"time"
 
@@ -114,7 +114,7 @@ func (s *server) lookAt(ctx context.Context, in *deliveryInput, here bool) (d ap
 	if !others {
 		return d, false
 	}
-	return s.withOthers(d, askOthers[api.Delivery](ctx, s, api.DeliveryFor(api.DeliveryQuery{Revision: in.Revision, All: true}))), true
+	return s.withOthers(d, askOthers[api.Delivery](ctx, s.Peers, s.PeerWait, api.DeliveryFor(api.DeliveryQuery{Revision: in.Revision, All: true}))), true
 }
 
 // withOthers is what all replicas say, of whom this one says own.
@@ -211,7 +211,7 @@ func (s *server) objectDelivery(ctx context.Context, w *world.World, kind string
 	if !others {
 		return d, nil
 	}
-	return s.withOthers(d, deliveriesOf(askOthers[api.StatusResponse](ctx, s, api.StatusPath(pluralOf[kind], m.Namespace, m.Name)+"?"+api.AtRevision(m.Revision).Encode()))), nil
+	return s.withOthers(d, deliveriesOf(askOthers[api.StatusResponse](ctx, s.Peers, s.PeerWait, api.StatusPath(pluralOf[kind], m.Namespace, m.Name)+"?"+api.AtRevision(m.Revision).Encode()))), nil
 }
 
 // pluralOf is how paths name the kinds that have a delivery.
@@ -283,45 +283,44 @@ func (s *server) held(ctx context.Context, in *proxyInput, diff bool) (*answer[a
 	if err != nil {
 		return nil, err
 	}
-	if !here && len(s.Peers.Others()) > 0 {
+	held := make(map[string]api.ProxyConfig) // by replica: two may have the proxy, where it has just moved
+	if s.Held != nil {
+		own, err := s.Held(ctx, in.ID, diff)
+		if err != nil {
+			return nil, err
+		}
+		if own != nil {
+			held[s.Peers.Self().ID] = *own
+		}
+	}
+	var silent []api.Unreachable
+	if !here {
+		path := api.ProxyConfigPath(in.ID)
+		if diff {
+			path = api.ProxyDiffPath(in.ID)
+		}
+		replies := askHolders[api.ProxyConfig](ctx, s, path)
+		silent = unreachable(replies)
+		for _, r := range replies {
+			if r.err == nil {
+				held[r.from.ID] = r.body
+			}
+		}
+	}
+	if len(held) == 0 {
+		return nil, missing(in.ID, silent)
+	}
+	holder := slices.Collect(maps.Keys(held))[0]
+	if len(held) > 1 {
 		p, err := s.proxy(ctx, in.ID, false)
 		if err != nil {
 			return nil, err
 		}
-		if p.Replica != s.Peers.Self().ID {
-			return s.heldBy(ctx, p, diff)
-		}
+		holder = p.Replica
 	}
-	var c *api.ProxyConfig
-	if s.Held != nil {
-		if c, err = s.Held(ctx, in.ID, diff); err != nil {
-			return nil, err
-		}
+	c, ok := held[holder]
+	if !ok {
+		return nil, notConnected(in.ID) // it has just gone
 	}
-	if c == nil {
-		return nil, notConnected(in.ID)
-	}
-	return &answer[api.ProxyConfig]{Body: *c}, nil
-}
-
-// heldBy asks the replica to which p is connected.
-func (s *server) heldBy(ctx context.Context, p *api.Proxy, diff bool) (*answer[api.ProxyConfig], error) {
-	path := api.ProxyConfigPath(p.ID)
-	if diff {
-		path = api.ProxyDiffPath(p.ID)
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.PeerWait)
-	defer cancel()
-	a := &answer[api.ProxyConfig]{}
-	err := s.Peers.Get(ctx, p.Replica, path, &a.Body)
-	switch {
-	case notThere(err):
-		return nil, notConnected(p.ID) // it has just gone
-	case err != nil:
-		return nil, &api.Problem{
-			Type: api.Unavailable, Title: "Not known", Status: http.StatusServiceUnavailable,
-			Detail: fmt.Sprintf("proxy %q is connected to replica %s, which does not answer: %s", p.ID, p.Replica, reason(err)),
-		}
-	}
-	return a, nil
+	return &answer[api.ProxyConfig]{Body: c}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 )
@@ -56,18 +57,18 @@ type reply[T any] struct {
 	err  error
 }
 
-// askOthers asks all other replicas for what is at path, at one time. Those that have gone are left out.
-func askOthers[T any](ctx context.Context, s *server, path string) []reply[T] {
-	others := s.Peers.Others()
+// askOthers asks all other replicas for what is at path, at one time, and waits so long. Those that have gone are left out.
+func askOthers[T any](ctx context.Context, peers Peers, wait time.Duration, path string) []reply[T] {
+	others := peers.Others()
 	replies := make([]reply[T], len(others))
-	ctx, cancel := context.WithTimeout(ctx, s.PeerWait)
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	var group sync.WaitGroup
 	for i, other := range others {
 		group.Go(func() {
 			r := &replies[i]
 			r.from = other
-			r.err = s.Peers.Get(ctx, other.ID, path, &r.body)
+			r.err = peers.Get(ctx, other.ID, path, &r.body)
 		})
 	}
 	group.Wait()
@@ -109,7 +110,7 @@ func (s *server) proxies(ctx context.Context, here bool) ([]api.Proxy, []api.Unr
 	if here {
 		return own, nil
 	}
-	replies := askOthers[api.ProxyList](ctx, s, api.ProxiesPath)
+	replies := askOthers[api.ProxyList](ctx, s.Peers, s.PeerWait, api.ProxiesPath)
 	lists := [][]api.Proxy{own}
 	for _, r := range replies {
 		lists = append(lists, r.body.Items)
@@ -125,26 +126,30 @@ func (s *server) ownProxies() []api.Proxy {
 	return list
 }
 
-// proxy is the connected proxy of that node id, of all replicas or of this one.
+// proxy is the connected proxy of that node id, of all replicas or of this one: that with the newest stream.
 func (s *server) proxy(ctx context.Context, id string, here bool) (*api.Proxy, error) {
-	var found *api.Proxy
-	newer := func(p api.Proxy) {
-		if p.ID == id && (found == nil || p.Connected.After(found.Connected)) {
-			found = &p
+	found := slices.DeleteFunc(s.ownProxies(), func(p api.Proxy) bool { return p.ID != id })
+	var silent []api.Unreachable
+	if !here {
+		replies := askHolders[api.Proxy](ctx, s, api.ProxyPath(id))
+		silent = unreachable(replies)
+		for _, r := range replies {
+			if r.err == nil {
+				found = append(found, r.body)
+			}
 		}
 	}
-	for _, p := range s.ownProxies() {
-		newer(p)
+	if len(found) == 0 {
+		return nil, missing(id, silent)
 	}
-	if here {
-		return found, missing(found, id, nil)
-	}
-	replies := askOthers[api.Proxy](ctx, s, api.ProxyPath(id))
-	replies = slices.DeleteFunc(replies, func(r reply[api.Proxy]) bool { return notThere(r.err) })
-	for _, r := range replies {
-		newer(r.body)
-	}
-	return found, missing(found, id, unreachable(replies))
+	p := slices.MaxFunc(found, func(a, b api.Proxy) int { return a.Connected.Compare(b.Connected) })
+	return &p, nil
+}
+
+// askHolders asks the other replicas for what is at the path of a proxy, and leaves out those to which it is not connected.
+func askHolders[T any](ctx context.Context, s *server, path string) []reply[T] {
+	replies := askOthers[T](ctx, s.Peers, s.PeerWait, path)
+	return slices.DeleteFunc(replies, func(r reply[T]) bool { return notThere(r.err) })
 }
 
 func notThere(err error) bool {
@@ -153,15 +158,12 @@ func notThere(err error) bool {
 }
 
 // missing says that a proxy is not connected, or that nobody knows.
-func missing(found *api.Proxy, id string, silent []api.Unreachable) error {
-	switch {
-	case found != nil:
-		return nil
-	case len(silent) > 0:
-		return &api.Problem{
-			Type: api.Unavailable, Title: "Not known", Status: http.StatusServiceUnavailable,
-			Detail: fmt.Sprintf("no proxy %q is connected to any replica that answers; no answer from %s", id, silent[0]),
-		}
+func missing(id string, silent []api.Unreachable) error {
+	if len(silent) == 0 {
+		return notConnected(id)
 	}
-	return notConnected(id)
+	return &api.Problem{
+		Type: api.Unavailable, Title: "Not known", Status: http.StatusServiceUnavailable,
+		Detail: fmt.Sprintf("no proxy %q is connected to any replica that answers; no answer from %s", id, silent[0]),
+	}
 }
