@@ -47,6 +47,20 @@ type Delivery struct {
 	Unreachable []Unreachable `json:"unreachable,omitempty"` // replicas that did not say what their proxies hold; while there is one, nothing is acked
 }
 
+// ObjectDelivery is how far a policy or a guardrail has come.
+type ObjectDelivery struct {
+	Kind      string   `json:"kind" enum:"Policy,Guardrail"`
+	Namespace string   `json:"namespace"`
+	Name      string   `json:"name"`
+	Delivery  Delivery `json:"delivery"`
+}
+
+// DeliveryList is how far policies and guardrails have come, the policies first, by name.
+type DeliveryList struct {
+	Items    []ObjectDelivery `json:"items"`
+	Revision int64            `json:"revision"`
+}
+
 // ProxyDelivery is how far something has come with one proxy.
 type ProxyDelivery struct {
 	ID        string        `json:"id"`

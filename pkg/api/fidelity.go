@@ -11,6 +11,8 @@ type FidelityResponse struct {
 	Name      string            `json:"name"`
 	Revision  int64             `json:"revision"`
 	Dialects  []DialectFidelity `json:"dialects"`
+
+	Unreachable []Unreachable `json:"unreachable,omitempty"` // replicas that did not say which dialects are in use there
 }
 
 // DialectFidelity is what one dialect makes of a policy.

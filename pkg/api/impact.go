@@ -1,6 +1,7 @@
 package api
 
-// Impact is what a write would do to the proxies that are connected to the replica that was asked.
+// Impact is what a write would do to the connected proxies. While a replica is silent, what would be sent to a sidecar of the callers that the write
+// names is told too.
 type Impact struct {
 	Connected int             `json:"connected"` // proxies
 	Proxies   int             `json:"proxies"`   // of them, that would be sent anything
@@ -10,6 +11,8 @@ type Impact struct {
 	Drained   int             `json:"drained"`   // proxies of which a listener would change: the connections of the applications beside them drain
 	Changes   []ChangeImpact  `json:"changes"`   // of resources, each with all those to which it happens alike
 	Wide      bool            `json:"wide"`      // the write needs ?wide=true
+
+	Unreachable []Unreachable `json:"unreachable,omitempty"` // replicas of whose proxies nothing is known; while there is one, a write that rebuilds clusters of more than one service is wide
 
 	Fidelity []FidelityResponse `json:"fidelity"` // of the written policies, for the connected proxies that they concern, or else a sidecar
 }

@@ -15,8 +15,11 @@ const (
 	LintPath     = Base + "/lint"
 	ProxiesPath  = Base + "/proxies"
 	DeliveryPath = Base + "/delivery"
-	ReplicasPath = Base + "/replicas"
-	VersionPath  = Base + "/version"
+
+	DeliveriesPath = Base + "/deliveries"
+	ReplicasPath   = Base + "/replicas"
+	ClassesPath    = Base + "/classes"
+	VersionPath    = Base + "/version"
 )
 
 // The plurals by which paths name the kinds.
@@ -115,6 +118,23 @@ func DeliveryFor(q DeliveryQuery) string {
 		values.Set("all", "true")
 	}
 	return DeliveryPath + "?" + values.Encode()
+}
+
+// DeliveriesQuery says the deliveries of which policies and guardrails are asked for; what is empty, of all.
+type DeliveriesQuery struct{ Kind, Namespace, Name string }
+
+// DeliveriesFor asks how far policies and guardrails have come.
+func DeliveriesFor(q DeliveriesQuery) string {
+	values := url.Values{}
+	for _, v := range [][2]string{{"kind", q.Kind}, {"namespace", q.Namespace}, {"name", q.Name}} {
+		if v[1] != "" {
+			values.Set(v[0], v[1])
+		}
+	}
+	if len(values) == 0 {
+		return DeliveriesPath
+	}
+	return DeliveriesPath + "?" + values.Encode()
 }
 
 // ProxyPath is the path of one proxy.

@@ -22,6 +22,8 @@ var Watchable = []string{Policies, Guardrails, Services, Proxies, Deliveries}
 const (
 	ProxyKind    = "Proxy"
 	DeliveryKind = "Delivery"
+
+	UnreachableKind = "Unreachable" // a replica that does not say which proxies it has: what is told of those is what it said last
 )
 
 // Change says what an event of a watch tells. It is the event's name.
@@ -41,10 +43,10 @@ type Watched struct {
 	ID     string `json:"-"` // to go on after this event; "" where a watch can't go on here
 
 	// Of a put or delete:
-	Kind      string          `json:"kind,omitempty"` // Policy, Guardrail, Service, Proxy, Delivery
+	Kind      string          `json:"kind,omitempty"` // Policy, Guardrail, Service, Proxy, Delivery, Unreachable
 	Of        string          `json:"of,omitempty"`   // of a delivery, the kind of the object
 	Namespace string          `json:"namespace,omitempty"`
-	Name      string          `json:"name,omitempty"`     // of a proxy its node id
+	Name      string          `json:"name,omitempty"`     // of a proxy its node id; of a replica its id
 	Object    json.RawMessage `json:"object,omitempty"`   // of a put
 	Revision  int64           `json:"revision,omitempty"` // of the object's last edit or its end; of synced, what has been told
 

@@ -150,18 +150,6 @@ func (s *server) quarantinedIn(d *api.Delivery) {
 	}
 }
 
-// programmedHere is how far a policy or a guardrail has come with the proxies of fleet, which are those of this replica: where there are
-// others, that is not all there is to say.
-func (s *server) programmedHere(fleet Fleet, kind string, key manifest.Key) api.Condition {
-	d, err := fleet.Object(context.Background(), kind, key, false)
-	c := programmedOf(d, err)
-	if err == nil && c.Status != api.False && len(s.Peers.Others()) > 0 {
-		c.Status, c.Reason = api.Unknown, "OneReplica"
-		c.Message += "; the other replicas were not asked: /status does"
-	}
-	return c
-}
-
 // programmed is how far an object has come with the proxies of all replicas.
 func (s *server) programmed(ctx context.Context, w *world.World, kind string, m manifest.Meta) api.Condition {
 	d, err := s.objectDelivery(ctx, w, kind, m, false)

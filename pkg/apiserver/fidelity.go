@@ -23,10 +23,10 @@ type dialect struct {
 }
 
 // dialectsOf are those of the connected proxies whose calls p concerns.
-func dialectsOf(w *world.World, classes map[world.ClassKey]int, p *policy.Compiled) []dialect {
+func dialectsOf(w *world.World, all *census, p *policy.Compiled) []dialect {
 	concerned := make(map[manifest.Key]bool)
 	count := make(map[envoy.Target]int)
-	for class, proxies := range classes {
+	for class, of := range all.crowds {
 		key := manifest.Key{Namespace: class.Namespace, Name: class.Service}
 		concerns, known := concerned[key]
 		if !known {
@@ -34,7 +34,7 @@ func dialectsOf(w *world.World, classes map[world.ClassKey]int, p *policy.Compil
 			concerned[key] = concerns
 		}
 		if concerns {
-			count[envoy.Target{Profile: class.Profile, Version: class.Tier}] += proxies
+			count[envoy.Target{Profile: class.Profile, Version: class.Tier}] += of.proxies
 		}
 	}
 	var list []dialect
@@ -188,7 +188,10 @@ func (s *server) fidelity(ctx context.Context, in *fidelityInput) (*answer[api.F
 	if err != nil {
 		return nil, err
 	}
-	return &answer[api.FidelityResponse]{Body: fidelityReport(w, p, in.dialects(dialectsOf(w, s.Classes(), p)))}, nil
+	all := s.census(ctx)
+	body := fidelityReport(w, p, in.dialects(dialectsOf(w, all, p)))
+	body.Unreachable = all.silent
+	return &answer[api.FidelityResponse]{Body: body}, nil
 }
 
 func fidelityReport(w *world.World, p *policy.Compiled, dialects []dialect) api.FidelityResponse {
@@ -202,13 +205,13 @@ func fidelityReport(w *world.World, p *policy.Compiled, dialects []dialect) api.
 	return r
 }
 
-// fidelityOfWritten reports on the policies that p writes.
-func (w *writer) fidelityOfWritten(p *plan) []api.FidelityResponse {
+// fidelity reports on the policies that p writes.
+func (p *plan) fidelity(all *census) []api.FidelityResponse {
 	list := []api.FidelityResponse{}
 	for _, s := range p.steps {
 		if s.policy != nil && s.action != api.Unchanged {
 			c := policy.Compile(s.policy)
-			list = append(list, fidelityReport(p.world, c, orSidecar(dialectsOf(p.world, w.classes(), c))))
+			list = append(list, fidelityReport(p.world, c, orSidecar(dialectsOf(p.world, all, c))))
 		}
 	}
 	return list
@@ -247,14 +250,19 @@ func orSidecar(inUse []dialect) []dialect {
 
 // inexact warns of what the dialects in use can't do exactly of the written policies, and leaves to the report what is inherent. With
 // exact each goes one grade up: what is warned of otherwise is refused, what is in the report alone is warned of.
-func (w *writer) inexact(p *plan, exact bool) error {
+func (p *plan) inexact(o options) error {
+	exact := o.exact
 	problem := &api.Problem{Type: api.NotExact, Title: "Not enforced exactly", Status: http.StatusUnprocessableEntity, Detail: "and the request asks for it"}
 	for _, s := range p.steps {
 		if s.policy == nil || s.action == api.Unchanged && !exact {
 			continue
 		}
 		c := policy.Compile(s.policy)
-		for _, d := range orSidecar(dialectsOf(p.world, w.classes(), c)) {
+		if silent := o.census().silent; len(silent) > 0 {
+			message := "how exactly proxies enforce it is not known of " + silentNames(silent)
+			p.warnings = append(p.warnings, api.Warning{Kind: s.kind, Namespace: s.key.Namespace, Name: s.key.Name, Message: message})
+		}
+		for _, d := range orSidecar(dialectsOf(p.world, o.census(), c)) {
 			name := api.DialectFidelity{Dialect: d.target.Profile, Version: d.target.Version}.String()
 			for _, f := range fidelityOf(p.world, c, d.target) {
 				if f.Level == api.Exact || f.Default {

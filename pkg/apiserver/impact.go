@@ -23,13 +23,13 @@ type Wideness struct {
 const maxShare = 10
 
 // weigh refuses a write that reaches too far, and for a dry run says how far it does.
-func (w *writer) weigh(p *plan, f *world.Foresight, o options) error {
+func (p *plan) weigh(f *world.Foresight, o options) error {
 	if o.tell {
-		impact, err := w.impactOf(f)
+		impact, err := impactOf(f, o.census(), p.standIns())
 		if err != nil {
 			return err
 		}
-		impact.Fidelity = w.fidelityOfWritten(p)
+		impact.Fidelity = p.fidelity(o.census())
 		p.impact = impact
 		return nil
 	}
@@ -37,43 +37,50 @@ func (w *writer) weigh(p *plan, f *world.Foresight, o options) error {
 	if o.wide || o.dryRun || f.Touches() < 2 {
 		return nil
 	}
-	count := w.classes()
-	if len(count) == 0 {
-		return nil
-	}
-	return newReach(count, f.Of(slices.Collect(maps.Keys(count)))).refuse()
+	return newReach(f, o.census(), p.standIns()).refuse()
 }
 
 // reach is how many proxies are concerned.
 type reach struct {
+	*census
 	connected int
-	proxies   map[world.ClassKey]int
 	foreseen  []world.Foreseen
 	rebuilt   map[string]bool // clusters that any proxy rebuilds; agents rebuild none
 	rebuilds  int             // proxies that rebuild any
 }
 
-func newReach(count map[world.ClassKey]int, foreseen []world.Foreseen) *reach {
-	r := &reach{proxies: count, foreseen: foreseen, rebuilt: make(map[string]bool)}
-	for _, n := range count {
-		r.connected += n
+// newReach looks at the proxies that were counted. While there are others that were not, also at those that stand in for any.
+func newReach(f *world.Foresight, count *census, standIns []world.ClassKey) *reach {
+	r := &reach{census: count, rebuilt: make(map[string]bool)}
+	classes := count.classes()
+	for _, of := range count.crowds {
+		r.connected += of.proxies
 	}
-	for _, f := range foreseen {
-		if f.Class.Profile == envoy.Agent {
-			continue
-		}
-		any := false
-		for _, c := range f.Changed {
-			if c.Rebuilds() {
-				r.rebuilt[c.Now.Name] = true
-				any = true
+	if len(count.silent) > 0 {
+		for _, key := range standIns {
+			if _, counted := count.crowds[key]; !counted {
+				classes = append(classes, key)
 			}
 		}
-		if any {
-			r.rebuilds += count[f.Class]
+	}
+	r.foreseen = f.Of(classes)
+	for _, of := range r.foreseen {
+		if of.Class.Profile != envoy.Agent && r.rebuiltBy(of) {
+			r.rebuilds += count.crowds[of.Class].proxies
 		}
 	}
 	return r
+}
+
+// rebuiltBy notes the clusters that f rebuilds, and reports whether there are any.
+func (r *reach) rebuiltBy(f world.Foreseen) (any bool) {
+	for _, c := range f.Changed {
+		if c.Rebuilds() {
+			r.rebuilt[c.Now.Name] = true
+			any = true
+		}
+	}
+	return any
 }
 
 // services are those of which clusters are rebuilt.
@@ -93,39 +100,53 @@ func serviceOf(cluster string) string {
 	return cluster
 }
 
-func (r *reach) wide() bool { return len(r.services()) > 1 && r.rebuilds*100 > r.connected*maxShare }
+// wide reports whether clusters of more than one service are rebuilt on too many proxies, or on nobody knows how many.
+func (r *reach) wide() bool {
+	return len(r.services()) > 1 && (r.rebuilds*100 > r.connected*maxShare || len(r.silent) > 0)
+}
 
 func (r *reach) refuse() error {
 	if !r.wide() {
 		return nil
 	}
-	services := r.services()
+	services, unknown := r.services(), ""
+	if len(r.silent) > 0 {
+		unknown = ", and on nobody knows how many of " + silentNames(r.silent)
+	}
 	return &api.Problem{
 		Type: api.TooWide, Title: "Too wide", Status: http.StatusUnprocessableEntity,
-		Detail: fmt.Sprintf("it rebuilds the clusters of %d services (%s) on %d of %d connected proxies: their ejections, counters and connections start from nothing; "+
-			"write it in smaller steps, or with ?wide=true (bwctl: --wide); ?dryRun=true shows what changes", len(services), someOf(services), r.rebuilds, r.connected),
+		Detail: fmt.Sprintf("it rebuilds the clusters of %d services (%s) on %d of %d connected proxies%s: their ejections, counters and connections start from nothing; "+
+			"write it in smaller steps, or with ?wide=true (bwctl: --wide); ?dryRun=true shows what changes", len(services), someOf(services), r.rebuilds, r.connected, unknown),
 	}
 }
 
+func silentNames(list []api.Unreachable) string {
+	var names []string
+	for _, u := range list {
+		names = append(names, u.String())
+	}
+	return someOf(names)
+}
+
 // impactOf is what the change does to the connected proxies.
-func (w *writer) impactOf(f *world.Foresight) (*api.Impact, error) {
-	count := w.classes()
-	classes := slices.SortedFunc(maps.Keys(count), compareClasses)
-	r := newReach(count, f.Of(classes))
+func impactOf(f *world.Foresight, count *census, standIns []world.ClassKey) (*api.Impact, error) {
+	r := newReach(f, count, standIns)
 	impact := &api.Impact{
-		Connected: r.connected, Wide: r.wide(),
+		Connected: r.connected, Wide: r.wide(), Unreachable: r.silent,
 		Services: []string{}, Classes: []api.ClassImpact{}, Rebuilt: []api.RebuiltImpact{}, Changes: []api.ChangeImpact{},
 	}
-	impact.Rebuilt = append(impact.Rebuilt, r.losses(w.ejected())...)
+	impact.Rebuilt = append(impact.Rebuilt, r.losses()...)
 	services := make(map[string]bool)
 	for _, f := range r.foreseen {
-		k := f.Class
-		impact.Proxies += count[k]
-		impact.Classes = append(impact.Classes, api.ClassImpact{
-			Namespace: k.Namespace, Service: k.Service, Dialect: k.Dialect, Profile: k.Profile, Version: k.Tier, Proxies: count[k], Resources: len(f.Changed),
-		})
+		k, proxies := f.Class, r.crowds[f.Class].proxies
+		impact.Proxies += proxies
+		if proxies > 0 {
+			impact.Classes = append(impact.Classes, api.ClassImpact{
+				Namespace: k.Namespace, Service: k.Service, Dialect: k.Dialect, Profile: k.Profile, Version: k.Tier, Proxies: proxies, Resources: len(f.Changed),
+			})
+		}
 		if slices.ContainsFunc(f.Changed, world.Replaced.Drains) {
-			impact.Drained += count[k]
+			impact.Drained += proxies
 		}
 		for _, c := range f.Changed {
 			if name := serviceOf(c.ID().Name); strings.Contains(name, "/") {
@@ -140,7 +161,7 @@ func (w *writer) impactOf(f *world.Foresight) (*api.Impact, error) {
 }
 
 // losses are the clusters that are rebuilt, by name, with what the proxies say that they have ejected of them.
-func (r *reach) losses(said map[world.ClassKey][]map[string]int) []api.RebuiltImpact {
+func (r *reach) losses() []api.RebuiltImpact {
 	of := make(map[string]*loss)
 	for _, f := range r.foreseen {
 		for _, c := range f.Changed {
@@ -152,7 +173,7 @@ func (r *reach) losses(said map[world.ClassKey][]map[string]int) []api.RebuiltIm
 				l = &loss{RebuiltImpact: api.RebuiltImpact{Cluster: c.Now.Name}}
 				of[c.Now.Name] = l
 			}
-			l.add(f.Class, r.proxies[f.Class], said[f.Class])
+			l.add(f.Class, r.crowds[f.Class])
 		}
 	}
 	var list []api.RebuiltImpact
@@ -168,22 +189,16 @@ type loss struct {
 	lost int // ejections
 }
 
-// add counts the proxies of a class, of which some say what they have ejected. Those that came since they were counted are left out.
-func (l *loss) add(class world.ClassKey, proxies int, said []map[string]int) {
-	known, ejected := 0, 0
-	for _, hosts := range said {
-		if hosts != nil && known < proxies {
-			known++
-			ejected += hosts[ejections.StatName(l.Cluster)]
-		}
-	}
+// add counts the proxies of a class.
+func (l *loss) add(class world.ClassKey, of crowd) {
+	ejected := of.ejected[ejections.StatName(l.Cluster)]
 	if class.Profile == envoy.Agent {
-		l.Agents += proxies
+		l.Agents += of.proxies
 		l.KeptEjections += ejected
 		return
 	}
-	l.Proxies += proxies
-	l.UnknownProxies += proxies - known
+	l.Proxies += of.proxies
+	l.UnknownProxies += of.proxies - of.reporting
 	l.lost += ejected
 }
 
@@ -226,7 +241,7 @@ func (r *reach) changes() ([]api.ChangeImpact, error) {
 			}
 			if !counted[i] {
 				counted[i] = true
-				list[i].Proxies += r.proxies[f.Class]
+				list[i].Proxies += r.crowds[f.Class].proxies
 			}
 		}
 	}

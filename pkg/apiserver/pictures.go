@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
-	"github.com/breakwater-mesh/breakwater/pkg/manifest"
-	"github.com/breakwater-mesh/breakwater/pkg/policy"
 	"github.com/breakwater-mesh/breakwater/pkg/world"
 )
 
@@ -36,11 +34,12 @@ type camera struct {
 // leastRest is how long a picture counts as new.
 const leastRest = 250 * time.Millisecond
 
-// look is the present picture, or one that is hardly older.
-func (c *camera) look(w *world.World, book Book) (*picture, error) {
+// look is the present picture, or one that is hardly older. Nothing says when something has changed at other replicas: where there are some, it is out
+// of date when it has rested.
+func (c *camera) look(w *world.World, book Book, others bool) (*picture, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p := c.last; p != nil && (time.Since(p.taken) < p.rest || p.edited == w.Edited() && !closed(p.changed)) {
+	if p := c.last; p != nil && (time.Since(p.taken) < p.rest || !others && p.edited == w.Edited() && !closed(p.changed)) {
 		return p, nil
 	}
 	next := &picture{items: make(map[string]*api.Watched), changed: book.Changed(), edited: w.Edited(), taken: time.Now()}
@@ -77,51 +76,59 @@ func closed(ch <-chan struct{}) bool {
 	}
 }
 
-// watchedProxies are the connected proxies as a watch tells of them.
-func (s *server) watchedProxies(*world.World) ([]api.Watched, error) {
+// roll is the connected proxies as a watch tells of them. Its camera guards it.
+type roll struct {
+	*server
+	known map[string][]api.Proxy // by replica, of the others: what those said last
+}
+
+// take asks all replicas. Of one that does not answer it tells that, and what it said last.
+func (r *roll) take(*world.World) ([]api.Watched, error) {
 	var list []api.Watched
-	for _, p := range s.Book.Proxies() {
-		text, err := json.Marshal(p)
-		if err != nil {
+	put := func(kind, namespace, name string, object any) error {
+		text, err := json.Marshal(object)
+		list = append(list, api.Watched{Change: api.Put, Kind: kind, Namespace: namespace, Name: name, Object: text})
+		return err
+	}
+	replies := askOthers[api.ProxyList](context.Background(), r.Peers, r.askWait(), api.ProxiesPath)
+	for _, u := range unreachable(replies) {
+		if err := put(api.UnreachableKind, "", u.Replica, u); err != nil {
 			return nil, err
 		}
-		list = append(list, api.Watched{Change: api.Put, Kind: api.ProxyKind, Namespace: p.Namespace, Name: p.ID, Object: text})
+	}
+	lists, known := [][]api.Proxy{r.ownProxies()}, make(map[string][]api.Proxy, len(replies))
+	for _, reply := range replies {
+		id := reply.from.ID
+		if known[id] = reply.body.Items; reply.err != nil {
+			known[id] = r.known[id]
+		}
+		lists = append(lists, known[id])
+	}
+	r.known = known
+	for _, p := range api.MergeProxies(lists...) {
+		if err := put(api.ProxyKind, p.Namespace, p.ID, p); err != nil {
+			return nil, err
+		}
 	}
 	return list, nil
 }
 
-// mostWatched is how many proxies a delivery names in a watch.
-const mostWatched = 10
-
 // watchedDeliveries are how far the policies and guardrails have come.
 func (s *server) watchedDeliveries(w *world.World) ([]api.Watched, error) {
+	var q api.DeliveriesQuery
+	all, err := s.tally(context.Background(), q, false).all(context.Background(), w, q)
+	if err != nil {
+		return nil, err
+	}
 	var list []api.Watched
-	fleet := s.Book.Look()
-	add := func(kind string, m manifest.Meta) error {
-		d, err := fleet.Object(context.Background(), kind, m.Key(), false)
+	for _, of := range all {
+		text, err := json.Marshal(of.Delivery)
 		if err != nil {
-			return err
-		}
-		d.Revision, d.World = m.Revision, m.Revision // the world's own would change with each revision
-		d.Tell(mostWatched, false)
-		text, err := json.Marshal(d)
-		if err != nil {
-			return err
+			return nil, err
 		}
 		list = append(list, api.Watched{
-			Change: api.Put, Kind: api.DeliveryKind, Of: kind, Namespace: m.Namespace, Name: m.Name, Revision: m.Revision, Object: text,
+			Change: api.Put, Kind: api.DeliveryKind, Of: of.Kind, Namespace: of.Namespace, Name: of.Name, Revision: of.Delivery.Revision, Object: text,
 		})
-		return nil
-	}
-	for _, p := range w.Policies() {
-		if err := add(policy.Kind, p.Policy.Metadata); err != nil {
-			return nil, err
-		}
-	}
-	for _, g := range w.Guardrails() {
-		if err := add(policy.GuardrailKind, g.Guardrail.Metadata); err != nil {
-			return nil, err
-		}
 	}
 	return list, nil
 }
@@ -148,14 +155,15 @@ func (w *watcher) glance(kind string, g *glance, c *camera, now *world.World) er
 	if !w.wants(kind) || g.pause != nil {
 		return nil
 	}
-	next, err := c.look(now, w.Book)
+	others := len(w.Peers.Others()) > 0
+	next, err := c.look(now, w.Book, others)
 	if err != nil {
 		w.Log.Debug("a watch can't look", "kind", kind, "error", err)
 		g.pause = time.After(failedPause)
 		return nil
 	}
 	old := g.told
-	if g.told = next; next != old || closed(next.changed) {
+	if g.told = next; next != old || others || closed(next.changed) {
 		g.pause = time.After(max(next.rest-time.Since(next.taken), leastRest/10))
 	}
 	return w.differences(old, next)
@@ -184,7 +192,7 @@ func (w *watcher) differences(old, next *picture) error {
 		return cmp.Or(cmp.Compare(a.Of, b.Of), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	for _, e := range list {
-		if w.namespace != "" && w.namespace != e.Namespace {
+		if w.namespace != "" && w.namespace != e.Namespace && e.Kind != api.UnreachableKind {
 			continue
 		}
 		if err := w.out.event(e, ""); err != nil {

@@ -64,10 +64,12 @@ func (s *server) routes(h huma.API) {
 	get(h, "lint", api.LintPath, "What will hurt of the policies that are stored", s.lint)
 
 	get(h, "delivery", api.DeliveryPath, "Which proxies hold a revision; waits for them if so asked", s.delivery)
+	get(h, "listDeliveries", api.DeliveriesPath, "How far every policy and guardrail has come", s.deliveries)
 	get(h, "listProxies", api.ProxiesPath, "List the connected proxies", s.listProxies)
 	get(h, "getProxy", api.ProxiesPath+"/{id}", "What one proxy holds, and what it rejected", s.getProxy)
 	get(h, "proxyConfig", api.ProxiesPath+"/{id}/config", "Every resource of one proxy: its version, the one that was accepted, the policies that shaped it", s.proxyConfig)
 	get(h, "proxyDiff", api.ProxiesPath+"/{id}/diff", "Where what one proxy has accepted differs from what it should hold", s.proxyDiff)
+	get(h, "listClasses", api.ClassesPath, "Count the connected proxies that get the same resources", s.listClasses)
 	get(h, "listReplicas", api.ReplicasPath, "List the control planes over this one's store", s.listReplicas)
 	get(h, "watch", api.WatchPath, "Changes as they come, as server-sent events", s.watch)
 	documentEvents(h.OpenAPI().Paths[api.WatchPath].Get, schemaOf(h, typeOf[api.Watched]()))

@@ -34,7 +34,7 @@ type watches struct {
 }
 
 func newWatches(s *server) *watches {
-	return &watches{slots: make(chan struct{}, mostWatches), proxies: camera{take: s.watchedProxies}, deliveries: camera{take: s.watchedDeliveries}}
+	return &watches{slots: make(chan struct{}, mostWatches), proxies: camera{take: (&roll{server: s}).take}, deliveries: camera{take: s.watchedDeliveries}}
 }
 
 // watch tells changes as server-sent events.

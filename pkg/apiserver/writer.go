@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -31,12 +32,12 @@ type writer struct {
 	kept    int64
 
 	classes  func() map[world.ClassKey]int
-	ejected  func() map[world.ClassKey][]map[string]int
+	census   func(context.Context) *census
 	findings *findings
 }
 
 func newWriter(c Config) *writer {
-	return &writer{kv: c.KV, worlds: c.Worlds, log: c.Log, now: c.Now, limit: c.WriteLimit, catchUp: c.CatchUp, kept: c.HistoryKept, classes: c.Classes, ejected: c.Ejected, findings: &findings{}}
+	return &writer{kv: c.KV, worlds: c.Worlds, log: c.Log, now: c.Now, limit: c.WriteLimit, catchUp: c.CatchUp, kept: c.HistoryKept, classes: c.Classes, census: c.census, findings: &findings{}}
 }
 
 // options say under which conditions a write is wanted.
@@ -50,6 +51,7 @@ type options struct {
 	allowShrink bool   // take away much of a namespace or of a service
 	tell        bool   // work out the impact, for a dry run
 	dryRun      bool
+	census      func() *census // of the connected proxies, once for each write that has to know them
 	who, why    string
 }
 
@@ -66,6 +68,7 @@ func (w *writer) write(ctx context.Context, changes []*change, o options) (*outc
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.limit)
 	defer cancel()
+	o.census = sync.OnceValue(func() *census { return w.census(ctx) })
 	for n := 0; ; n++ {
 		done, err := w.attempt(ctx, changes, o)
 		switch {
@@ -178,7 +181,7 @@ func (w *writer) foresee(ctx context.Context, p *plan, o options) error {
 		return err
 	}
 	aftermath(before, p, told)
-	if err := w.inexact(p, o.exact); err != nil {
+	if err := p.inexact(o); err != nil {
 		return err
 	}
 	if err := w.advised(before, p, o.strict); err != nil {
@@ -191,7 +194,7 @@ func (w *writer) foresee(ctx context.Context, p *plan, o options) error {
 	if err := p.buildable(foresight, w.classes()); err != nil {
 		return err
 	}
-	return w.weigh(p, foresight, o)
+	return p.weigh(foresight, o)
 }
 
 // base is the world to build on. It has seen everything this write read, if the replica is not far behind: the store's guards decide

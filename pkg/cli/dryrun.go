@@ -16,7 +16,10 @@ func (a *app) printDryRun(result *api.ApplyResult) error {
 	if i != nil {
 		a.printWrittenFidelity(i.Fidelity)
 	}
-	if i == nil || i.Connected == 0 {
+	if i != nil {
+		a.warnUnreachable(i.Unreachable)
+	}
+	if i == nil || i.Connected == 0 && len(i.Unreachable) == 0 {
 		a.notef("nothing was written; no proxy is connected\n")
 		return nil
 	}
@@ -24,7 +27,10 @@ func (a *app) printDryRun(result *api.ApplyResult) error {
 	if err := a.printImpact(i); err != nil {
 		return err
 	}
-	if i.Wide {
+	switch {
+	case i.Wide && len(i.Unreachable) > 0:
+		a.notef("warning: that is more than one service on nobody knows how many proxies: it needs --wide\n")
+	case i.Wide:
 		a.notef("warning: that is more than one service on more than 10 %% of the proxies: it needs --wide\n")
 	}
 	a.notef("nothing was written\n")
@@ -32,7 +38,7 @@ func (a *app) printDryRun(result *api.ApplyResult) error {
 }
 
 func (a *app) printImpact(i *api.Impact) error {
-	if len(i.Classes) == 0 {
+	if len(i.Changes) == 0 {
 		return nil
 	}
 	var rows [][]string

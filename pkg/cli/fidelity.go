@@ -47,6 +47,7 @@ func (a *app) fidelityCommand() *cobra.Command {
 
 // printFidelity writes a paragraph for each field that is not exact.
 func (a *app) printFidelity(f *api.FidelityResponse, all bool) error {
+	a.warnUnreachable(f.Unreachable)
 	for _, d := range f.Dialects {
 		exact := 0
 		for _, field := range d.Fields {

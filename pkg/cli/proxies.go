@@ -47,9 +47,7 @@ func (a *app) listProxies(cmd *cobra.Command, ids []string) (*listing, error) {
 		}
 	}
 	l := &listing{head: []string{"ID", "CALLER", "DIALECT", "VERSION", "PENDING", "REJECTED"}, wide: []string{"PROFILE", "ADDRESS", "CONNECTED"}, whole: list}
-	for _, u := range list.Unreachable {
-		a.notef("no answer from %s: its proxies are not listed\n", u)
-	}
+	a.warnUnreachable(list.Unreachable)
 	for _, p := range list.Items {
 		pending, rejected := outstanding(p)
 		l.items = append(l.items, p)
@@ -99,4 +97,11 @@ func outstanding(p api.Proxy) (pending, rejected int) {
 		rejected += len(t.Rejected)
 	}
 	return pending, rejected
+}
+
+// warnUnreachable names the replicas of whose proxies nothing is known.
+func (a *app) warnUnreachable(list []api.Unreachable) {
+	for _, u := range list {
+		a.notef("no answer from %s: its proxies are left out\n", u)
+	}
 }

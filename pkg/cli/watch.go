@@ -87,6 +87,8 @@ func watchedName(e api.Watched) string {
 	switch e.Kind {
 	case api.ProxyKind:
 		return name{kind: "proxy", name: e.Name}.text(true)
+	case api.UnreachableKind:
+		return "unreachable " + e.Name
 	case api.DeliveryKind:
 		return "delivery of " + name{strings.ToLower(e.Of), e.Namespace, e.Name}.text(true)
 	}
@@ -104,6 +106,10 @@ func watchedText(e api.Watched) (string, error) {
 		err := json.Unmarshal(e.Object, &p)
 		pending, rejected := outstanding(p)
 		return fmt.Sprintf("  %s/%s, %s %s, %d pending, %d rejected", p.Namespace, p.Service, p.Dialect, p.Version, pending, rejected), err
+	case api.UnreachableKind:
+		var u api.Unreachable
+		err := json.Unmarshal(e.Object, &u)
+		return fmt.Sprintf("  at %s: %s", u.Address, u.Reason), err
 	case api.DeliveryKind:
 		var d api.Delivery
 		err := json.Unmarshal(e.Object, &d)
