@@ -103,14 +103,7 @@ func MergeDeliveries(list ...Delivery) Delivery {
 	var d Delivery
 	proxies := make([][]ProxyDelivery, len(list))
 	for i, of := range list {
-		if d.Revision = max(d.Revision, of.Revision); i == 0 || of.World < d.World {
-			d.World = of.World
-		}
-		if of.Stale != nil && (d.Stale == nil || of.Stale.Before(*d.Stale)) {
-			d.Stale = of.Stale
-		}
-		d.Unreachable = append(d.Unreachable, of.Unreachable...)
-		d.Quarantined = append(d.Quarantined, of.Quarantined...)
+		d.reach(of, i == 0)
 		proxies[i] = of.Proxies
 	}
 	d.Proxies = newest(proxies, ProxyDelivery.sighting)
@@ -128,13 +121,9 @@ func MergeDeliveries(list ...Delivery) Delivery {
 func AddDeliveries(list ...Delivery) Delivery {
 	var d Delivery
 	for i, of := range list {
-		if d.Revision = max(d.Revision, of.Revision); i == 0 || of.World < d.World {
-			d.World = of.World
-		}
+		d.reach(of, i == 0)
 		d.Acked, d.Rejected, d.Pending, d.Joining = d.Acked+of.Acked, d.Rejected+of.Rejected, d.Pending+of.Pending, d.Joining+of.Joining
 		d.Unsupported, d.Concerned, d.More = d.Unsupported+of.Unsupported, d.Concerned+of.Concerned, d.More+of.More
-		d.Unreachable = append(d.Unreachable, of.Unreachable...)
-		d.Quarantined = append(d.Quarantined, of.Quarantined...)
 		for _, p := range of.Proxies {
 			if p.State != DeliveryOffline {
 				d.Proxies = append(d.Proxies, p)
@@ -150,6 +139,18 @@ func AddDeliveries(list ...Delivery) Delivery {
 		d.State = DeliveryPending
 	}
 	return d
+}
+
+// reach takes in how far another replica is, which may be the first.
+func (d *Delivery) reach(of Delivery, first bool) {
+	if d.Revision = max(d.Revision, of.Revision); first || of.World < d.World {
+		d.World = of.World
+	}
+	if of.Stale != nil && (d.Stale == nil || of.Stale.Before(*d.Stale)) {
+		d.Stale = of.Stale
+	}
+	d.Unreachable = append(d.Unreachable, of.Unreachable...)
+	d.Quarantined = append(d.Quarantined, of.Quarantined...)
 }
 
 // worst are the states of all proxies, that first which counts where replicas differ.
