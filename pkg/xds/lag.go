@@ -1,10 +1,6 @@
 package xds
 
-import (
-	"time"
-
-	"github.com/breakwater-mesh/breakwater/pkg/world"
-)
+import "time"
 
 // lag is how far behind the world a proxy is: since the first change that it lacks was seen. Changes that come before it is up to date
 // again count with that first one.
@@ -14,12 +10,12 @@ type lag struct {
 	sent  time.Time // the last response
 }
 
-// look takes in the head that is compared with what the proxy holds.
-func (l *lag) look(h *world.Head) {
-	if h.Seen.After(l.seen) {
-		l.seen = h.Seen
+// look takes in the head that is compared with what the proxy holds, and when the first change was seen that came with it.
+func (l *lag) look(n *news) {
+	if n.head.Seen.After(l.seen) {
+		l.seen = n.head.Seen
 		if l.since.IsZero() {
-			l.since = h.Seen
+			l.since = n.since
 		}
 	}
 }

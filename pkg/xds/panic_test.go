@@ -22,7 +22,8 @@ func TestAPanicClosesItsStreamAlone(t *testing.T) {
 			hurt = st
 		}
 	}
-	hurt.class.Publish(nil)
+	hurt.audience.told.Store(new(news))
+	hurt.Wake()
 	victim.ended(codes.Internal, "internal error")
 	looked := make(chan struct{})
 	go func() { defer close(looked); hurt.snapshot() }()

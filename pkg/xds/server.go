@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -110,6 +111,11 @@ type Server struct {
 	streams map[*stream]struct{} // that have said who they are
 	ids     map[string][]*stream // by node id
 	left    departed
+
+	audiences map[*world.Class]*audience // guarded by mu
+
+	count  atomic.Int64  // of streams
+	breath time.Duration // for each of them
 }
 
 // New is a server that is registered nowhere yet.
@@ -142,6 +148,8 @@ func New(cfg Config) *Server {
 		speakers:  speakers{most: runtime.GOMAXPROCS(0)},
 		offenders: offenders{log: cfg.Logger},
 		seed:      maphash.MakeSeed(),
+		breath:    breath / time.Duration(runtime.GOMAXPROCS(0)),
+		audiences: make(map[*world.Class]*audience),
 		begun:     make(map[*stream]struct{}),
 		streams:   make(map[*stream]struct{}),
 		ids:       make(map[string][]*stream),
@@ -209,6 +217,7 @@ func (s *Server) book(st *stream) int {
 	n := len(s.ids[st.id.node]) + 1
 	if n <= s.cfg.MaxStreams {
 		s.streams[st] = struct{}{}
+		s.count.Store(int64(len(s.streams)))
 		s.ids[st.id.node] = append(s.ids[st.id.node], st)
 		s.left.back(st)
 	}
@@ -219,6 +228,7 @@ func (s *Server) leave(st *stream) {
 	s.mu.Lock()
 	_, in := s.streams[st]
 	delete(s.streams, st)
+	s.count.Store(int64(len(s.streams)))
 	if in {
 		others := slices.DeleteFunc(s.ids[st.id.node], func(other *stream) bool { return other == st })
 		if s.ids[st.id.node] = others; len(others) == 0 {

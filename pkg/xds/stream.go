@@ -28,6 +28,7 @@ type stream struct {
 	// Set by the reader at the first request, then read-only.
 	id        identity
 	class     *world.Class
+	audience  *audience
 	connected time.Time
 
 	ejected map[string]int // hosts that the proxy says it has ejected, by cluster; nil: it has said nothing; guarded by server.mu
@@ -87,6 +88,7 @@ func (st *stream) run(ctx context.Context) (err error) {
 		st.voice.over() // who speaks must not do so on a stream whose handler has returned
 		s.leave(st)     // where it was entered after its end
 		if st.class != nil {
+			s.part(st.audience)
 			s.cfg.Classes.Leave(st.class)
 		}
 	}()
@@ -186,7 +188,8 @@ func (st *stream) read(ctx context.Context) error {
 			return blame(err, in, st.id.node)
 		}
 		if first {
-			stop = st.class.Subscribe(st)
+			st.audience.add(st)
+			stop = func() { st.audience.remove(st) }
 		}
 		if !st.settled() { // most answers are the last there is to say of an edit
 			st.Wake()
@@ -198,7 +201,7 @@ func (st *stream) read(ctx context.Context) error {
 func (st *stream) settled() bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if !st.state.atRest(st.class.Head()) {
+	if !st.state.atRest(st.audience.head()) {
 		return false
 	}
 	if !st.lag.since.IsZero() {
@@ -246,7 +249,7 @@ func (st *stream) later(node *corev3.Node, q request) error {
 	if err := st.id.same(node); err != nil {
 		return err
 	}
-	if asksMuch(q) && st.server.cfg.Crowded(time.Now()) && strange(q, st.class.Head().Views[q.typ]) > fewStrange {
+	if asksMuch(q) && st.server.cfg.Crowded(time.Now()) && strange(q, st.audience.head().Views[q.typ]) > fewStrange {
 		return errCrowded()
 	}
 	return nil
@@ -257,7 +260,7 @@ func (st *stream) request(q request, now time.Time) (sent time.Time, answers boo
 	st.mu.Lock()
 	defer st.mu.Unlock() // as above
 	sent, answers = st.state.sentAt(q)
-	err = st.state.request(q, st.class.Head(), now)
+	err = st.state.request(q, st.audience.head(), now)
 	st.share.settle(st.state.loading())
 	return sent, answers, err
 }
@@ -281,6 +284,7 @@ func (st *stream) join(ctx context.Context, node *corev3.Node) error {
 		return notReady(err)
 	}
 	st.id, st.class, st.connected = id, class, time.Now()
+	st.audience = st.server.join(class)
 	st.pace = newPace()
 	state := newState(st.server.limits, id.key.Dialect != dialectGRPC, st.connected)
 	state.world, state.courses, state.seal = st.form.world, st.server.courses, st.seal

@@ -113,9 +113,8 @@ func (st *stream) step(now time.Time) (r *response, busy int, err error) {
 	if err := st.state.overdue(now); err != nil {
 		return nil, busy, err
 	}
-	head := st.class.Head()
-	st.lag.look(head)
-	switch r = st.state.next(head, now); {
+	st.lag.look(st.audience.told.Load())
+	switch r = st.state.next(st.audience.head(), now); {
 	case r != nil:
 		st.lag.sent = now
 	case busy == 0:
