@@ -75,11 +75,7 @@ func (st *stream) proxy() Proxy {
 func (s *Server) Classes() map[world.ClassKey]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	count := make(map[world.ClassKey]int)
-	for st := range s.streams {
-		count[st.id.key]++
-	}
-	return count
+	return maps.Clone(s.classes)
 }
 
 func (s *Server) list() []*stream {

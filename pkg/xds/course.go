@@ -203,7 +203,10 @@ func (s *state) leg(t view.Type, head *world.Head) *leg {
 	if l == nil || l.before != sub.sent || l.to != to {
 		l = s.courses.find(j)
 	}
-	if l == nil || !sub.wild && sub.names != to && (l.adds || sub.names != l.from) {
+	if l == nil || sub.wild || sub.names == to {
+		return l
+	}
+	if sub.call(l.from); l.adds || sub.names != l.from {
 		return nil
 	}
 	return l

@@ -122,6 +122,28 @@ func answered(t *testing.T, s *state, head *world.Head, now time.Time) (told []s
 	return told
 }
 
+// A stream that went its own way, and whose proxy has not answered when the next head comes, goes on with the others.
+func TestAStreamComesBackToTheCoursesOfOthers(t *testing.T) {
+	a, names := fleetHead(100)
+	edit := func(h *world.Head, name, content string) *world.Head {
+		next := &world.Head{Rev: h.Rev + 1, Views: h.Views}
+		next.Views[view.EDS] = h.Views[view.EDS].With([]view.Change{view.Put(view.New(view.EDS, name, []byte(content), nil))})
+		return next
+	}
+	b := edit(a, names[1], "b")
+	c := edit(b, names[2], "c")
+	now := time.Unix(1000, 0)
+	s := newState(testLimits, true, now)
+	must(t, s.request(request{typ: view.EDS, subscribe: names}, a, now))
+	answered(t, s, a, now)
+	own := s.next(b, now) // it has no courses yet
+	s.courses = &courses{eager: true, most: 1 << 10}
+	must(t, s.request(request{typ: view.EDS, nonce: own.nonce}, c, now))
+	if s.leg(view.EDS, c) == nil {
+		t.Error("it goes its own way for ever")
+	}
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

@@ -107,9 +107,10 @@ type Server struct {
 
 	mu      sync.Mutex
 	closed  bool
-	begun   map[*stream]struct{} // whether or not they have said who they are
-	streams map[*stream]struct{} // that have said who they are
-	ids     map[string][]*stream // by node id
+	begun   map[*stream]struct{}   // whether or not they have said who they are
+	streams map[*stream]struct{}   // that have said who they are
+	ids     map[string][]*stream   // by node id
+	classes map[world.ClassKey]int // how many of streams each has
 	left    departed
 
 	audiences map[*world.Class]*audience // guarded by mu
@@ -149,6 +150,7 @@ func New(cfg Config) *Server {
 		offenders: offenders{log: cfg.Logger},
 		seed:      maphash.MakeSeed(),
 		breath:    breath / time.Duration(runtime.GOMAXPROCS(0)),
+		classes:   make(map[world.ClassKey]int),
 		audiences: make(map[*world.Class]*audience),
 		begun:     make(map[*stream]struct{}),
 		streams:   make(map[*stream]struct{}),
@@ -218,6 +220,7 @@ func (s *Server) book(st *stream) int {
 	if n <= s.cfg.MaxStreams {
 		s.streams[st] = struct{}{}
 		s.count.Store(int64(len(s.streams)))
+		s.classes[st.id.key]++
 		s.ids[st.id.node] = append(s.ids[st.id.node], st)
 		s.left.back(st)
 	}
@@ -230,6 +233,9 @@ func (s *Server) leave(st *stream) {
 	delete(s.streams, st)
 	s.count.Store(int64(len(s.streams)))
 	if in {
+		if s.classes[st.id.key]--; s.classes[st.id.key] == 0 {
+			delete(s.classes, st.id.key)
+		}
 		others := slices.DeleteFunc(s.ids[st.id.node], func(other *stream) bool { return other == st })
 		if s.ids[st.id.node] = others; len(others) == 0 {
 			delete(s.ids, st.id.node)

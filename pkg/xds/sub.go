@@ -325,12 +325,20 @@ func (s *sub) rest(head *view.View) {
 	if len(s.rejected) == 0 {
 		s.acked, s.rejected, s.maybe = head, nil, nil
 	}
-	if s.names == head || s.names.Len() != head.Len() {
+	s.call(head)
+}
+
+// call makes v the set of names, where it has the same: there is one for all streams that subscribe to everything.
+func (s *sub) call(v *view.View) {
+	if s.names == v || s.names.Len() != v.Len() {
 		return
 	}
 	same := true
-	view.Diff(s.names, head, func(old, now *view.Resource) { same = same && old != nil && now != nil })
+	view.Until(s.names, v, func(old, now *view.Resource) bool {
+		same = old != nil && now != nil
+		return same
+	})
 	if same {
-		s.names = head // one set of names for all streams that subscribe to everything
+		s.names = v
 	}
 }
