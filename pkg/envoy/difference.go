@@ -13,6 +13,9 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/breakwater-mesh/breakwater/pkg/view"
+
+	// Runtime layers are written by their bytes alone; who reads one needs its type.
+	_ "github.com/envoyproxy/go-control-plane/envoy/service/runtime/v3"
 )
 
 // Line is one place at which two versions of a resource differ.
