@@ -101,7 +101,7 @@ func who(err error) string {
 // connectSoon lets a member that is back be found within seconds, however long it was away: gRPC's own pause between two attempts grows to two minutes.
 var connectSoon = grpc.WithConnectParams(grpc.ConnectParams{
 	Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
-	MinConnectTimeout: 5 * time.Second,
+	MinConnectTimeout: connectIn,
 })
 
 func (o Options) withDefaults() Options {

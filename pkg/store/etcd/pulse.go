@@ -23,6 +23,7 @@ import (
 const (
 	pulseEvery   = 500 * time.Millisecond
 	pulseTimeout = time.Second
+	connectIn    = 5 * time.Second // a connection that is younger may still be in the making
 )
 
 // pulse asks each member again and again whether it answers and has a leader, and keeps away from one that does not while another one does.
@@ -104,12 +105,17 @@ func (p *pulse) follow(ctx context.Context, endpoint, address string, member hea
 func (p *pulse) heard(endpoint, address string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out := p.judge(endpoint, err, time.Now())
-	if out {
-		p.cut(address)
-	}
+	now := time.Now()
+	out := p.judge(endpoint, err, now)
 	if out == p.out[endpoint] {
+		if out {
+			// On a busy machine they would never be made.
+			p.cut(address, now.Add(-connectIn))
+		}
 		return
+	}
+	if out {
+		p.cut(address, now)
 	}
 	p.out[endpoint] = out
 	p.choose(slices.DeleteFunc(slices.Clone(p.endpoints), func(e string) bool { return p.out[e] })...)
@@ -138,12 +144,13 @@ func (p *pulse) judge(endpoint string, err error, now time.Time) bool {
 	return false
 }
 
-// cut closes the connections to a member.
-func (p *pulse) cut(address string) {
-	conns := p.open[address]
-	delete(p.open, address)
-	for c := range conns {
-		_ = c.Conn.Close()
+// cut closes the connections to a member that were begun up to then.
+func (p *pulse) cut(address string, then time.Time) {
+	for c := range p.open[address] {
+		if !c.begun.After(then) {
+			delete(p.open[address], c)
+			_ = c.Conn.Close()
+		}
 	}
 }
 
@@ -155,7 +162,7 @@ func (p *pulse) cutAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for address := range p.open {
-		p.cut(address)
+		p.cut(address, time.Now())
 	}
 }
 
@@ -167,7 +174,7 @@ func (p *pulse) dial(ctx context.Context, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	noted := &notedConn{Conn: c, pulse: p, address: address}
+	noted := &notedConn{Conn: c, pulse: p, address: address, begun: time.Now()}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.open[address] == nil {
@@ -182,6 +189,7 @@ type notedConn struct {
 	net.Conn
 	pulse   *pulse
 	address string
+	begun   time.Time
 }
 
 // Close implements net.Conn.

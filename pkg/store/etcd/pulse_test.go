@@ -1,8 +1,10 @@
 package etcd
 
 import (
+	"net"
 	"slices"
 	"testing"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.uber.org/zap"
@@ -39,5 +41,34 @@ func TestMembersThatCanNotServeAreLeftAside(t *testing.T) {
 		if !slices.Equal(used, step.used) {
 			t.Errorf("%s: used are %v, want %v", step.what, used, step.used)
 		}
+	}
+}
+
+// TestConnectionsInTheMakingAreNotCut: a member that is left aside and stays silent loses its connections, but for those that may still come about.
+func TestConnectionsInTheMakingAreNotCut(t *testing.T) {
+	silent := status.Error(codes.DeadlineExceeded, "silence")
+	p := newPulse(zap.NewNop(), []string{"a", "b"})
+	closed := func(c *notedConn) bool { return c.SetDeadline(time.Time{}) != nil }
+	dialled := func(age time.Duration) *notedConn {
+		conn, other := net.Pipe()
+		t.Cleanup(func() { conn.Close(); other.Close() })
+		c := &notedConn{Conn: conn, pulse: p, address: "a", begun: time.Now().Add(-age)}
+		if p.open["a"] == nil {
+			p.open["a"] = map[*notedConn]bool{}
+		}
+		p.open["a"][c] = true
+		return c
+	}
+	p.heard("b", "b", nil)
+	first := dialled(time.Second)
+	p.heard("a", "a", silent)
+	if !closed(first) {
+		t.Error("a member was left aside, and keeps its connection")
+	}
+	young, old := dialled(time.Second), dialled(2*connectIn)
+	p.heard("b", "b", nil)
+	p.heard("a", "a", silent)
+	if closed(young) || !closed(old) {
+		t.Errorf("it is still silent: closed is the connection in the making %v, the old one %v; want the old one alone", closed(young), closed(old))
 	}
 }

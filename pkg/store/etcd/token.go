@@ -15,6 +15,7 @@ import (
 const (
 	tokenSpreads = time.Second // until then a member that lags may not know a new token
 	tokenPause   = 20 * time.Millisecond
+	loginTimeout = 5 * time.Second // of a new token: each takes a write
 )
 
 // token is what etcd gives a user for a password, until it is not used for five minutes, or a member starts anew. etcd's own client asks for
@@ -105,7 +106,7 @@ func (t *token) fresh(ctx context.Context) error {
 	if t == nil || used != nil && time.Since(used.at) < tokenSpreads {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
 	defer cancel()
 	if err := t.replace(ctx, used); err != nil {
 		return translate(ctx, err)
