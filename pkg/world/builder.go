@@ -125,12 +125,12 @@ func (b *Builder) Update(next *World, c Changes) {
 	b.world = next
 	b.forget(c)
 	b.refreshServices(t)
-	t.sort()
+	list := b.rebuilds(t)
 	for _, cs := range b.classes {
 		if renewed {
 			b.renew(cs)
 		} else {
-			b.updateClass(cs, t)
+			b.updateClass(cs, t, list)
 		}
 	}
 	clear(b.deltas)
@@ -272,7 +272,7 @@ func sound(svc *catalog.Service, endpoints []catalog.Endpoint) []catalog.Endpoin
 	return list
 }
 
-func (b *Builder) updateClass(cs *classState, t touched) {
+func (b *Builder) updateClass(cs *classState, t touched, list []rebuild) {
 	s := &b.move
 	*s = move{deltas: s.deltas[:0]}
 	self := t.callers[cs.caller.Key]
@@ -283,18 +283,20 @@ func (b *Builder) updateClass(cs *classState, t touched) {
 		b.sync(cs, b.world.roles(cs.caller.Key), s)
 		s.listen = true
 	}
-	changed := t.order
 	if self { // its labels may have moved it in or out of a policy's from
-		changed = cs.heldWith(func(*holding) bool { return true })
+		list = nil
+		for _, key := range cs.heldWith(func(*holding) bool { return true }) {
+			list = append(list, rebuild{key, b.services[key], true})
+		}
 	}
-	for _, key := range changed {
-		held := cs.holds[key]
+	for _, r := range list {
+		held := cs.holds[r.key]
 		switch {
 		case held == nil:
-		case self || t.services[key]:
-			s.add(b.hold(cs, key, held.as))
+		case r.whole:
+			s.add(b.hold(cs, r.key, r.state, held.as))
 		default:
-			s.add(b.reassign(cs, key, held))
+			s.add(b.reassign(cs, r.key, r.state, held))
 		}
 	}
 	if s.listen {
@@ -319,8 +321,7 @@ func (b *Builder) sync(cs *classState, roles map[manifest.Key]role, s *move) {
 	slices.SortFunc(changed, manifest.Key.Compare)
 	for _, key := range changed {
 		if as, keep := roles[key]; keep {
-			b.ensureState(key)
-			s.add(b.hold(cs, key, as))
+			s.add(b.hold(cs, key, b.state(key), as))
 		} else {
 			s.add(b.delta(cs.holds[key], nil))
 			delete(cs.holds, key)
@@ -328,16 +329,17 @@ func (b *Builder) sync(cs *classState, roles map[manifest.Key]role, s *move) {
 	}
 }
 
-// ensureState builds the state of a service that no class has asked for before.
-func (b *Builder) ensureState(key manifest.Key) {
+// state is that of a service, which is made as the first class asks for it.
+func (b *Builder) state(key manifest.Key) *serviceState {
 	if _, ok := b.services[key]; !ok {
 		b.refreshServices(touched{services: map[manifest.Key]bool{key: true}, endpoints: map[manifest.Key]bool{key: true}})
 	}
+	return b.services[key]
 }
 
 // hold has cs hold what is to be held of a service now, and says what that changes. A build that fails leaves what was built before in force.
-func (b *Builder) hold(cs *classState, key manifest.Key, as role) *delta {
-	state, old := b.services[key], cs.holds[key]
+func (b *Builder) hold(cs *classState, key manifest.Key, state *serviceState, as role) *delta {
+	old := cs.holds[key]
 	now, err := b.holding(state, cs, as)
 	switch {
 	case err == nil:
@@ -354,10 +356,10 @@ func (b *Builder) hold(cs *classState, key manifest.Key, as role) *delta {
 }
 
 // reassign is hold where nothing but the endpoints of a service has changed.
-func (b *Builder) reassign(cs *classState, key manifest.Key, old *holding) *delta {
+func (b *Builder) reassign(cs *classState, key manifest.Key, state *serviceState, old *holding) *delta {
 	now := b.renewed[old]
 	if now == nil { // it is not what every caller holds under these policies
-		now = b.services[key].holding(b.world, cs.from, old.as, old.built)
+		now = state.holding(b.world, cs.from, old.as, old.built)
 	}
 	cs.holds[key] = now
 	return b.delta(old, now)

@@ -97,8 +97,7 @@ func (b *Builder) callEach(t touched, classes []ClassKey) {
 		cs := b.emptyClass(key)
 		for service := range t.services {
 			if _, exists := b.world.services[service]; exists {
-				b.ensureState(service)
-				_, _ = b.holding(b.services[service], cs, role{called: true}) // what fails of a service without any policy is none of theirs
+				_, _ = b.holding(b.state(service), cs, role{called: true}) // what fails of a service without any policy is none of theirs
 			}
 		}
 	}

@@ -58,12 +58,13 @@ func moved(changes []view.Change) []view.Change {
 type departure struct {
 	views       [view.NumTypes]*view.View
 	first, last *delta
+	deltas      int
 }
 
 // taken is a move that a class has taken, and where it led. Views that are one stay one: the classes that hold them, and take the same move,
 // come to the same head.
 type taken struct {
-	deltas []*delta
+	deltas []*delta // nil where the departure says it all
 	head   *Head
 }
 
@@ -88,13 +89,17 @@ func (b *Builder) after(cs *classState, s *move) *Head {
 	if len(s.own) > 0 {
 		return b.head(cs, s)
 	}
-	from := departure{views: cs.class.Head().Views, first: s.deltas[0], last: s.deltas[len(s.deltas)-1]}
-	if t := b.taken[from]; t.head != nil && slices.Equal(t.deltas, s.deltas) {
+	n := len(s.deltas)
+	from := departure{cs.class.Head().Views, s.deltas[0], s.deltas[n-1], n}
+	if t := b.taken[from]; t.head != nil && (n == 1 || slices.Equal(t.deltas, s.deltas)) {
 		return t.head
 	}
-	head := b.head(cs, s)
-	b.taken[from] = taken{slices.Clone(s.deltas), head}
-	return head
+	t := taken{head: b.head(cs, s)}
+	if n > 1 {
+		t.deltas = slices.Clone(s.deltas)
+	}
+	b.taken[from] = t
+	return t.head
 }
 
 // head is where the move leads cs.
@@ -170,12 +175,18 @@ func (b *Builder) layer(n int, keys []envoy.RuntimeKey) (*view.Resource, error) 
 
 // limitsOf are the keys of a runtime layer, in order.
 func (cs *classState) limitsOf(layer int) []envoy.RuntimeKey {
-	var keys []envoy.RuntimeKey
+	var in []*holding
 	for _, held := range cs.holds {
-		if held.layer == layer {
-			keys = append(keys, held.Limits...)
+		if held.layer == layer && len(held.Limits) > 0 {
+			in = append(in, held)
 		}
 	}
+	slices.SortFunc(in, func(a, b *holding) int { return strings.Compare(a.Limits[0].Key, b.Limits[0].Key) })
+	var keys []envoy.RuntimeKey
+	for _, held := range in {
+		keys = append(keys, held.Limits...)
+	}
+	// Of few services the keys of the one are not all before those of the next: this costs little more than a look at each.
 	slices.SortFunc(keys, func(a, b envoy.RuntimeKey) int { return strings.Compare(a.Key, b.Key) })
 	return keys
 }

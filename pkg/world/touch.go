@@ -14,7 +14,6 @@ import (
 type touched struct {
 	services  map[manifest.Key]bool // policies or the service itself changed
 	endpoints map[manifest.Key]bool // the addresses changed
-	order     []manifest.Key        // both of them, once all are known
 	callers   map[manifest.Key]bool // what they see, or which policies hold for them, may have changed
 	catalogue bool                  // a service came or went, or its hosts moved: every class's list of services may change
 }
@@ -160,9 +159,20 @@ func symmetric[K comparable](a, b map[K]bool) iter.Seq[K] {
 	}
 }
 
-// sort puts what is touched in order: the same changes in one order are one step of all classes.
-func (t *touched) sort() {
-	t.order = slices.AppendSeq(slices.Collect(maps.Keys(t.services)), maps.Keys(t.endpoints))
-	slices.SortFunc(t.order, manifest.Key.Compare)
-	t.order = slices.Compact(t.order)
+// rebuild is one service that is touched, with its present state.
+type rebuild struct {
+	key   manifest.Key
+	state *serviceState // nil: it is gone
+	whole bool          // more than its addresses changed
+}
+
+// rebuilds are the services that are touched, in order: the same changes in one order are one move of all classes.
+func (b *Builder) rebuilds(t touched) []rebuild {
+	keys := slices.AppendSeq(slices.Collect(maps.Keys(t.services)), maps.Keys(t.endpoints))
+	slices.SortFunc(keys, manifest.Key.Compare)
+	var list []rebuild
+	for _, key := range slices.Compact(keys) {
+		list = append(list, rebuild{key, b.services[key], t.services[key]})
+	}
+	return list
 }
