@@ -50,7 +50,7 @@ func conversation(t *testing.T, heads []*world.Head, dialect string, shared *cou
 	s.courses, s.world = shared, dialect != "delta"
 	for _, head := range heads {
 		var step []string
-		for round := range 3 {
+		for range 4 {
 			for typ := range view.NumTypes {
 				q := request{typ: typ}
 				if !wildcardByDefault(typ) {
@@ -61,7 +61,7 @@ func conversation(t *testing.T, heads []*world.Head, dialect string, shared *cou
 				}
 				step = append(step, answered(t, s, head, now)...)
 			}
-			now = now.Add(time.Duration(round) * time.Minute)
+			now = now.Add(time.Minute)
 		}
 		slices.Sort(step)
 		told = append(told, step...)

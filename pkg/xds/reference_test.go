@@ -13,6 +13,7 @@ import (
 // reference is a proxy in plain maps: what Envoy does with what it is sent, and the rules that no server may break.
 type reference struct {
 	rng      *rand.Rand
+	world    *worldly                       // nil: it speaks delta
 	wanted   [view.NumTypes]map[string]bool // nil: not asked for yet; empty: everything, or nothing
 	held     [view.NumTypes]map[string]*view.Resource
 	warming  map[string]*view.Resource // clusters that wait for an assignment
@@ -27,10 +28,13 @@ type reference struct {
 	faults   []string
 }
 
-func newReference(rng *rand.Rand) *reference {
+func newReference(rng *rand.Rand, world bool) *reference {
 	c := &reference{rng: rng, warming: map[string]*view.Resource{}, checking: map[string]bool{}, empty: map[string]bool{}, reported: map[string]*view.Resource{}}
 	for t := range view.NumTypes {
 		c.held[t] = map[string]*view.Resource{}
+	}
+	if world {
+		c.world = newWorldly()
 	}
 	c.open(view.RTDS, map[string]bool{"limits-0": true, "limits-1": true, "of-nobody": true})
 	c.open(view.CDS, map[string]bool{})
@@ -43,8 +47,11 @@ func (c *reference) fault(format string, args ...any) {
 
 func (c *reference) open(t view.Type, names map[string]bool) {
 	c.wanted[t] = names
-	c.out = append(c.out, request{typ: t, subscribe: slices.Sorted(maps.Keys(names)), known: c.known(t)})
+	c.say(request{typ: t, subscribe: slices.Sorted(maps.Keys(names)), known: c.known(t)})
 }
+
+// say puts a request on its way.
+func (c *reference) say(q request) { c.out = append(c.out, c.form(q)) }
 
 func (c *reference) known(t view.Type) map[string]string {
 	held := c.held[t]
@@ -69,6 +76,7 @@ func (c *reference) reconnect() {
 	}
 	c.out, c.withheld, c.paused = nil, nil, false
 	clear(c.empty) // the versions that it tells are right, so no server can know
+	c.forget()
 	for t := range view.NumTypes {
 		switch {
 		case c.wanted[t] == nil:
@@ -83,7 +91,8 @@ func (c *reference) reconnect() {
 // accepted reports whether a response that was accepted brought id; the good part of a rejected one is nothing a server knows of.
 func (c *reference) accepted(id view.ID) bool {
 	if id.Type == view.CDS {
-		return c.reported[id.Name] != nil
+		r := c.reported[id.Name]
+		return r != nil && !c.hidden(r)
 	}
 	return c.held[id.Type][id.Name] != nil
 }
@@ -102,6 +111,7 @@ func (c *reference) receive(m *response) {
 			wrong = append(wrong, r.Name)
 		}
 	}
+	gone := c.gone(m)
 	reply := request{typ: m.typ, nonce: m.nonce}
 	if len(wrong) > 0 {
 		reply.rejected, reply.text = true, c.complaint(wrong, m)
@@ -111,6 +121,9 @@ func (c *reference) receive(m *response) {
 			if !bad(r) {
 				c.apply(r, len(wrong) == 0)
 			}
+		}
+		for _, name := range gone {
+			c.remove(m.typ, name)
 		}
 	}
 	for _, name := range m.gone {
@@ -125,9 +138,9 @@ func (c *reference) receive(m *response) {
 		}
 	}
 	if m.typ == view.CDS {
-		c.withheld = append(c.withheld, reply)
+		c.withheld = append(c.withheld, c.form(reply))
 	} else {
-		c.out = append(c.out, reply)
+		c.say(reply)
 	}
 	c.dirty = true
 }
@@ -152,6 +165,7 @@ func (c *reference) apply(r *view.Resource, accepted bool) {
 	case view.CDS:
 		if accepted {
 			c.reported[r.Name] = r
+			c.renew(r)
 		}
 		if old := c.held[view.CDS][r.Name]; old != nil && old.Version == r.Version && c.warming[r.Name] == nil {
 			return // an identical cluster is skipped
@@ -183,6 +197,7 @@ func (c *reference) apply(r *view.Resource, accepted bool) {
 		c.moved(r)
 	}
 	c.held[r.Type][r.Name] = r
+	c.renew(r)
 }
 
 // lead takes a cluster that leads to others: it has no assignment, and serves at once.
@@ -198,7 +213,7 @@ func (c *reference) lead(r *view.Resource) {
 // moved checks that an alias never moves to a route configuration that is not there.
 func (c *reference) moved(r *view.Resource) {
 	old := c.held[view.SRDS][r.Name]
-	if old == nil || c.held[view.RDS][old.Needs[0].Name] == nil {
+	if old == nil || c.held[view.RDS][old.Needs[0].Name] == nil || c.hidden(old) {
 		return
 	}
 	if c.held[view.RDS][r.Needs[0].Name] == nil {
@@ -227,7 +242,7 @@ func (c *reference) remove(t view.Type, name string) {
 	case view.CDS:
 		for _, scope := range c.held[view.SRDS] {
 			rc := c.held[view.RDS][scope.Needs[0].Name]
-			if rc != nil && c.leads(rc, view.ID{Type: view.CDS, Name: name}) {
+			if rc != nil && !c.hidden(rc) && c.leads(rc, view.ID{Type: view.CDS, Name: name}) {
 				c.fault("cluster %s goes while %v names it", name, rc.ID())
 			}
 		}
@@ -306,7 +321,7 @@ func (c *reference) subscribe(t view.Type, names map[string]bool) {
 	}
 	c.wanted[t] = names
 	if len(q.subscribe)+len(q.unsubscribe) > 0 {
-		c.out = append(c.out, q)
+		c.say(q)
 	}
 }
 
@@ -320,9 +335,11 @@ func (c *reference) fidget() {
 	name := all[c.rng.IntN(len(all))]
 	if t == view.EDS && c.rng.IntN(2) == 0 {
 		delete(c.held[t], name)
-		c.out = append(c.out, request{typ: t, unsubscribe: []string{name}})
+		delete(c.wanted[t], name)
+		c.say(request{typ: t, unsubscribe: []string{name}})
+		c.wanted[t][name] = true
 	}
-	c.out = append(c.out, request{typ: t, subscribe: []string{name}})
+	c.say(request{typ: t, subscribe: []string{name}})
 }
 
 // lose drops a route configuration and takes it again in one go. Envoy asks for such a one without a word of the drop, and has
@@ -334,5 +351,5 @@ func (c *reference) lose() {
 	}
 	name := all[c.rng.IntN(len(all))]
 	delete(c.held[view.RDS], name)
-	c.out = append(c.out, request{typ: view.RDS, subscribe: []string{name}})
+	c.say(request{typ: view.RDS, subscribe: []string{name}})
 }

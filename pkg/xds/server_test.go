@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -158,10 +159,11 @@ func newRig(t *testing.T, head *world.Head, cfg Config) *rig {
 
 // client is one stream of a scripted proxy.
 type client struct {
-	t    *testing.T
-	node *corev3.Node
-	s    grpc.BidiStreamingClient[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
-	stop context.CancelFunc
+	t      *testing.T
+	server *Server
+	node   *corev3.Node
+	s      grpc.BidiStreamingClient[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
+	stop   context.CancelFunc
 }
 
 func (r *rig) connect() *client {
@@ -172,7 +174,7 @@ func (r *rig) connect() *client {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(stop)
-	return &client{t: r.t, node: ordersNode(), s: s, stop: stop}
+	return &client{t: r.t, server: r.server, node: ordersNode(), s: s, stop: stop}
 }
 
 func ordersNode() *corev3.Node {
@@ -249,12 +251,41 @@ func (c *client) expect(line string) *discoveryv3.DeltaDiscoveryResponse {
 	return m
 }
 
-// quiet checks that the server has nothing more to say: the answer to a question of its own comes next.
+// quiet checks that the server has nothing more to say: the answer to a question of its own comes next, and nothing after that. Runtime
+// comes first of all, so that the answer alone would show little.
 func (c *client) quiet() {
 	c.t.Helper()
 	probe := fmt.Sprint("probe-", time.Now().UnixNano())
 	c.subscribe(view.RTDS, probe)
-	c.want("RTDS " + probe)
+	m := c.expect("RTDS " + probe)
+	c.silent(m.Nonce)
+	c.ack(m)
+}
+
+// silent checks that the server said last what has that nonce, and has nothing to say after it.
+func (c *client) silent(nonce string) {
+	c.t.Helper()
+	for _, st := range c.server.list() {
+		if last, next := st.silence(); last == nonce && next == nil {
+			return
+		} else if last == nonce {
+			c.t.Fatalf("the server is about to say %s %s", next.typ, describe(next))
+		}
+	}
+	c.t.Fatal("the server has said more")
+}
+
+// silence is the nonce of what was said last, and what would be said next.
+func (st *stream) silence() (last string, next *response) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	again, snap := *st.state, &snapshot{head: st.class.Head()}
+	snap.copy(st.state)
+	again.subs = snap.subs
+	for t := range again.subs {
+		again.subs[t].held, again.subs[t].births = maps.Clone(st.state.subs[t].held), maps.Clone(st.state.subs[t].births)
+	}
+	return st.state.nonce(), again.next(snap.head, time.Now())
 }
 
 // ended waits for the end of the stream and checks its status.

@@ -117,7 +117,11 @@ func (s *sub) complete(items []item) []*view.Resource {
 		if _, there := said[name]; there {
 			return
 		}
-		if r := s.holds(name); r != nil && !unknown(r) {
+		r := s.holds(name)
+		if _, tried := s.force[name]; tried || r != nil && unknown(r) {
+			r = s.acked.Get(name) // or a rejection of this response would say nothing of items
+		}
+		if r != nil && !unknown(r) {
 			set = append(set, r)
 		}
 	}
@@ -131,15 +135,20 @@ func (s *sub) complete(items []item) []*view.Resource {
 
 // silence books what can't be said in the state of the world: that a resource of a type that is not whole is gone, or never was.
 func (s *sub) silence(items []item) (rest []item) {
-	var gone []view.Change
+	var gone, told []view.Change
 	for _, it := range items {
 		if it.res != nil {
 			rest = append(rest, it)
 			continue
 		}
-		gone = append(gone, view.Change{Name: it.name})
 		delete(s.force, it.name)
+		switch {
+		case !it.echo:
+			gone = append(gone, view.Change{Name: it.name})
+		case it.told != nil:
+			told = append(told, view.Put(it.told)) // or what was rejected would be sent again
+		}
 	}
-	s.sent, s.acked = s.sent.With(gone), s.acked.With(gone)
+	s.sent, s.acked = s.sent.With(gone).With(told), s.acked.With(gone)
 	return rest
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/service/runtime/v3" // its messages can be told by their type
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 
@@ -243,7 +244,7 @@ func (r *rig) connectWorld() *worldStream {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return &worldStream{client: &client{t: r.t, node: ordersNode()}, stream: s}
+	return &worldStream{client: &client{t: r.t, server: r.server, node: ordersNode()}, stream: s}
 }
 
 func (s *worldStream) ask(t view.Type, nonce, fault string, names ...string) {
@@ -317,6 +318,54 @@ func TestStateOfTheWorldOnTheWire(t *testing.T) {
 	if len(p) != 1 || p[0].Dialect != "grpc" || p[0].Profile != "grpc" {
 		t.Errorf("the book has %+v, want one gRPC client", p)
 	}
+}
+
+// A response is all there is, so that what was not accepted yet must not be in it while one bad resource is looked for.
+func TestTrap18_OneBadResourceIsFoundInTheStateOfTheWorld(t *testing.T) {
+	h := shop{"CDS shop/payments": "bad"}.head(1)
+	want := []string{"shop/billing"}
+	for i := range 10 {
+		want = append(want, fmt.Sprint("shop/s", i))
+		with(h, view.CDS, want[i+1], "")
+	}
+	r := newRig(t, h, Config{})
+	s := r.connectWorld()
+	s.ask(view.CDS, "", "")
+	m, got := s.recv()
+	for !slices.Equal(got, want) {
+		fault := ""
+		if slices.Contains(got, "shop/payments") {
+			fault = "proto constraint validation failed"
+		}
+		s.ask(view.CDS, m.GetNonce(), fault)
+		m, got = s.recv()
+	}
+	s.ask(view.CDS, m.GetNonce(), "")
+	s.quiet()
+	if no := typeOf(t, r.server.Proxies()[0], view.CDS).Rejected; len(no) != 1 || no[0].ID.Name != "shop/payments" {
+		t.Errorf("rejected is %+v, want shop/payments alone", no)
+	}
+}
+
+// A cluster needs its assignment once more. One that was rejected is not said again for that.
+func TestTrap14_ARejectedAssignmentDoesNotFollowItsCluster(t *testing.T) {
+	r := newRig(t, shop{"EDS shop/payments": "bad"}.head(1), Config{})
+	s := r.connectWorld()
+	s.ask(view.CDS, "", "")
+	clusters := s.want(view.CDS, "shop/billing", "shop/payments")
+	both := []string{"shop/billing", "shop/payments"}
+	s.ask(view.EDS, "", "", both...)
+	m := s.want(view.EDS, both...)
+	s.ask(view.EDS, m.GetNonce(), "shop/payments: no", both...)
+	m = s.want(view.EDS, "shop/billing")
+	s.ask(view.EDS, m.GetNonce(), "", both...)
+	s.ask(view.CDS, clusters.GetNonce(), "")
+	s.quiet()
+	r.classes.publish(shop{"CDS shop/billing": "new", "CDS shop/payments": "new", "EDS shop/payments": "bad"}.head(2))
+	s.want(view.CDS, both...)
+	m = s.want(view.EDS, "shop/billing")
+	s.ask(view.EDS, m.GetNonce(), "", both...)
+	s.quiet()
 }
 
 func TestARejectionInTheStateOfTheWorldIsBooked(t *testing.T) {

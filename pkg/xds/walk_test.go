@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +26,8 @@ type town struct {
 	rng      *rand.Rand
 	rev      int64
 	services []house
-	aliases  []int // service that an alias names, -1: none
+	past     map[int]house // of each, what it was before it was changed last
+	aliases  []int         // service that an alias names, -1: none
 	layers   [2]int
 	listener int
 	evil     bool // some resources are invalid
@@ -50,7 +52,7 @@ func (w *town) content() string {
 }
 
 func newTown(rng *rand.Rand) *town {
-	w := &town{rng: rng, services: make([]house, 1+rng.IntN(7)), aliases: []int{-1, -1, -1}, evil: rng.IntN(2) == 0}
+	w := &town{rng: rng, services: make([]house, 1+rng.IntN(7)), past: map[int]house{}, aliases: []int{-1, -1, -1}, evil: rng.IntN(2) == 0}
 	if rng.IntN(8) == 0 {
 		w.services = make([]house, 70) // more than a batch
 	}
@@ -73,7 +75,8 @@ func (w *town) edit() {
 	for range 1 + w.rng.IntN(3) {
 		i := w.rng.IntN(len(w.services))
 		h := &w.services[i]
-		switch w.rng.IntN(14) {
+		was := *h
+		switch w.rng.IntN(15) {
 		case 0:
 			h.exists = false
 		case 1:
@@ -98,7 +101,10 @@ func (w *town) edit() {
 		case 12, 13:
 			h.spare = w.rng.IntN(len(w.services)+1) - 1
 			h.routes = w.content()
+		case 14: // as where a policy is in quarantine: all of it goes back
+			*h = w.past[i]
 		}
+		w.past[i] = was
 	}
 }
 
@@ -171,9 +177,12 @@ type walk struct {
 	blamed map[view.ID]string        // versions that were rejected alone, since when nothing else was said of it
 }
 
-func newWalk(t *testing.T, seed uint64) *walk {
+func newWalk(t *testing.T, seed uint64) *walk { return newWalkIn(t, seed, false) }
+
+// newWalkIn is a conversation in delta, or in the state of the world.
+func newWalkIn(t *testing.T, seed uint64, world bool) *walk {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	w := &walk{T: t, rng: rng, town: newTown(rng), proxy: newReference(rng), limits: testLimits, now: time.Unix(1000, 0)}
+	w := &walk{T: t, rng: rng, town: newTown(rng), proxy: newReference(rng, world), limits: testLimits, now: time.Unix(1000, 0)}
 	w.limits.response = []int{0, 1 << 10, responseBytes}[seed%3]
 	w.courses = &courses{eager: seed%4 > 0, most: w.limits.response} // otherwise few are laid
 	w.head = w.town.head()
@@ -183,7 +192,7 @@ func newWalk(t *testing.T, seed uint64) *walk {
 
 func (w *walk) connect() {
 	w.state = newState(w.limits, true, w.now)
-	w.state.courses = w.courses
+	w.state.courses, w.state.world = w.courses, w.proxy.world != nil
 	w.alone, w.latest, w.blamed = map[string]*view.Resource{}, map[view.ID]string{}, map[view.ID]string{}
 }
 
@@ -198,7 +207,7 @@ func (w *walk) hear() bool {
 	if r := w.alone[q.nonce]; r != nil && q.rejected && w.latest[r.ID()] == q.nonce {
 		w.blamed[r.ID()] = r.Version
 	}
-	for _, name := range q.subscribe {
+	for _, name := range slices.Concat(q.subscribe, q.wanted) {
 		if !w.state.subs[q.typ].has(name) { // a new subscription may ask for it
 			delete(w.blamed, view.ID{Type: q.typ, Name: name})
 		}
@@ -312,6 +321,7 @@ func (w *walk) calm() {
 			}
 		}
 		w.now = w.now.Add(6 * time.Second)
+		w.proxy.tire()
 	}
 }
 
@@ -342,14 +352,22 @@ func b2i(b bool) int {
 
 // Whatever is rejected, dropped, asked for again or reconnected, a proxy ends up with exactly the head, minus what it rejects, and
 // no rule of order is ever broken on the way.
-func TestRandomWalk(t *testing.T) {
-	first, last := uint64(1), uint64(*walks)
+func TestRandomWalk(t *testing.T) { randomWalks(t, uint64(*walks), false) }
+
+// The same in the state of the world, where a response is all there is: what is not said again is gone.
+func TestRandomWalkThroughGatesInTheStateOfTheWorld(t *testing.T) {
+	randomWalks(t, uint64(*walks/2), true)
+}
+
+func randomWalks(t *testing.T, last uint64, world bool) {
+	t.Helper()
+	first := uint64(1)
 	if *walkSeed != 0 {
 		first, last = *walkSeed, *walkSeed
 	}
 	steps := 0
 	for seed := first; seed <= last; seed++ {
-		w := newWalk(t, seed)
+		w := newWalkIn(t, seed, world)
 		for range 20 + w.rng.IntN(400) {
 			w.step()
 			w.check(seed)
