@@ -176,3 +176,29 @@ func (l *spots) blames(c *call) {
 		Instead: "circuitBreaker.gatewayErrorsOnly: true, or consecutiveGatewayFailure instead of consecutive5xx",
 	})
 }
+
+// newHosts finds health checks beside a panic threshold that lets no call go where nobody is known to be well.
+func (l *spots) newHosts(c *call) {
+	lb := c.cluster.LoadBalancing
+	if c.cluster.HealthCheck == nil || lb == nil {
+		return
+	}
+	field := "loadBalancing.panicThreshold"
+	switch {
+	case lb.PanicThreshold != nil && *lb.PanicThreshold == 0:
+	case lb.FailTrafficOnPanic != nil && *lb.FailTrafficOnPanic:
+		field = "loadBalancing.failTrafficOnPanic"
+	default:
+		return
+	}
+	object, path, ok := c.cluster.at(field)
+	if !ok {
+		return
+	}
+	l.add(c.to, Finding{
+		Code: NewHostsTakeNoCall, Severity: Info, Kind: policy.Kind, Object: object, Path: path, Calls: c.hops(),
+		Why: fmt.Sprintf("a new host of %s gets no call before its first health check has passed, and one that is taken out gets none any more: where all are replaced at once, every call fails in between",
+			c.end()),
+		Instead: "nothing, where hosts are replaced a few at a time; else a panicThreshold over 0 without failTrafficOnPanic, by which hosts that nobody has checked yet get the calls",
+	})
+}

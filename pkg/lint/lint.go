@@ -88,6 +88,7 @@ func (l *spots) call(c *call) {
 	l.neverEjects(c)
 	l.tooFewHosts(c)
 	l.panics(c)
+	l.newHosts(c)
 	l.blames(c)
 	l.overload(c)
 	l.roundedUp(c)

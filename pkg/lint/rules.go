@@ -20,6 +20,7 @@ const (
 	NeverEjects         = "never-ejects"
 	TooFewHosts         = "too-few-hosts"
 	PanicUndoesEjection = "panic-undoes-ejection"
+	NewHostsTakeNoCall  = "new-hosts-take-no-call"
 	BlamesDependencies  = "blames-dependencies"
 	EjectsFor429        = "ejects-for-429"
 	NarrowerThanNext    = "narrower-than-next"
@@ -57,6 +58,7 @@ func Rules() []Rule {
 		{NeverEjects, Error, "with the hosts there are no host can ever be ejected"},
 		{TooFewHosts, Warning, "a detector needs more hosts than there are"},
 		{PanicUndoesEjection, Warning, "traffic goes back to ejected hosts before maxEjectionPercent is reached"},
+		{NewHostsTakeNoCall, Info, "while all hosts are new calls fail, until the first health check passes"},
 		{BlamesDependencies, Warning, "a host is ejected for what its own dependencies did"},
 		{EjectsFor429, Warning, "a host is ejected for asking for less load"},
 		{VolumeNeverReached, Warning, "a detector waits for more calls than a rate limit lets through"},

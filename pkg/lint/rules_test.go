@@ -132,3 +132,28 @@ func TestWhatNobodyMeetsIsNotFound(t *testing.T) {
 		}
 	}
 }
+
+func TestWhereNewHostsTakeNoCall(t *testing.T) {
+	check := "healthCheck: {http: {path: /healthz}}, "
+	for name, tt := range map[string]struct{ sections, want string }{
+		"a breaker":                      {check + "circuitBreaker: {failureThreshold: 3}", "spec.circuitBreaker"},
+		"a breaker without a check":      {"circuitBreaker: {failureThreshold: 3}", ""},
+		"a breaker with a panic":         {check + "circuitBreaker: {failureThreshold: 3}, loadBalancing: {panicThreshold: 1}", ""},
+		"a threshold of its own":         {check + "loadBalancing: {panicThreshold: 0}", "spec.loadBalancing.panicThreshold"},
+		"a check alone":                  {check + "timeout: {request: 1s}", ""},
+		"calls that fail in a panic":     {check + "loadBalancing: {failTrafficOnPanic: true}", "spec.loadBalancing.failTrafficOnPanic"},
+		"no calls that fail in a panic":  {check + "loadBalancing: {failTrafficOnPanic: false}", ""},
+		"a check that is switched off":   {"healthCheck: {disabled: true}, circuitBreaker: {failureThreshold: 3}", ""},
+		"a breaker that is switched off": {check + "circuitBreaker: {disabled: true}", ""},
+	} {
+		got := ""
+		for _, f := range Run(read(t, serviceText("orders", "dependsOn: [payments]")+serviceText("payments", "dependsOn: []")+policyText("p", "", "to: {service: payments}, "+tt.sections))) {
+			if f.Code == NewHostsTakeNoCall {
+				got += f.Path
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%s: found at %q, want %q", name, got, tt.want)
+		}
+	}
+}
