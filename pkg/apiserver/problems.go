@@ -115,7 +115,11 @@ func asProblem(log hclog.Logger) huma.Transformer {
 			p.RequestID = x.id
 		}
 		if foreign, is := v.(*huma.ErrorModel); is && p.Status >= http.StatusInternalServerError {
-			log.Error("request failed", "request", p.RequestID, "method", ctx.Method(), "path", ctx.URL().Path, "error", joined(foreign))
+			level := hclog.Error
+			if ctx.Context().Err() != nil {
+				level = hclog.Debug // whoever asked has gone
+			}
+			log.Log(level, "request failed", "request", p.RequestID, "method", ctx.Method(), "path", ctx.URL().Path, "error", joined(foreign))
 		}
 		return p, nil
 	}
