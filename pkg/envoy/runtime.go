@@ -68,7 +68,12 @@ func marshalLayer(name string, keys []RuntimeKey) []byte {
 	field := func(to []byte, number protowire.Number, value []byte) []byte {
 		return protowire.AppendBytes(protowire.AppendTag(to, number, protowire.BytesType), value)
 	}
-	var fields, entry, number []byte
+	size := 0
+	for _, k := range keys {
+		size += len(k.Key) + 20
+	}
+	fields := make([]byte, 0, size)
+	var entry, number []byte
 	for _, k := range keys {
 		number = protowire.AppendTag(number[:0], 2, protowire.Fixed64Type) // Value.number_value
 		number = protowire.AppendFixed64(number, math.Float64bits(float64(k.Value)))
@@ -76,5 +81,5 @@ func marshalLayer(name string, keys []RuntimeKey) []byte {
 		entry = field(protowire.AppendString(entry, k.Key), 2, number)
 		fields = field(fields, 1, entry) // Struct.fields
 	}
-	return field(field(nil, 1, []byte(name)), 2, fields)
+	return field(field(make([]byte, 0, len(name)+len(fields)+20), 1, []byte(name)), 2, fields)
 }

@@ -16,22 +16,29 @@ func (w *World) Visible(caller manifest.Key) []manifest.Key {
 	if s, ok := w.services[caller]; ok {
 		named, said = catalog.Dependencies(s)
 	}
+	if !said {
+		return w.in(caller.Namespace)
+	}
 	var keys []manifest.Key
-	if said {
-		for _, key := range named {
-			if _, ok := w.services[key]; ok {
-				keys = append(keys, key)
-			}
-		}
-	} else {
-		for key := range w.services {
-			if key.Namespace == caller.Namespace {
-				keys = append(keys, key)
-			}
+	for _, key := range named {
+		if _, ok := w.services[key]; ok {
+			keys = append(keys, key)
 		}
 	}
 	slices.SortFunc(keys, manifest.Key.Compare)
 	return slices.Compact(keys)
+}
+
+// in are the services of a namespace, by key.
+func (w *World) in(namespace string) (keys []manifest.Key) {
+	first, _ := slices.BinarySearchFunc(w.byName, manifest.Key{Namespace: namespace}, func(s *catalog.Service, key manifest.Key) int { return s.Key().Compare(key) })
+	for _, s := range w.byName[first:] {
+		if s.Metadata.Namespace != namespace {
+			break
+		}
+		keys = append(keys, s.Key())
+	}
+	return keys
 }
 
 // role is what a service is to the proxies of one caller.
