@@ -36,24 +36,22 @@ type share struct {
 	end    *time.Timer // of the share; nil: it holds nothing
 }
 
-// take takes n bytes without waiting. False: the stream must wait for its turn.
-func (s *share) take(n int64) bool {
+// take takes n bytes without waiting, where no stream waits. False: this one must wait for its turn.
+func (s *share) take(n int64, nobodyWaits bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n = min(n, s.of.most)
-	if s.of.bytes.TryAcquire(n) {
+	if nobodyWaits && s.of.bytes.TryAcquire(n) {
 		s.add(n)
 		return true
 	}
 	return s.held > 0
 }
 
-// turn waits until n bytes can be taken, where they are any.
-func (s *share) turn(ctx context.Context, n int64) error {
-	if n == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.of.wait)
+// turn waits until n bytes can be taken, but not for ever since then. Streams wait in the order in which they came, so that each is told in
+// time that its turn has not come.
+func (s *share) turn(ctx context.Context, n int64, since time.Time) error {
+	ctx, cancel := context.WithDeadline(ctx, since.Add(s.of.wait))
 	defer cancel()
 	n = min(n, s.of.most)
 	if err := s.of.bytes.Acquire(ctx, n); err != nil {

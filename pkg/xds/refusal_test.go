@@ -102,15 +102,18 @@ func TestSharesOfFirstAnswers(t *testing.T) {
 		a := newAdmission(100, 20*time.Second, 3*time.Second)
 		stuck, next, last := share{of: a}, share{of: a}, share{of: a}
 		for range 2 {
-			if !stuck.take(60) {
+			if !stuck.take(60, true) {
 				t.Fatal("a stream that has a share waits")
 			}
 		}
-		if next.take(60) {
+		if next.take(60, true) {
 			t.Fatal("there is room for 120 of 100 bytes")
 		}
+		if next.take(10, false) {
+			t.Fatal("a stream goes before those that wait")
+		}
 		began := time.Now()
-		if err := next.turn(t.Context(), 60); err != nil || time.Since(began) != 3*time.Second {
+		if err := next.turn(t.Context(), 60, time.Now()); err != nil || time.Since(began) != 3*time.Second {
 			t.Errorf("after %s: %v, want that a share is kept for 3 s", time.Since(began), err)
 		}
 		go func() {
@@ -118,7 +121,7 @@ func TestSharesOfFirstAnswers(t *testing.T) {
 			next.settle(30) // half of it was answered
 		}()
 		began = time.Now()
-		if err := last.turn(t.Context(), 70); err != nil || time.Since(began) != time.Second {
+		if err := last.turn(t.Context(), 70, time.Now()); err != nil || time.Since(began) != time.Second {
 			t.Errorf("after %s: %v, want that what is answered makes room", time.Since(began), err)
 		}
 		next.close()
@@ -128,11 +131,11 @@ func TestSharesOfFirstAnswers(t *testing.T) {
 			t.Error("something was not given back")
 		}
 		began = time.Now()
-		if err := last.turn(t.Context(), 1000); status.Code(err) != codes.ResourceExhausted || time.Since(began) != 20*time.Second {
+		if err := last.turn(t.Context(), 1000, time.Now()); status.Code(err) != codes.ResourceExhausted || time.Since(began) != 20*time.Second {
 			t.Errorf("after %s: %v, want ResourceExhausted after 20 s", time.Since(began), err)
 		}
 		a.bytes.Release(100)
-		if err := last.turn(t.Context(), 1000); err != nil || !a.bytes.TryAcquire(100) { // more than there ever is; and the stream has ended
+		if err := last.turn(t.Context(), 1000, time.Now()); err != nil || !a.bytes.TryAcquire(100) { // more than there ever is; and the stream has ended
 			t.Errorf("%v, or what an ended stream took is kept", err)
 		}
 	})

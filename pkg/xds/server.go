@@ -99,7 +99,8 @@ type Server struct {
 	rosters   *rosters
 	admission *admission
 	turnstile turnstile
-	speakers  speakers
+	speakers  queue // say what there is to say, as many as can run at once
+	doorway   queue // of first answers whose turn has not come: one goroutine lets them in, one after the other
 	offenders offenders
 	seed      maphash.Seed // of nonces
 	changed   broadcast
@@ -146,7 +147,8 @@ func New(cfg Config) *Server {
 		courses:   newCourses(l.response),
 		rosters:   newRosters(),
 		admission: newAdmission(int64(orDefault(cfg.FirstAnswers, DefaultFirstAnswers)), turnWithin, shareKept),
-		speakers:  speakers{most: runtime.GOMAXPROCS(0)},
+		speakers:  queue{most: runtime.GOMAXPROCS(0), do: (*stream).speak},
+		doorway:   queue{most: 1, do: (*stream).admit},
 		offenders: offenders{log: cfg.Logger},
 		seed:      maphash.MakeSeed(),
 		breath:    breath / time.Duration(runtime.GOMAXPROCS(0)),

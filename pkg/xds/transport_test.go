@@ -6,9 +6,12 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/breakwater-mesh/breakwater/pkg/view"
 )
 
 // An answer costs a packet, and not two more: by default grpc-go measures the round trip whenever a request comes.
@@ -60,4 +63,27 @@ func TestAStreamAtRestHasOneGoroutine(t *testing.T) {
 			t.Fatalf("%d streams at rest and %d goroutines that speak, want 3 and none", waiting, speaking)
 		}
 	}
+}
+
+// However many streams wait for the turn of their first answer, one goroutine waits.
+func TestStreamsThatWaitForTheirTurnTakeNoGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, shop{}.head(1), Config{FirstAnswers: 1})
+		var clients []*client
+		for i := range 4 {
+			c := r.connect()
+			c.node.Id = fmt.Sprint("orders-", i)
+			c.subscribe(view.CDS)
+			clients = append(clients, c)
+			synctest.Wait()
+		}
+		all := make([]byte, 1<<20)
+		text := string(all[:runtime.Stack(all, true)])
+		if admit, speak := strings.Count(text, "(*stream).admit("), strings.Count(text, "(*stream).speak("); admit != 1 || speak != 0 {
+			t.Errorf("3 streams wait with %d goroutines at the door and %d that speak, want 1 and none", admit, speak)
+		}
+		for _, c := range clients {
+			c.want("CDS shop/billing shop/payments")
+		}
+	})
 }

@@ -10,8 +10,17 @@ import (
 // stack for what seldom comes.
 type voice struct {
 	woken   atomic.Int64 // how often, since somebody speaks; 0: nobody does
-	next    *stream      // in the queue of speakers, guarded by their mu
+	next    *stream      // in a queue, guarded by its mu
 	sending sync.Mutex   // held while something is sent; nothing but the end of the stream waits for that
+	waits   *claim       // of who speaks; mostly nil
+}
+
+// claim is a first answer that waits for its turn.
+type claim struct {
+	frame *frame
+	bytes int64
+	since time.Time
+	alone bool // all that was sent before was answered
 }
 
 // over waits until nobody speaks any more. The stream has an end already, by which they stop.
@@ -28,66 +37,87 @@ func (st *stream) Wake() {
 }
 
 // speak says what there is to say until there is nothing left. It waits for no proxy: what may have to is sent by a goroutine of its own,
-// which goes on from there.
+// which goes on from there. So does a speaker, once the turn has come of what has to wait for that.
 func (st *stream) speak() {
 	for {
 		woken := st.voice.woken.Load()
-		if aside := st.flush(); aside != nil {
+		aside := st.flush()
+		switch {
+		case aside != nil:
 			go func() {
-				aside()
+				st.await(aside)
 				st.speak()
 			}()
 			return
-		}
-		if st.voice.woken.CompareAndSwap(woken, 0) {
+		case st.voice.waits != nil:
+			st.server.doorway.add(st)
+			return
+		case st.voice.woken.CompareAndSwap(woken, 0):
 			return
 		}
 	}
 }
 
-// flush sends until nothing is left to say, or until it may have to wait: then it returns what is to be done aside.
+// flush sends until nothing is left to say, or something has to wait for its turn, or may have to wait for the proxy: it returns that.
 //
 // Where everything before it was answered, and so was read, the transport has room for a response and takes it at once. Otherwise a proxy
-// that does not read could hold up for ever who sends, and so could the turn of a first answer.
-func (st *stream) flush() (aside func()) {
+// that does not read could hold up for ever who sends.
+func (st *stream) flush() (aside *frame) {
 	st.voice.sending.Lock()
 	defer st.voice.sending.Unlock()
 	defer st.guard()
+	if w := st.voice.waits; w != nil {
+		st.voice.waits = nil
+		switch {
+		case st.ended():
+			return nil
+		case !w.alone:
+			return w.frame
+		}
+		st.send(w.frame)
+	}
 	for {
-		r, busy := st.next(time.Now())
+		now := time.Now()
+		r, busy := st.next(now)
 		if r == nil {
 			return nil
 		}
 		f := st.form.frame(r)
 		st.server.cfg.Metrics.Sent(r.typ, len(r.set), f.buffers.Len())
-		var turn int64
-		if r.loading > 0 && !st.share.take(r.loading) {
-			turn = r.loading
+		switch {
+		case r.loading > 0 && !st.share.take(r.loading, st.server.doorway.empty()):
+			st.voice.waits = &claim{frame: f, bytes: r.loading, since: now, alone: busy == 0}
+			return nil
+		case busy > 0:
+			return f
 		}
-		if busy > 0 || turn > 0 {
-			return func() { st.await(f, turn) }
-		}
-		if err := st.g.SendMsg(f); err != nil {
-			_ = st.end(err)
-		}
+		st.send(f)
 	}
 }
 
-// await sends f once it is its turn, of so many bytes, and the proxy reads.
-func (st *stream) await(f *frame, turn int64) {
+func (st *stream) send(f *frame) {
+	if err := st.g.SendMsg(f); err != nil {
+		_ = st.end(err)
+	}
+}
+
+// await sends f once the proxy reads.
+func (st *stream) await(f *frame) {
 	st.voice.sending.Lock()
 	defer st.voice.sending.Unlock()
 	defer st.guard()
-	if st.ended() {
-		return
+	if !st.ended() {
+		st.send(f)
 	}
-	err := st.share.turn(st.g.Context(), turn)
-	if err == nil {
-		err = st.g.SendMsg(f)
-	}
-	if err != nil {
+}
+
+// admit waits for the turn of what waits, and has it said then.
+func (st *stream) admit() {
+	w := st.voice.waits
+	if err := st.share.turn(st.g.Context(), w.bytes, w.since); err != nil {
 		_ = st.end(err)
 	}
+	st.server.speakers.add(st)
 }
 
 // next is the next response, nil if there is none or the stream ends, and how many are unanswered without it.
@@ -124,46 +154,54 @@ func (st *stream) step(now time.Time) (r *response, busy int, err error) {
 	return r, busy, nil
 }
 
-// speakers speak for all streams, by as many goroutines as can run at once. They are there while streams wait for one.
-type speakers struct {
-	most int
+// queue is streams for which something is to be done, by some goroutines, which are there while streams wait. The zero value is none.
+type queue struct {
+	most int // goroutines
+	do   func(*stream)
 
 	mu          sync.Mutex
 	first, last *stream // that wait
 	busy        int
 }
 
-// add has st spoken for once those have been that came before.
-func (s *speakers) add(st *stream) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.first == nil {
-		s.first = st
+// add has it done for st once it was for those that came before.
+func (q *queue) add(st *stream) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.first == nil {
+		q.first = st
 	} else {
-		s.last.voice.next = st
+		q.last.voice.next = st
 	}
-	s.last = st
-	if s.busy < s.most {
-		s.busy++
-		go s.run()
+	q.last = st
+	if q.busy < q.most {
+		q.busy++
+		go q.run()
 	}
 }
 
-func (s *speakers) run() {
-	for st := s.take(); st != nil; st = s.take() {
-		st.speak()
+// empty reports whether it is done for no stream.
+func (q *queue) empty() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.busy == 0
+}
+
+func (q *queue) run() {
+	for st := q.take(); st != nil; st = q.take() {
+		q.do(st)
 	}
 }
 
 // take is the stream that has waited longest. Nil: none waits, and who asked goes.
-func (s *speakers) take() *stream {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st := s.first
+func (q *queue) take() *stream {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	st := q.first
 	if st == nil {
-		s.busy--
+		q.busy--
 		return nil
 	}
-	s.first, st.voice.next = st.voice.next, nil
+	q.first, st.voice.next = st.voice.next, nil
 	return st
 }
