@@ -14,7 +14,7 @@ import (
 
 // The benchmarks are of a mesh of 1,000 services (meshOf): go test -run '^$' -bench . ./pkg/world. What they are held to is CPU time, cpu-ms/op:
 // that of the whole process, the collector's included. Others on the machine make it more too, by half or so, where the time on the clock is
-// many times what it is alone. Measured so, on 2 busy cores: a cold build 271-306 ms; one edit of a route or a cluster 0.25 ms, of a limit 1.6 ms;
+// many times what it is alone. Measured so, on 2 busy cores: a cold build 271-306 ms; one edit of a route or a cluster 0.25-0.45 ms, of a limit 1.6-1.9 ms;
 // a class 5-6 us, 17 where it gets a runtime layer of its own; an edit for all services 275-320 ms, each built once for each set of policies.
 
 // meter counts what b takes.
