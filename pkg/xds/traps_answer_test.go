@@ -14,7 +14,8 @@ import (
 	"github.com/breakwater-mesh/breakwater/pkg/view"
 )
 
-// A first request with the nonce of an earlier stream, even a rejection, asks and answers nothing.
+// A request with the nonce of an earlier stream, even a rejection, answers nothing: not as the first one, and not while a response of the same
+// number is under way.
 func TestTrap12_ANonceOfAnEarlierStreamMeansNothing(t *testing.T) {
 	r := newRig(t, shop{}.head(1), Config{})
 	t.Run("delta", func(t *testing.T) {
@@ -23,16 +24,29 @@ func TestTrap12_ANonceOfAnEarlierStreamMeansNothing(t *testing.T) {
 		old := a.expect("LDS outbound").Nonce
 		a.stop()
 		b := r.connect()
-		b.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: view.LDS.URL(), ResponseNonce: old, ErrorDetail: &rpcstatus.Status{Code: 3, Message: "no"}})
-		b.want("LDS outbound")
+		late := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: view.LDS.URL(), Nonce: old}
+		b.nack(late, "no")
+		m := b.expect("LDS outbound")
+		b.nack(late, "no")
 		b.quiet()
-		b.stop()
+		nothingRejected(t, r)
+		b.ack(m)
+		b.quiet()
 	})
 	t.Run("state of the world", func(t *testing.T) {
 		s := r.connectWorld()
 		s.ask(view.CDS, "1", "no", "shop/payments")
-		s.want(view.CDS, "shop/payments")
+		m := s.want(view.CDS, "shop/payments")
+		s.ask(view.CDS, "1", "no", "shop/payments")
+		s.quiet()
+		nothingRejected(t, r)
+		s.ask(view.CDS, m.GetNonce(), "", "shop/payments")
+		s.quiet()
 	})
+}
+
+func nothingRejected(t *testing.T, r *rig) {
+	t.Helper()
 	for _, p := range r.server.Proxies() {
 		for _, typ := range p.Types {
 			if len(typ.Rejected) > 0 {
