@@ -323,6 +323,7 @@ func TestTrap33_StreamsEndWhileTheWorldGoesOn(t *testing.T) {
 	for rev := range int64(300) {
 		r.classes.publish(shop{"EDS shop/payments": fmt.Sprint(rev)}.head(rev + 2))
 		r.server.Proxies()
+		r.server.Changed() // somebody waits, and may be gone when it is told
 	}
 	stop()
 	all.Wait()
