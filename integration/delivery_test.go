@@ -134,6 +134,6 @@ func TestApplyWaitsForEnvoy(t *testing.T) {
 		}
 		return nil
 	})
-	m.bwctl(0, []string{"no connected proxy", "not waited for, as offline: 1 proxy"}, "apply", "-f", policy, "--wait")
+	m.bwctl(0, []string{"no connected proxy", "not waited for, as offline: orders-1"}, "apply", "-f", policy, "--wait")
 	m.bwctl(7, []string{"was not seen yet"}, "wait", "--revision", "999999", "--timeout", "50ms")
 }

@@ -129,7 +129,7 @@ func (w *watcher) begin(ctx context.Context, id string) error {
 		now = late
 	}
 	if !now.Recalls(rev) {
-		w.why = "the id is too old, or from before the store was restored"
+		w.why = "the id is too old, or from before this replica began or the store was restored"
 		return nil
 	}
 	w.from = rev

@@ -214,7 +214,7 @@ func TestAWatchGoesOnAfterItsIDOnAnyReplica(t *testing.T) {
 	// A replica that began later does not know what went before.
 	late := f.another()
 	s := watch(t, late.listening().URL, "", first.last)
-	s.want("resync "+objects+": the id is too old, or from before the store was restored", "put Service shop/payments")
+	s.want("resync "+objects+": the id is too old, or from before this replica began or the store was restored", "put Service shop/payments")
 }
 
 func TestAWatchThatCannotGoOnBeginsAnew(t *testing.T) {
@@ -264,7 +264,7 @@ func TestAWatchThatIsOpenWhenTheStoreGoesBackBeginsAnew(t *testing.T) {
 	s.want("put Service shop/sms")
 	// The store has come as far as the old id again, and the id means something else by now.
 	s = watch(t, url, "", old)
-	s.want("resync " + objects + ": the id is too old, or from before the store was restored")
+	s.want("resync " + objects + ": the id is too old, or from before this replica began or the store was restored")
 }
 
 func TestAWatchTellsWhatIsAskedFor(t *testing.T) {

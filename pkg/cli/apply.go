@@ -73,8 +73,15 @@ func (a *app) printApplied(result *api.ApplyResult, dryRun bool) error {
 	}
 	a.warn(result.Warnings)
 	a.warnOf(result.Findings, api.SeverityWarning)
-	a.notef("at revision %d\n", result.Revision)
+	a.noteRevision(result.Revision)
 	return nil
+}
+
+// noteRevision says at which revision a write came about, if anything was written or was there already.
+func (a *app) noteRevision(revision int64) {
+	if revision > 0 {
+		a.notef("at revision %d\n", revision)
+	}
 }
 
 func (a *app) validateCommand() *cobra.Command {
@@ -228,6 +235,7 @@ func (a *app) deleteOne(cmd *cobra.Command, r reference, o client.DeleteOptions)
 		return 0, err
 	}
 	a.printf("%s %s/%s deleted\n", singular(r.kind), r.namespace, r.name)
+	a.noteRevision(result.Revision)
 	return result.Revision, nil
 }
 
@@ -263,6 +271,7 @@ func (a *app) deleteManifests(cmd *cobra.Command, files []string, with client.De
 		}
 		a.printf("%s %s/%s %s\n", strings.ToLower(r.Kind), r.Namespace, r.Name, what)
 	}
+	a.noteRevision(result.Revision)
 	return result.Revision, nil
 }
 

@@ -46,7 +46,7 @@ func (a *app) listProxies(cmd *cobra.Command, ids []string) (*listing, error) {
 			return nil, err
 		}
 	}
-	l := &listing{head: []string{"ID", "CALLER", "DIALECT", "VERSION", "PENDING", "REJECTED"}, wide: []string{"PROFILE", "ADDRESS", "CONNECTED"}, whole: list}
+	l := &listing{head: []string{"ID", "CALLER", "DIALECT", "VERSION", "PENDING", "REJECTED"}, wide: []string{"PROFILE", "ADDRESS", "CONNECTED", "REPLICA"}, whole: list}
 	a.warnUnreachable(list.Unreachable)
 	for _, p := range list.Items {
 		pending, rejected := outstanding(p)
@@ -54,7 +54,7 @@ func (a *app) listProxies(cmd *cobra.Command, ids []string) (*listing, error) {
 		l.names = append(l.names, name{kind: "proxy", name: p.ID})
 		l.rows = append(l.rows, []string{
 			p.ID, p.Namespace + "/" + p.Service, p.Dialect, p.Version, fmt.Sprint(pending), fmt.Sprint(rejected),
-			dash(p.Profile), dash(p.Address), p.Connected.UTC().Format("2006-01-02T15:04:05Z"),
+			dash(p.Profile), dash(p.Address), p.Connected.UTC().Format("2006-01-02T15:04:05Z"), dash(p.Replica),
 		})
 	}
 	return l, nil

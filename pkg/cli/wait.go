@@ -25,17 +25,21 @@ type undelivered struct{ text string }
 
 func (e *undelivered) Error() string { return e.text }
 
-const defaultTimeout = time.Minute
+const (
+	defaultTimeout = time.Minute
+	mostOffline    = 10 // so many offline proxies are named
+)
 
-func (o *waiting) flags(cmd *cobra.Command) {
-	cmd.Flags().DurationVar(&o.timeout, "timeout", defaultTimeout, "how long to wait for the proxies")
-	cmd.Flags().IntVar(&o.minAcked, "min-acked", 0, "wait also until so many proxies have accepted it")
+// flags say how to wait; when is the beginning of what they say.
+func (o *waiting) flags(cmd *cobra.Command, when string) {
+	cmd.Flags().DurationVar(&o.timeout, "timeout", defaultTimeout, when+"how long to wait for the proxies")
+	cmd.Flags().IntVar(&o.minAcked, "min-acked", 0, when+"wait also until so many proxies have accepted it")
 }
 
 // waitFlags let a write wait for the proxies.
 func (o *waiting) waitFlags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.wanted, "wait", false, "wait until every connected proxy that it concerns has accepted it; 7 if one rejects it, or time is over")
-	o.flags(cmd)
+	o.flags(cmd, "with --wait: ")
 }
 
 // check refuses what can't be meant. Changed says which flags were given.
@@ -82,8 +86,8 @@ Exit code 0: all have, or none is concerned, which is said. 7: one rejected it o
 			return a.await(cmd.Context(), revision, o)
 		},
 	}
-	cmd.Flags().Int64Var(&revision, "revision", 0, "the revision, as apply prints it")
-	o.flags(cmd)
+	cmd.Flags().Int64Var(&revision, "revision", 0, "the revision, as apply and delete print it")
+	o.flags(cmd, "")
 	a.outputFlag(cmd, "text", "json")
 	return cmd
 }
@@ -94,8 +98,12 @@ const (
 	seenPoll = 400 * time.Millisecond
 )
 
-// await waits for a revision and says what came of it.
+// await waits for a revision and says what came of it. Revision 0 is that of a write that found nothing to write or delete.
 func (a *app) await(ctx context.Context, revision int64, o waiting) error {
+	if revision == 0 {
+		a.notef("nothing was written, so that nothing is waited for\n")
+		return nil
+	}
 	end := time.Now().Add(o.timeout)
 	watched, poll := terminal(a.Err), onePoll
 	if watched {
@@ -153,10 +161,25 @@ func (a *app) delivered(d *api.Delivery, o waiting) error {
 	default:
 		a.notef("revision %d: %s\n", d.Revision, d.Message)
 	}
-	if d.Offline > 0 {
-		a.notef("not waited for, as offline: %s\n", proxies(d.Offline))
-	}
+	a.offline(d)
 	return nil
+}
+
+// offline names those who are not waited for.
+func (a *app) offline(d *api.Delivery) {
+	if d.Offline == 0 {
+		return
+	}
+	var names []string
+	for _, p := range d.Proxies {
+		if p.State == api.DeliveryOffline && len(names) < mostOffline {
+			names = append(names, p.ID)
+		}
+	}
+	if more := d.Offline - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	a.notef("not waited for, as offline: %s\n", strings.Join(names, ", "))
 }
 
 // laggards names those who are waited for, and what they have not answered.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,10 +35,13 @@ func (a *app) watchCommand() *cobra.Command {
 				if plural, ok := plurals[kind]; ok {
 					kind = plural
 				}
+				if !slices.Contains(api.Watchable, kind) {
+					return usagef("%q can't be watched: want some of %s", kind, strings.Join(api.Watchable, ", "))
+				}
 				q.Kinds = append(q.Kinds, kind)
 			}
 			err := a.client.Watch(cmd.Context(), q, func(e api.Watched) error {
-				if err := a.printWatched(e); err != nil {
+				if err := a.printWatched(e, once); err != nil {
 					return err
 				}
 				if once && e.Change == api.Synced {
@@ -57,7 +61,7 @@ func (a *app) watchCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) printWatched(e api.Watched) error {
+func (a *app) printWatched(e api.Watched, last bool) error {
 	if a.output == "json" {
 		text, err := json.Marshal(struct {
 			Change api.Change `json:"change"`
@@ -71,7 +75,11 @@ func (a *app) printWatched(e api.Watched) error {
 	case api.Resync:
 		a.notef("all %s: %s\n", strings.Join(e.Kinds, ", "), e.Reason)
 	case api.Synced:
-		a.notef("at revision %d; changes from here on\n", e.Revision)
+		then := "; changes from here on"
+		if last {
+			then = ""
+		}
+		a.notef("at revision %d%s\n", e.Revision, then)
 	default:
 		what, err := watchedText(e)
 		if err != nil {

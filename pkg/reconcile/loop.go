@@ -140,7 +140,7 @@ func (s sink) Deliver(d store.Delivery) error {
 
 func (s sink) Stale(since time.Time, err error) {
 	if s.feed.stale.Swap(&Staleness{since, err}) == nil {
-		s.loop.log.Warn("store can't be heard; serving what was last read", "prefix", s.feed.prefix, "since", since, "error", err)
+		s.loop.log.Warn("store can't be heard; serving what was last read", "prefix", s.feed.prefix, "since", since.UTC().Format(time.RFC3339), "error", err)
 	}
 }
 

@@ -197,7 +197,7 @@ func message(b []byte) (text string, err error) {
 	const fieldMessage = 2
 	err = each(b, func(number protowire.Number, value []byte) error {
 		if number == fieldMessage {
-			text = beginning(value, maxTextBytes)
+			text = strings.TrimSpace(beginning(value, maxTextBytes)) // Envoy ends some with a newline
 		}
 		return nil
 	})
