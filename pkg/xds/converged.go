@@ -20,6 +20,7 @@ type snapshot struct {
 	gates bool // as in state
 	subs  [view.NumTypes]sub
 	needs map[view.ID]struct{} // what the proxy may ask for; nil until it is asked
+	seen  map[view.ID]int      // where the search of a rejection has been, and how deep
 }
 
 func (st *stream) snapshot() *snapshot {
@@ -197,9 +198,13 @@ func (s *snapshot) refused(id view.ID, now *view.Resource, depth int) (Rejection
 	if now != nil && sub.open && sub.rejectedNow(now) {
 		return sub.rejection(id.Type, id.Name), true
 	}
-	if depth > 3 { // a scope needs routes, those need clusters
-		return Rejection{}, false
+	if depth == 0 {
+		s.seen = make(map[view.ID]int)
 	}
+	if at, seen := s.seen[id]; seen && at <= depth || depth > 3 { // a scope needs routes, those need clusters
+		return Rejection{}, false // of what is known by its version alone each may name all others: without end but for this
+	}
+	s.seen[id] = depth
 	if now != nil {
 		for _, need := range now.Needs {
 			if r := s.head.Views[need.Type].Get(need.Name); r != nil && s.gates {
