@@ -179,9 +179,11 @@ func (r *Registry) meet(id string, value []byte) {
 	if p.reason == nil {
 		p.client, p.reason = client.New(p.Address)
 	}
-	if old := r.known[id]; old != nil {
+	old := r.known[id]
+	if old != nil {
 		old.close()
-	} else {
+	}
+	if old == nil || old.lapsed {
 		r.log.Info("another control plane is there", "replica", id, "address", p.Address, "version", p.Version)
 	}
 	r.known[id] = p
