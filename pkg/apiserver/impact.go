@@ -111,7 +111,7 @@ func (r *reach) refuse() error {
 	}
 	services, unknown := r.services(), ""
 	if len(r.silent) > 0 {
-		unknown = ", and on nobody knows how many of " + silentNames(r.silent)
+		unknown = ", and on an unknown number of those of " + silentNames(r.silent)
 	}
 	return &api.Problem{
 		Type: api.TooWide, Title: "Too wide", Status: http.StatusUnprocessableEntity,

@@ -29,7 +29,7 @@ func (a *app) printDryRun(result *api.ApplyResult) error {
 	}
 	switch {
 	case i.Wide && len(i.Unreachable) > 0:
-		a.notef("warning: that is more than one service on nobody knows how many proxies: it needs --wide\n")
+		a.notef("warning: that is more than one service, on an unknown number of proxies: it needs --wide\n")
 	case i.Wide:
 		a.notef("warning: that is more than one service on more than 10 %% of the proxies: it needs --wide\n")
 	}
