@@ -20,7 +20,8 @@ type snapshot struct {
 	gates bool // as in state
 	subs  [view.NumTypes]sub
 	needs map[view.ID]struct{} // what the proxy may ask for; nil until it is asked
-	seen  map[view.ID]int      // where the search of a rejection has been, and how deep
+
+	searched map[view.ID]*Rejection // by the names that were looked for; nil: there is none
 }
 
 func (st *stream) snapshot() *snapshot {
@@ -97,7 +98,7 @@ func (s *snapshot) converged(w *Wanted) verdict {
 		if s.settled(id, now) {
 			continue
 		}
-		if r, found := s.refused(id, now, 0); found {
+		if r, found := s.refused(id, now); found {
 			v.rejected = append(v.rejected, r)
 		} else {
 			v.waiting = append(v.waiting, id)
@@ -193,46 +194,67 @@ func (s *snapshot) references() map[view.ID]struct{} {
 }
 
 // refused finds the rejection for which id does not get where it should: its own, or that of what it needs, or of what needs it.
-func (s *snapshot) refused(id view.ID, now *view.Resource, depth int) (Rejection, bool) {
-	sub := &s.subs[id.Type]
-	if now != nil && sub.open && sub.rejectedNow(now) {
-		return sub.rejection(id.Type, id.Name), true
-	}
-	if depth == 0 {
-		s.seen = make(map[view.ID]int)
-	}
-	if at, seen := s.seen[id]; seen && at <= depth || depth > 3 { // a scope needs routes, those need clusters
-		return Rejection{}, false // of what is known by its version alone each may name all others: without end but for this
-	}
-	s.seen[id] = depth
-	if now != nil {
-		for _, need := range now.Needs {
-			if r := s.head.Views[need.Type].Get(need.Name); r != nil && s.gates {
-				if found, ok := s.refused(need, r, depth+1); ok {
-					return found, true
-				}
-			}
-		}
+func (s *snapshot) refused(id view.ID, now *view.Resource) (Rejection, bool) {
+	if !slices.ContainsFunc(s.subs[:], func(sub sub) bool { return len(sub.rejected) > 0 }) {
 		return Rejection{}, false
 	}
-	return s.keeper(id, depth)
+	if s.searched == nil {
+		s.searched = make(map[view.ID]*Rejection)
+	}
+	found, known := s.searched[id]
+	if !known {
+		s.searched[id] = nil
+		found = s.search(id, now)
+		s.searched[id] = found
+	}
+	if found == nil {
+		return Rejection{}, false
+	}
+	return *found, true
 }
 
-// keeper finds the rejection for which the proxy still has a resource that names id, or may.
-func (s *snapshot) keeper(id view.ID, depth int) (found Rejection, ok bool) {
+// search is refused for a name that was not looked for yet. It goes from scopes and listeners to routes to clusters, or the other way,
+// and so comes to an end.
+func (s *snapshot) search(id view.ID, now *view.Resource) *Rejection {
+	sub := &s.subs[id.Type]
+	switch {
+	case now == nil:
+		return s.keeper(id)
+	case sub.open && sub.rejectedNow(now):
+		r := sub.rejection(id.Type, id.Name)
+		return &r
+	case !s.gates:
+		return nil
+	}
+	for _, need := range now.Needs {
+		if r := s.head.Views[need.Type].Get(need.Name); r != nil {
+			if found, ok := s.refused(need, r); ok {
+				return &found
+			}
+		}
+	}
+	return nil
+}
+
+// keeper finds the rejection for which the proxy still has a resource that names id, or may: of some the version alone is known.
+func (s *snapshot) keeper(id view.ID) (found *Rejection) {
 	if id.Type == view.EDS {
 		id.Type = view.CDS // an assignment goes after its cluster
 	}
-	for _, t := range [...]view.Type{view.SRDS, view.LDS, view.RDS} {
-		sub := &s.subs[t]
-		sub.all(func(r *view.Resource) {
-			if ok || !slices.Contains(r.Needs, id) && !unknown(r) {
+	for _, t := range namedBy[id.Type] {
+		s.subs[t].all(func(r *view.Resource) {
+			if found != nil || !slices.Contains(r.Needs, id) && !unknown(r) {
 				return
 			}
 			if now := s.head.Views[t].Get(r.Name); now == nil || now.Version != r.Version {
-				found, ok = s.refused(r.ID(), now, depth+1)
+				if no, ok := s.refused(r.ID(), now); ok {
+					found = &no
+				}
 			}
 		})
 	}
-	return found, ok
+	return found
 }
+
+// namedBy are the types of which resources may name one of a type.
+var namedBy = [view.NumTypes][]view.Type{view.RDS: {view.SRDS, view.LDS}, view.CDS: {view.LDS, view.RDS}}

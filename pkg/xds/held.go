@@ -66,7 +66,7 @@ func (s *snapshot) held(id view.ID) Held {
 	sub := &s.subs[id.Type]
 	sent := sub.sent.Get(id.Name)
 	h.Sent = sub.flying(id.Name) || sent != nil && h.Wanted != nil && sent.Version == h.Wanted.Version
-	if r, refused := s.refused(id, h.Wanted, 0); refused {
+	if r, refused := s.refused(id, h.Wanted); refused {
 		h.State, h.Rejected = Rejected, &r
 	}
 	return h
