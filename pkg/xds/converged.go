@@ -256,5 +256,5 @@ func (s *snapshot) keeper(id view.ID) (found *Rejection) {
 	return found
 }
 
-// namedBy are the types of which resources may name one of a type.
-var namedBy = [view.NumTypes][]view.Type{view.RDS: {view.SRDS, view.LDS}, view.CDS: {view.LDS, view.RDS}}
+// namedBy are the types of which resources may name one of a type, also by what they name.
+var namedBy = [view.NumTypes][]view.Type{view.RDS: {view.SRDS, view.LDS}, view.CDS: {view.SRDS, view.LDS, view.RDS}}

@@ -147,7 +147,7 @@ func New(cfg Config) *Server {
 		courses:   newCourses(l.response),
 		rosters:   newRosters(),
 		admission: newAdmission(int64(orDefault(cfg.FirstAnswers, DefaultFirstAnswers)), turnWithin, shareKept),
-		speakers:  queue{most: runtime.GOMAXPROCS(0), do: (*stream).speak},
+		speakers:  queue{most: 32 * runtime.GOMAXPROCS(0), do: (*stream).speak},
 		doorway:   queue{most: 1, do: (*stream).admit},
 		offenders: offenders{log: cfg.Logger},
 		seed:      maphash.MakeSeed(),
