@@ -11,7 +11,9 @@ import (
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
 	"github.com/breakwater-mesh/breakwater/pkg/apiserver"
+	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
+	"github.com/breakwater-mesh/breakwater/pkg/world"
 )
 
 // ledger is a book in which every delivery has come equally far.
@@ -122,7 +124,12 @@ func TestDeliveryInWords(t *testing.T) {
 // A policy of which a dialect enforces nothing is not waited for there, and nobody is told that it is in force.
 func TestWhoEnforcesNothingOfAPolicy(t *testing.T) {
 	book := &ledger{}
-	f := newFixture(t, func(c *apiserver.Config) { c.Book = book })
+	f := newFixture(t, func(c *apiserver.Config) {
+		c.Book = book
+		c.Classes = func() map[world.ClassKey]int {
+			return map[world.ClassKey]int{{Profile: "sidecar", Tier: "1.40"}: 1, {Dialect: "grpc", Profile: "grpc", Tier: envoy.Tier("")}: 1}
+		}
+	})
 	f.apply(service("payments", "") + doc("shop", "p", "to: {service: payments}, healthCheck: {http: {path: /}, interval: 5s}") + doc("shop", "q", "to: {service: payments}, timeout: {request: 2s}") +
 		doc("shop", "alone", "to: {service: payments}, hedge: {onPerTryTimeout: true}") + doc("shop", "judge", "to: {service: payments}, failureCriteria: {http: {statuses: [5xx]}}"))
 	program := at("g", "acked")
@@ -137,6 +144,21 @@ func TestWhoEnforcesNothingOfAPolicy(t *testing.T) {
 		}
 		if want == 1 && !strings.HasSuffix(d.Message, "; 1 can't enforce any of it") {
 			t.Errorf("the message is %q, want it to say that 1 can't", d.Message)
+		}
+		for _, of := range parse[api.DeliveryList](t, f.want(http.StatusOK, "GET", api.DeliveriesPath, "")).Items {
+			if of.Name == name && (of.Delivery.Unsupported != want || of.Delivery.Acked != 2-want) {
+				t.Errorf("%s among all: delivery %+v, want %d unsupported", name, of.Delivery, want)
+			}
+		}
+	}
+	book.set(program)
+	for _, p := range parse[api.PolicyList](t, f.want(http.StatusOK, "GET", api.ListPath(api.Policies, "shop"), "")).Items {
+		want := api.Unknown
+		if p.Metadata.Name == "q" {
+			want = api.True
+		}
+		if c := p.Status.Conditions[len(p.Status.Conditions)-1]; c.Type != api.Programmed || c.Status != want {
+			t.Errorf("%s in the list: %+v, want Programmed %s", p.Metadata.Name, c, want)
 		}
 	}
 }

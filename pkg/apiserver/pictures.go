@@ -116,7 +116,7 @@ func (r *roll) take(*world.World) ([]api.Watched, error) {
 // watchedDeliveries are how far the policies and guardrails have come.
 func (s *server) watchedDeliveries(w *world.World) ([]api.Watched, error) {
 	var q api.DeliveriesQuery
-	all, err := s.tally(context.Background(), q, false).all(context.Background(), w, q)
+	all, err := s.tally(context.Background(), w, q, false).all(context.Background(), w, q)
 	if err != nil {
 		return nil, err
 	}

@@ -237,7 +237,7 @@ func (s *server) listPolicies(ctx context.Context, in *listInput) (*answer[api.P
 		return nil, err
 	}
 	list := api.PolicyList{Items: []api.PolicyResponse{}, Revision: w.Rev}
-	fares, tally := s.surveys.get(w), s.tally(ctx, api.DeliveriesQuery{Kind: policy.Kind, Namespace: in.Namespace}, false)
+	fares, tally := s.surveys.get(w), s.tally(ctx, w, api.DeliveriesQuery{Kind: policy.Kind, Namespace: in.Namespace}, false)
 	for _, p := range w.Policies() {
 		if in.Namespace == "" || p.Policy.Metadata.Namespace == in.Namespace {
 			list.Items = append(list.Items, s.policyResponse(w, p, fares, tally.programmed(ctx, policy.Kind, p.Policy.Metadata)))
@@ -252,7 +252,7 @@ func (s *server) listGuardrails(ctx context.Context, in *listInput) (*answer[api
 		return nil, err
 	}
 	list := api.GuardrailList{Items: []api.GuardrailResponse{}, Revision: w.Rev}
-	fares, tally := s.surveys.get(w), s.tally(ctx, api.DeliveriesQuery{Kind: policy.GuardrailKind, Namespace: in.Namespace}, false)
+	fares, tally := s.surveys.get(w), s.tally(ctx, w, api.DeliveriesQuery{Kind: policy.GuardrailKind, Namespace: in.Namespace}, false)
 	for _, g := range w.Guardrails() {
 		if in.Namespace == "" || g.Policy.Metadata.Namespace == in.Namespace {
 			list.Items = append(list.Items, s.guardrailResponse(w, g, fares, tally.programmed(ctx, policy.GuardrailKind, g.Guardrail.Metadata)))

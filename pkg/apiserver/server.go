@@ -154,13 +154,14 @@ func (noFleet) Object(context.Context, string, manifest.Key, bool) (api.Delivery
 	return api.Delivery{}, errNotTracked
 }
 
-// server holds what the handlers share. It is read-only after New, but for the surveys and the watches.
+// server holds what the handlers share. It is read-only after New, but for the surveys, the powerless and the watches.
 type server struct {
 	Config
-	writer   *writer
-	surveys  surveys
-	watches  *watches
-	findings *findings // of the writer too
+	writer    *writer
+	surveys   surveys
+	powerless powerless
+	watches   *watches
+	findings  *findings // of the writer too
 }
 
 // New is the API as a handler. It starts no goroutine.

@@ -2,8 +2,10 @@ package apiserver
 
 import (
 	"context"
+	"slices"
 
 	"github.com/breakwater-mesh/breakwater/pkg/api"
+	"github.com/breakwater-mesh/breakwater/pkg/envoy"
 	"github.com/breakwater-mesh/breakwater/pkg/manifest"
 	"github.com/breakwater-mesh/breakwater/pkg/policy"
 	"github.com/breakwater-mesh/breakwater/pkg/world"
@@ -11,9 +13,13 @@ import (
 
 // tally says of many objects how far each has come, with the proxies of all replicas that answered, of whom each names only some.
 type tally struct {
-	own    Fleet
-	others []said
-	silent []api.Unreachable
+	world *world.World
+	kinds []envoy.Target // that proxies of this replica are
+	own   Fleet
+
+	powerless *powerless
+	others    []said
+	silent    []api.Unreachable
 }
 
 // said is what another replica says of its proxies.
@@ -23,8 +29,13 @@ type said struct {
 }
 
 // tally asks the other replicas for the deliveries of some objects, unless this one is to speak for itself alone.
-func (s *server) tally(ctx context.Context, q api.DeliveriesQuery, here bool) *tally {
-	t := &tally{own: s.Book.Look()}
+func (s *server) tally(ctx context.Context, w *world.World, q api.DeliveriesQuery, here bool) *tally {
+	t := &tally{world: w, own: s.Book.Look(), powerless: &s.powerless}
+	for key := range s.Classes() {
+		if kind := (envoy.Target{Profile: key.Profile, Version: key.Tier}); !slices.Contains(t.kinds, kind) {
+			t.kinds = append(t.kinds, kind)
+		}
+	}
 	if here {
 		return t
 	}
@@ -45,9 +56,13 @@ func (s *server) tally(ctx context.Context, q api.DeliveriesQuery, here bool) *t
 
 // of is how far an object has come. While some replica has not seen its last edit, that is not all there is to come.
 func (t *tally) of(ctx context.Context, kind string, m manifest.Meta) (api.Delivery, error) {
-	d, err := t.own.Object(ctx, kind, m.Key(), false)
+	p := t.unsupported(kind, m)
+	d, err := t.own.Object(ctx, kind, m.Key(), p != nil)
 	if err != nil {
 		return d, err
+	}
+	if p != nil {
+		markUnsupported(&d, t.world, p)
 	}
 	d.Revision = m.Revision
 	if len(t.others)+len(t.silent) > 0 {
@@ -64,6 +79,18 @@ func (t *tally) of(ctx context.Context, kind string, m manifest.Meta) (api.Deliv
 	}
 	d.World = min(d.World, d.Revision) // or it would be another one at each revision of anything
 	return d, nil
+}
+
+// unsupported is the policy, where some proxies here enforce nothing of it; else nil.
+func (t *tally) unsupported(kind string, m manifest.Meta) *policy.Compiled {
+	if kind != policy.Kind {
+		return nil
+	}
+	p, ok := t.world.Policy(m.Key())
+	if !ok || !t.powerless.any(t.world, p, t.kinds) {
+		return nil
+	}
+	return p
 }
 
 // programmed is the condition of that.
@@ -119,7 +146,7 @@ func (s *server) deliveries(ctx context.Context, in *deliveriesInput) (*answer[a
 		return nil, err
 	}
 	q := api.DeliveriesQuery{Kind: in.Kind, Namespace: in.Namespace, Name: in.Name}
-	items, err := s.tally(ctx, q, here).all(ctx, w, q)
+	items, err := s.tally(ctx, w, q, here).all(ctx, w, q)
 	if err != nil {
 		return nil, &api.Problem{Type: api.Unavailable, Title: "Not known", Status: 503, Detail: err.Error()}
 	}

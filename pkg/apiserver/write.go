@@ -131,7 +131,7 @@ func (s *server) putPolicy(ctx context.Context, in *putPolicyInput) (*written[ap
 	}
 	return &written[api.PolicyResponse]{
 		Status: done.status(), ETag: api.ETag(c.Policy.Metadata), Warnings: done.warningTexts(),
-		Body: s.policyResponse(done.world, c, nil, s.programmedSoFar(ctx, policy.Kind, c.Policy.Metadata)),
+		Body: s.policyResponse(done.world, c, nil, s.programmedSoFar(ctx, done.world, policy.Kind, c.Policy.Metadata)),
 	}, nil
 }
 
@@ -143,13 +143,13 @@ func (s *server) putGuardrail(ctx context.Context, in *PutInput) (*written[api.G
 	g, _ := done.world.Guardrail(in.key())
 	return &written[api.GuardrailResponse]{
 		Status: done.status(), ETag: api.ETag(g.Guardrail.Metadata), Warnings: done.warningTexts(),
-		Body: s.guardrailResponse(done.world, g, nil, s.programmedSoFar(ctx, policy.GuardrailKind, g.Guardrail.Metadata)),
+		Body: s.guardrailResponse(done.world, g, nil, s.programmedSoFar(ctx, done.world, policy.GuardrailKind, g.Guardrail.Metadata)),
 	}, nil
 }
 
 // programmedSoFar is how far what was just written has come.
-func (s *server) programmedSoFar(ctx context.Context, kind string, m manifest.Meta) api.Condition {
-	return s.tally(ctx, api.DeliveriesQuery{Kind: kind, Namespace: m.Namespace, Name: m.Name}, false).programmed(ctx, kind, m)
+func (s *server) programmedSoFar(ctx context.Context, w *world.World, kind string, m manifest.Meta) api.Condition {
+	return s.tally(ctx, w, api.DeliveriesQuery{Kind: kind, Namespace: m.Namespace, Name: m.Name}, false).programmed(ctx, kind, m)
 }
 
 type putServiceInput struct {
