@@ -54,9 +54,11 @@ const (
 	DefaultMaxStreams     = 100
 	DefaultFirstAnswers   = 64 << 20
 
-	greeting   = 15 * time.Second // for the first request of a stream
-	turnWithin = 40 * time.Second // that of a first answer, whose AnswerTimeout has begun by then; a proxy asks elsewhere after it
-	shareKept  = 3 * time.Second  // many times what a proxy takes to answer; others wait for those who don't
+	greeting = 15 * time.Second // for the first request of a stream
+	// As few speakers as processors would each have to wait for thousands of goroutines that read the answers of those who were told first.
+	speakersEach = 32               // for each processor
+	turnWithin   = 40 * time.Second // that of a first answer, whose AnswerTimeout has begun by then; a proxy asks elsewhere after it
+	shareKept    = 3 * time.Second  // many times what a proxy takes to answer; others wait for those who don't
 
 	maxStreams     = 100             // of one connection: one is used, and those of what a proxy has ejected
 	idleConnection = 5 * time.Minute // of a connection without a stream
@@ -99,7 +101,7 @@ type Server struct {
 	rosters   *rosters
 	admission *admission
 	turnstile turnstile
-	speakers  queue // say what there is to say, as many as can run at once
+	speakers  queue // say what there is to say
 	doorway   queue // of first answers whose turn has not come: one goroutine lets them in, one after the other
 	offenders offenders
 	seed      maphash.Seed // of nonces
@@ -147,7 +149,7 @@ func New(cfg Config) *Server {
 		courses:   newCourses(l.response),
 		rosters:   newRosters(),
 		admission: newAdmission(int64(orDefault(cfg.FirstAnswers, DefaultFirstAnswers)), turnWithin, shareKept),
-		speakers:  queue{most: 32 * runtime.GOMAXPROCS(0), do: (*stream).speak},
+		speakers:  queue{most: speakersEach * runtime.GOMAXPROCS(0), do: (*stream).speak},
 		doorway:   queue{most: 1, do: (*stream).admit},
 		offenders: offenders{log: cfg.Logger},
 		seed:      maphash.MakeSeed(),

@@ -21,7 +21,7 @@ type floor struct {
 
 func newFloor() *floor { return &floor{streams: make(map[chan struct{}]struct{})} }
 
-// options are the control plane's own, as far as they concern cost.
+// options are small buffers, as a server of many streams has them, and no bound on what it is sent.
 func (f *floor) options() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(rawCodec{}), grpc.ReadBufferSize(4 << 10), grpc.WriteBufferSize(16 << 10), grpc.MaxRecvMsgSize(16 << 20),
