@@ -21,6 +21,7 @@ type snapshot struct {
 	subs  [view.NumTypes]sub
 	needs map[view.ID]struct{} // what the proxy may ask for; nil until it is asked
 
+	rejects  bool                   // something, or there is nothing to search for
 	searched map[view.ID]*Rejection // by the names that were looked for; nil: there is none
 }
 
@@ -46,6 +47,7 @@ func (s *snapshot) copy(from *state) {
 			sub.urgeAsked()
 		}
 		s.subs[t] = sub
+		s.rejects = s.rejects || len(sub.rejected) > 0
 	}
 }
 
@@ -195,7 +197,7 @@ func (s *snapshot) references() map[view.ID]struct{} {
 
 // refused finds the rejection for which id does not get where it should: its own, or that of what it needs, or of what needs it.
 func (s *snapshot) refused(id view.ID, now *view.Resource) (Rejection, bool) {
-	if !slices.ContainsFunc(s.subs[:], func(sub sub) bool { return len(sub.rejected) > 0 }) {
+	if !s.rejects {
 		return Rejection{}, false
 	}
 	if s.searched == nil {

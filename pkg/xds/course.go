@@ -120,20 +120,13 @@ func lay(j journey, most int) *leg {
 	if left && j.world && whole(j.typ) {
 		return nil // or what need not wait would be said in a response of its own, with all the rest
 	}
-	switch {
-	case j.world && whole(j.typ):
+	if most = bound(j.typ, j.loaded, len(all), most); j.world && whole(j.typ) {
 		most = math.MaxInt
-	case j.loaded && len(all) <= few && j.typ != view.EDS:
-		most = 0
 	}
 	var first *leg
 	end, at := &first, j.from
 	for len(all) > 0 {
-		n, bytes := 0, 0
-		for n < len(all) && (n == 0 || bytes < most) {
-			bytes += len(all[n].Now.Wire)
-			n++
-		}
+		n := fitting(all, most, func(c view.Change) int { return len(c.Now.Wire) })
 		some := all[:n]
 		all = all[n:]
 		l := &leg{before: at, after: at.Toward(j.to, some), from: j.from, to: j.to, adds: adds}

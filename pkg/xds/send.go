@@ -53,16 +53,25 @@ func (s *state) update(t view.Type, head *world.Head, now time.Time) *response {
 
 // size is how many of the ready items go into the next response.
 func (s *state) size(t view.Type, ready []item) int {
-	switch sub := &s.subs[t]; {
-	case sub.limit > 0:
+	sub := &s.subs[t]
+	if sub.limit > 0 {
 		return sub.limit
-	case sub.loaded && len(ready) <= few && t != view.EDS:
-		return 1
 	}
-	n, bytes := 0, 0
-	for n < len(ready) && (n == 0 || bytes < s.limits.response) {
-		bytes += ready[n].bytes()
-		n++
+	return fitting(ready, bound(t, sub.loaded, len(ready), s.limits.response), item.bytes)
+}
+
+// bound is how many bytes there may be in a response with some of n changes: most, or 0 where each change goes alone.
+func bound(t view.Type, loaded bool, n, most int) int {
+	if loaded && n <= few && t != view.EDS {
+		return 0
+	}
+	return most
+}
+
+// fitting is how many of all, from the first on, go into a response until that has most bytes: one at least.
+func fitting[T any](all []T, most int, bytes func(T) int) (n int) {
+	for sum := 0; n < len(all) && (n == 0 || sum < most); n++ {
+		sum += bytes(all[n])
 	}
 	return n
 }

@@ -28,6 +28,17 @@ func open(t *testing.T, endpoints []string) *etcd.Store {
 	return openWith(t, etcd.Options{Endpoints: endpoints})
 }
 
+// openOver is a store over the one member of c, and another one over a link to it.
+func openOver(t *testing.T, c *etcdcluster.Cluster) (direct, s *etcd.Store, link *wire.Link) {
+	t.Helper()
+	link, err := wire.Start(strings.TrimPrefix(c.Endpoints()[0], "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(link.Close)
+	return open(t, c.Endpoints()), open(t, []string{"http://" + link.Address}), link
+}
+
 func openWith(t *testing.T, o etcd.Options) *etcd.Store {
 	t.Helper()
 	s, err := etcd.Open(t.Context(), o)
@@ -365,12 +376,7 @@ func TestOvertakenAfterARestore(t *testing.T) {
 	t.Parallel()
 	const prefix = "/overtaken/"
 	c := etcdcluster.Start(t, 1)
-	link, err := wire.Start(strings.TrimPrefix(c.Endpoints()[0], "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(link.Close)
-	direct, s := open(t, c.Endpoints()), open(t, []string{"http://" + link.Address})
+	direct, s, link := openOver(t, c)
 	put(t, direct, prefix+"kept")
 	for _, test := range []struct {
 		name        string
@@ -426,12 +432,7 @@ func TestSilentWatch(t *testing.T) {
 	t.Parallel()
 	const prefix = "/silent/"
 	c := etcdcluster.Start(t, 1)
-	link, err := wire.Start(strings.TrimPrefix(c.Endpoints()[0], "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(link.Close)
-	direct, s := open(t, c.Endpoints()), open(t, []string{"http://" + link.Address})
+	direct, s, link := openOver(t, c)
 	mirror, stop := storetest.Follow(t, s, prefix)
 	defer stop()
 	mirror.WaitRevision(t, put(t, direct, prefix+"before"))
